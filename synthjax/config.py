@@ -1,0 +1,319 @@
+"""Every field a study has, its default, and what happens when it changes.
+
+A field is of one kind:
+  identity  another value is another product; under an existing name it is refused, with both values;
+  growth    may grow, and only what is missing is made;
+  runtime   how, where and how fast; recorded, never refused.
+
+A config file holds `get_config(arg="")`, which starts from `study_config()` and names what differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.util
+import io
+import re
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_dict, config_flags
+
+from synthjax.errors import UserError, nearest
+
+IDENTITY, GROWTH, RUNTIME = "identity", "growth", "runtime"
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+  kind: str
+  default: Any
+
+
+def identity(default: Any) -> Field:
+  return Field(IDENTITY, default)
+
+
+def growth(default: Any) -> Field:
+  return Field(GROWTH, default)
+
+
+def runtime(default: Any) -> Field:
+  return Field(RUNTIME, default)
+
+
+# A prompt list: what one strategy asks for.
+PROMPTS = {
+  "strategy": identity("B"),  # B, templates, LE or file
+  "template": identity(""),  # with {} for the class name; "" = the label space's own
+  "file": identity(""),  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
+  "writer": identity("grammar"),  # for LE: who writes the sentences
+  "draws": identity(250),  # for LE: sentences drawn a class, before exact repeats are dropped
+  "per_class": identity(200),  # for LE: sentences kept a class
+  "seed": identity(0),  # for LE
+}
+
+# Drawing an image set. `config.sets.NAME` may override any of these for one set.
+SAMPLING = {
+  "generator": identity(""),  # a folder in diffusers' layout, or random:ARCHITECTURE for random weights
+  "images_per_class": growth(100),
+  "steps": identity(50),
+  "guidance": identity(2.0),  # 7.5, the aesthetic default, narrows the images and trains worse (Fan et al.)
+  "eta": identity(0.0),  # DDIM: 0 = deterministic, 1 = as much fresh noise as the ancestral sampler
+  "size": identity(0),  # pixels the generator draws at; 0 = its native size
+  "stored_size": identity(0),  # pixels kept on disk; 0 = as drawn
+  "jpeg_quality": identity(90),
+  "mark": identity(True),  # an XMP packet in each JPEG: made by a trained model
+  "dtype": identity("float32"),  # bfloat16 on accelerators
+  "seed": identity(0),
+  "long_prompts": identity("refuse"),  # a prompt longer than the text encoder takes: refuse, or cut
+  "images_per_shard": identity(512),  # the unit of claiming and of loss at a kill
+  "per_device_batch": runtime(16),
+  "preview": runtime(0),  # > 0: only the first n images a class, and their contact sheet
+}
+
+# How this process works; nothing here changes a byte of a product.
+RUNTIME_FIELDS = {
+  "encode_threads": runtime(0),  # JPEG encoders; 0 = one a core, at most 8
+  "heartbeat_seconds": runtime(5.0),
+  "stale_seconds": runtime(60.0),  # a claim whose owner has not been heard of for so long is re-taken
+  "grace_seconds": runtime(20.0),  # after SIGTERM: the shard in hand is finished if it fits in here
+  "compile_cache": runtime("~/.cache/synthjax/xla"),  # "" = off
+  "log_seconds": runtime(30.0),  # a note in a log; on a terminal the line moves by itself
+}
+
+
+def _group(fields: dict[str, Field]) -> ConfigDict:
+  return ConfigDict({name: field.default for name, field in fields.items()})
+
+
+def study_config(labels: str = "digits") -> ConfigDict:
+  """The defaults of every study; `config.prompts` and `config.sets` are for the study to fill."""
+  config = ConfigDict()
+  config.labels = labels  # digits, glyphs, or a YAML/JSON file of your own
+  config.prompts = ConfigDict()  # name -> prompt_list(...)
+  config.sets = ConfigDict()  # name -> image_set(...)
+  config.sampling = _group(SAMPLING)
+  config.runtime = _group(RUNTIME_FIELDS)
+  return config
+
+
+def prompt_list(strategy: str, **fields: Any) -> ConfigDict:
+  """A prompt list for `config.prompts`."""
+  return _override(_group(PROMPTS), dict(strategy=strategy, **fields), "prompt_list")
+
+
+def image_set(prompts: str, **fields: Any) -> ConfigDict:
+  """An image set for `config.sets`: a prompt list drawn by `config.sampling` and what is overridden here."""
+  empty = {name: config_dict.placeholder(type(field.default)) for name, field in SAMPLING.items()}
+  return _override(ConfigDict(dict(prompts=prompts, **empty)), fields, "image_set")
+
+
+def _override(config: ConfigDict, fields: dict[str, Any], where: str) -> ConfigDict:
+  for name, value in fields.items():
+    if name not in config:
+      raise UserError(f"{where} has no field {name!r}{nearest(name, config)}")
+    try:
+      config[name] = value
+    except TypeError:
+      raise UserError(f"{where}: {name} is a {type(config[name]).__name__}, not {value!r}") from None
+  return config
+
+
+def set_fields(config: ConfigDict, name: str) -> dict[str, Any]:
+  """The sampling fields of one image set: its own where given, else `config.sampling`'s."""
+  own = config.sets[name]
+  return {k: config.sampling[k] if own[k] is None else own[k] for k in SAMPLING}
+
+
+def of_kind(fields: dict[str, Field], kind: str) -> tuple[str, ...]:
+  return tuple(name for name, field in fields.items() if field.kind == kind)
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  config: ConfigDict
+  workdir: str
+  plan: bool = False
+  stages: tuple[str, ...] = ()
+  distributed: str = "auto"
+
+
+class _Parser(argparse.ArgumentParser):
+  def error(self, message: str) -> NoReturn:
+    raise UserError(f"{message}; see --help")
+
+
+def parse(argv: list[str]) -> Command:
+  """The command line without the program's name. Whatever is wrong in it is a UserError."""
+  parser = _Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
+  parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
+  parser.add_argument("--workdir", required=True, help="folder of the study's products")
+  parser.add_argument("--plan", action="store_true", help="say what is missing, stale or done, and stop")
+  parser.add_argument(
+    "--stages", default="", metavar="a,b", help="only these stages (default: all; verify on request)"
+  )
+  parser.add_argument("--distributed", default="auto", choices=("auto", "on", "off"), help="jax.distributed")
+  known, rest = parser.parse_known_args(argv)
+  for arg in rest:
+    if arg.startswith("--") and not re.match(r"--(no)?config\.", arg):
+      flag = arg.split("=")[0].lstrip("-")
+      raise UserError(f"unknown flag --{flag}{nearest(flag, [a.dest for a in parser._actions])}")
+  path, _, arg = known.config.partition(":")
+  config = _apply_overrides(load_config_file(path, arg), rest)
+  check(config)
+  return Command(
+    config, known.workdir, known.plan, tuple(s for s in known.stages.split(",") if s), known.distributed
+  )
+
+
+def load_config_file(path: str, arg: str = "") -> ConfigDict:
+  """Runs `get_config(arg)` of a Python file."""
+  file = Path(path)
+  if not file.is_file():
+    siblings = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+    raise UserError(f"config file {path} does not exist{nearest(path, siblings)}")
+  spec = importlib.util.spec_from_file_location(f"synthjax_config_{file.stem}", file)
+  if spec is None or spec.loader is None:
+    raise UserError(f"config file {path} is not a Python file; it must end with .py")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+      raise UserError(
+        f"config file {path} has no get_config(arg=''): it must define one that returns a ConfigDict"
+      )
+    config = module.get_config(arg) if arg else module.get_config()
+  except UserError as e:
+    raise UserError(f"{path}: {e}" if path not in str(e) else str(e)) from e
+  except Exception as e:
+    raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_one_line(e)}") from e
+  if not isinstance(config, ConfigDict):
+    raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
+  return config
+
+
+def _line_in(error: Exception, file: Path) -> str:
+  """` line 12`: where in the user's file it happened."""
+  if isinstance(error, SyntaxError):
+    return f" line {error.lineno}"
+  lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
+  return f" line {lines[-1]}" if lines else ""
+
+
+def _one_line(error: Exception) -> str:
+  return " ".join(str(error.args[0] if isinstance(error, SyntaxError) else error).split())
+
+
+def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
+  """Sets `--config.a.b=value` by ml_collections' own parsers, and phrases its errors."""
+  values = flags.FlagValues()
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["main", *overrides])
+      stray = values(["main", *overrides])[1:]
+  except (AttributeError, KeyError):
+    raise UserError(_unknown_field(config, overrides)) from None
+  except flags.Error as e:
+    raise UserError(_bad_value(config, str(e))) from None
+  if stray:
+    raise UserError(f"stray argument {stray[0]!r}: fields are set as --config.a.b=value")
+  return config
+
+
+def _unknown_field(config: ConfigDict, overrides: list[str]) -> str:
+  """Walks each override down the config to the first name that is not there."""
+  for override in overrides:
+    path = re.sub(r"^--(no)?config\.", "", override.split("=")[0])
+    node: Any = config
+    for i, part in enumerate(path.split(".")):
+      if not isinstance(node, ConfigDict) or part not in node:
+        where = ".".join(["config", *path.split(".")[:i]])
+        return f"{where} has no field {part!r}{nearest(part, node if isinstance(node, ConfigDict) else ())}"
+      node = node[part]
+  return f"cannot set one of {overrides}"
+
+
+def _bad_value(config: ConfigDict, message: str) -> str:
+  match = re.match(r"flag --(config\.[^=]+)=([^:]*): ", message)
+  if not match:
+    return " ".join(message.split())
+  path, value = match.groups()
+  node: Any = config
+  for part in path.split(".")[1:]:
+    node = node[part]
+  wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(
+    type(node), type(node).__name__
+  )
+  return f"{path} takes {wanted} (now {node!r}), not {value!r}"
+
+
+# --- what the types cannot say -------------------------------------------------------------------
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+def check_name(name: str, what: str) -> str:
+  """A name from a config may become a folder's name: nothing else in this package does."""
+  if not _NAME.fullmatch(name):
+    raise UserError(f"{what} {name!r}: a name takes letters, digits, and . _ + - inside, at most 100")
+  return name
+
+
+def check(config: ConfigDict) -> None:
+  """Values that would fail late, or make a study that nobody meant."""
+  reference = study_config()
+  for key in config:
+    if key not in reference:
+      raise UserError(f"config has no field {key!r}{nearest(key, reference)}")
+  for group, fields in (("sampling", SAMPLING), ("runtime", RUNTIME_FIELDS)):
+    for key in config[group]:
+      if key not in fields:
+        raise UserError(f"config.{group} has no field {key!r}{nearest(key, fields)}")
+  for name in config.prompts:
+    check_name(name, "prompt list")
+  for name, own in config.sets.items():
+    check_name(name, "image set")
+    if own.prompts not in config.prompts:
+      raise UserError(
+        f"set {name!r} draws prompt list {own.prompts!r}{nearest(own.prompts, config.prompts)}, which config.prompts lacks"
+      )
+    _check_set(f"config.sets.{name}", set_fields(config, name))
+  _at_least(
+    "config.runtime.stale_seconds (3 heartbeats)",
+    config.runtime.stale_seconds,
+    3 * config.runtime.heartbeat_seconds,
+  )
+
+
+def _check_set(where: str, fields: dict[str, Any]) -> None:
+  for name, low in dict(
+    images_per_class=1,
+    steps=1,
+    size=0,
+    stored_size=0,
+    images_per_shard=1,
+    per_device_batch=1,
+    preview=0,
+    guidance=0,
+  ).items():
+    _at_least(f"{where}: {name}", fields[name], low)
+  if not 0 <= fields["eta"] <= 1:
+    raise UserError(f"{where}: eta is between 0 and 1, not {fields['eta']}")
+  if not 1 <= fields["jpeg_quality"] <= 100:
+    raise UserError(f"{where}: jpeg_quality is between 1 and 100, not {fields['jpeg_quality']}")
+  for name, known in dict(dtype=("float32", "bfloat16", "float16"), long_prompts=("refuse", "cut")).items():
+    if fields[name] not in known:
+      raise UserError(f"{where}: {name} {fields[name]!r}{nearest(fields[name], known)}")
+
+
+def _at_least(what: str, value: float, low: float) -> None:
+  if value < low:
+    raise UserError(f"{what} is at least {low}, not {value}")

@@ -1,0 +1,27 @@
+"""What a user can mend: one line that names the thing and the mend. main prints it and exits with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+  """A mistake in a config, a folder or a file. A traceback, by contrast, is a bug of ours."""
+
+
+class Interrupted(Exception):
+  """The process was asked to stop (SIGTERM, SIGINT) and has put everything in order."""
+
+  def __init__(self, signal_number: int):
+    super().__init__(f"stopped by signal {signal_number}")
+    self.exit_code = 128 + signal_number
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+  """` (did you mean 'steps'?)`, or the known names where none is near."""
+  known = [str(k) for k in known]
+  close = difflib.get_close_matches(name, known, n=1)
+  if close:
+    return f" (did you mean {close[0]!r}?)"
+  return f" (known: {', '.join(known)})" if known else ""

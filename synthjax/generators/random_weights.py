@@ -1,0 +1,148 @@
+"""Checkpoint folders with random weights in the layout of real ones, for tests, benchmarks and first tries.
+
+    python -m synthjax.generators.random_weights tiny --out FOLDER
+
+Pictures made with them are coloured noise: everything but the meaning is real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from safetensors.numpy import save_file
+
+from synthjax.errors import UserError, nearest
+from synthjax.generators.stable_diffusion import STEMS, StableDiffusion
+from synthjax.weights import names
+
+_SCHEDULER = {
+  "_class_name": "DDIMScheduler",
+  "num_train_timesteps": 1000,
+  "beta_start": 0.00085,
+  "beta_end": 0.012,
+  "beta_schedule": "scaled_linear",
+  "clip_sample": False,
+  "set_alpha_to_one": False,
+  "steps_offset": 1,
+  "prediction_type": "epsilon",
+}
+_TOKENS = 2 * 256 + 2  # every byte, alone and at a word's end, and the two marks
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+  # 32 px; 1.3 M parameters: for tests and the quickstart.
+  "tiny": {
+    "unet": dict(
+      sample_size=8,
+      in_channels=4,
+      out_channels=4,
+      down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
+      up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
+      block_out_channels=[32, 64],
+      layers_per_block=1,
+      attention_head_dim=2,
+      cross_attention_dim=64,
+    ),
+    "vae": dict(
+      in_channels=3,
+      out_channels=3,
+      latent_channels=4,
+      down_block_types=["DownEncoderBlock2D"] * 3,
+      up_block_types=["UpDecoderBlock2D"] * 3,
+      block_out_channels=[16, 32, 32],
+      layers_per_block=1,
+      norm_num_groups=16,
+      sample_size=32,
+      scaling_factor=0.18215,
+    ),
+    "text_encoder": dict(
+      vocab_size=_TOKENS,
+      hidden_size=64,
+      intermediate_size=128,
+      num_hidden_layers=2,
+      num_attention_heads=2,
+      max_position_embeddings=160,  # bytes, not words: the tokenizer has no merges
+      hidden_act="quick_gelu",
+      bos_token_id=_TOKENS - 2,
+      eos_token_id=_TOKENS - 1,
+      pad_token_id=_TOKENS - 1,
+    ),
+  },
+}
+
+
+def make(architecture: str, out: Path, seed: int = 0) -> Path:
+  """Writes the folder, whole or not at all; one that is there already is left as it is."""
+  if architecture not in ARCHITECTURES:
+    raise UserError(f"random generator {architecture!r}{nearest(architecture, ARCHITECTURES)}")
+  if out.exists():
+    return out
+  out.parent.mkdir(parents=True, exist_ok=True)
+  draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+  for part, config in ARCHITECTURES[architecture].items():
+    _write_json(draft / part / "config.json", config)
+  _write_json(draft / "scheduler" / "scheduler_config.json", _SCHEDULER)
+  _write_tokenizer(draft / "tokenizer")
+  for i, (part, shapes) in enumerate(StableDiffusion(draft).param_shapes().items()):
+    _write_tensors(draft / part / f"{STEMS[part]}.safetensors", shapes, np.random.default_rng([seed, i]))
+  try:
+    draft.rename(out)
+  except OSError:  # another process was quicker; its folder is the same
+    shutil.rmtree(draft)
+  return out
+
+
+def _write_tensors(file: Path, shapes: Any, rng: np.random.Generator) -> None:
+  """Kernels that keep activations of order one, norms as they start, in PyTorch's layout."""
+  tensors = {}
+  for path, leaf in sorted(traverse_util.flatten_dict(shapes).items()):
+    if path[-1] == "scale":
+      value = np.ones(leaf.shape)
+    elif path[-1] == "bias":
+      value = np.zeros(leaf.shape)
+    else:
+      fan_in = np.prod(leaf.shape[:-1]) if path[-1] == "kernel" else leaf.shape[-1]
+      value = rng.standard_normal(leaf.shape) / np.sqrt(fan_in)
+    tensors[names.torch_names(path)[0]] = np.ascontiguousarray(names.to_torch(path, value), np.float32)
+  save_file(tensors, file)
+
+
+def _write_tokenizer(folder: Path) -> None:
+  """CLIP's byte-level tokenizer without merges: one token a byte."""
+  letters = _byte_letters()
+  vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+  _write_json(folder / "vocab.json", {token: i for i, token in enumerate(vocabulary)})
+  (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+
+
+def _byte_letters() -> list[str]:
+  """The printable letter that stands for each byte in byte-level vocabularies."""
+  printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+  spare = iter(range(256, 512))
+  return [chr(b) if b in printable else chr(next(spare)) for b in range(256)]
+
+
+def _write_json(file: Path, body: dict[str, Any]) -> None:
+  file.parent.mkdir(parents=True, exist_ok=True)
+  file.write_text(json.dumps(body, indent=2), encoding="utf-8")
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(prog="python -m synthjax.generators.random_weights")
+  parser.add_argument("architecture", choices=sorted(ARCHITECTURES))
+  parser.add_argument("--out", required=True, type=Path)
+  parser.add_argument("--seed", type=int, default=0)
+  args = parser.parse_args()
+  make(args.architecture, args.out, args.seed)
+
+
+if __name__ == "__main__":
+  jax.config.update("jax_platforms", "cpu")
+  main()

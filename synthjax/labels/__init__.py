@@ -1,0 +1,1 @@
+"""Label spaces: which classes there are, and how they are called."""

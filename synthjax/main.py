@@ -1,0 +1,36 @@
+"""The command: `python -m synthjax.main --config configs/X.py --workdir W`. What it does lives in study.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from synthjax import config
+from synthjax.errors import Interrupted, UserError
+
+
+def main(argv: list[str]) -> int:
+  """The exit code: 0 done, 2 something to mend (in one line), 128 + n stopped in order by signal n."""
+  try:
+    command = config.parse(argv)
+    from synthjax import (
+      devices,
+      study,
+    )  # seconds of imports: not before the command line is known to be right
+
+    devices.start(command.distributed, command.config.runtime.compile_cache)
+    study.run(command)
+  except UserError as e:
+    print(f"synthjax: {e}", file=sys.stderr)
+    return 2
+  except Interrupted as e:
+    print(f"synthjax: {e}; run the same command again to go on", file=sys.stderr)
+    return e.exit_code
+  except KeyboardInterrupt:
+    return 130
+  return 0
+
+
+if __name__ == "__main__":
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
+  sys.exit(main(sys.argv[1:]))

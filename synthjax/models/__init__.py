@@ -1,0 +1,1 @@
+"""Networks: those of diffusers and transformers, corrected where they differ from the published ones."""

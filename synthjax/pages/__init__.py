@@ -1,0 +1,1 @@
+"""Telling: what a person looks at."""

@@ -1,0 +1,113 @@
+"""One line that says how far a long work is, how fast, how long still, and how much of the time was spent waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+
+def duration(seconds: float) -> str:
+  """45 s, 12 min, 3 h 20 min."""
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  minutes = round(seconds / 60)
+  return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Progress:
+  """On a terminal the line moves; in a log it is a plain note now and then. Usable from several threads."""
+
+  def __init__(
+    self,
+    label: str,
+    total: int,
+    done: int = 0,
+    *,
+    unit: str = "images",
+    devices: int = 1,
+    log_seconds: float = 30.0,
+    stream: TextIO | None = None,
+    speak: bool = True,
+    clock=time.monotonic,
+  ):
+    self._label, self._unit, self._devices, self._speak = label, unit, devices, speak
+    self._total, self._done, self._own = total, done, 0
+    self._stream = sys.stderr if stream is None else stream
+    self._moving = self._stream.isatty()
+    self._every = 0.5 if self._moving else log_seconds
+    self._clock = clock
+    self._begin = self._last = clock()
+    self._waited = 0.0
+    self._width = 0
+
+  def add(self, n: int) -> None:
+    """n more done, by this process."""
+    self._own += n
+    self._done += n
+    self._tell()
+
+  def seen(self, done: int) -> None:
+    """The whole count, other processes' work included."""
+    self._done = max(self._done, done)
+    self._tell()
+
+  @contextlib.contextmanager
+  def waiting(self) -> Iterator[None]:
+    """Time in here is time in which the devices had nothing to do."""
+    start = self._clock()
+    try:
+      yield
+    finally:
+      self._waited += self._clock() - start
+
+  @property
+  def own(self) -> int:
+    """Done by this process."""
+    return self._own
+
+  @property
+  def rate(self) -> float:
+    return self._own / max(self._clock() - self._begin, 1e-9)
+
+  @property
+  def seconds(self) -> float:
+    return self._clock() - self._begin
+
+  @property
+  def waiting_share(self) -> float:
+    return self._waited / max(self.seconds, 1e-9)
+
+  def line(self) -> str:
+    text = f"{self._label}  {self._done:,}/{self._total:,} {self._unit}"
+    if self._own:
+      left = (self._total - self._done) / self.rate
+      text += f"  {self.rate / self._devices:.3g}/s per device  {duration(left)} left  waiting {self.waiting_share:.0%}"
+    return text
+
+  def note(self, text: str) -> None:
+    """A sentence beside the line."""
+    if self._speak:
+      self._write(text, end="\n")
+
+  def close(self) -> None:
+    if self._speak and self._own:
+      rate = f"{self.rate / self._devices:.3g} {self._unit}/s per device"
+      self._write(
+        f"{self._label}  {self._own:,} {self._unit} in {duration(self.seconds)}, {rate}, waiting {self.waiting_share:.0%}",
+        end="\n",
+      )
+
+  def _tell(self) -> None:
+    now = self._clock()
+    if self._speak and now - self._last >= self._every:
+      self._last = now
+      self._write(self.line(), end="" if self._moving else "\n")
+
+  def _write(self, text: str, end: str) -> None:
+    if self._moving:
+      text, self._width = f"\r{text.ljust(self._width)}", len(text)
+    self._stream.write(text + end)
+    self._stream.flush()

@@ -1,0 +1,161 @@
+"""Strategies turn a label space into prompts: B, templates, LE, file.
+
+B and LE are those of He et al.: `a photo of a {class}`, and `a photo of a {sentence}` with sentences that a
+writer made of the class name, exact repeats dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from synthjax.errors import UserError, nearest
+from synthjax.labels.spaces import LabelSpace, check_template
+from synthjax.prompts.writers import WRITERS
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+  class_id: str
+  text: str
+  repeat: int = 1  # how often it stands in the class's list
+  parts: dict[str, str] = dataclasses.field(default_factory=dict)  # style, scene, ...
+  origin: str = ""  # how it came about
+
+  @property
+  def id(self) -> str:
+    return hashlib.sha256(f"{self.class_id}\0{self.text}".encode()).hexdigest()[:16]
+
+  def to_line(self) -> str:
+    return json.dumps({"id": self.id, **dataclasses.asdict(self)}, ensure_ascii=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+  prompts: list[Prompt]
+  notes: list[str]  # what the user should know: a writer that ran dry, ...
+
+
+def write(fields: dict[str, Any], labels: LabelSpace) -> Written:
+  """The prompt list of one strategy; every class of the label space has at least one prompt."""
+  strategy = fields["strategy"]
+  if strategy not in STRATEGIES:
+    raise UserError(f"prompt strategy {strategy!r}{nearest(strategy, STRATEGIES)}")
+  if fields["template"]:
+    check_template(fields["template"], "config.prompts")
+  written = STRATEGIES[strategy](fields, labels)
+  have = {p.class_id for p in written.prompts}
+  without = [c for c in labels.ids if c not in have]
+  if without:
+    raise UserError(
+      f"{len(without)} classes have no prompt ({_some(without)}); add prompts for them, or take them out of the labels"
+    )
+  return written
+
+
+def _fill(template: str, text: str) -> str:
+  return template.replace("{}", text)  # not str.format: a template is data
+
+
+def _basic(fields: dict[str, Any], labels: LabelSpace) -> Written:
+  template = fields["template"] or labels.template
+  named = zip(labels.ids, labels.names, strict=True)
+  return Written([Prompt(c, _fill(template, name), origin=f"B: {template}") for c, name in named], [])
+
+
+def _templates(fields: dict[str, Any], labels: LabelSpace) -> Written:
+  if not labels.templates:
+    raise UserError(
+      "strategy templates: the label space has none; give `templates:` in the labels file, or use strategy B"
+    )
+  named = list(zip(labels.ids, labels.names, strict=True))
+  return Written(
+    [Prompt(c, _fill(t, name), origin=f"template: {t}") for c, name in named for t in labels.templates], []
+  )
+
+
+def _language_enhancement(fields: dict[str, Any], labels: LabelSpace) -> Written:
+  if fields["writer"] not in WRITERS:
+    raise UserError(f"writer {fields['writer']!r}{nearest(fields['writer'], WRITERS)}")
+  writer = WRITERS[fields["writer"]]
+  template = fields["template"] or labels.template
+  prompts, short = [], {}
+  for class_id, name in zip(labels.ids, labels.names, strict=True):
+    drawn = writer(class_id, name, fields["draws"], fields["seed"])
+    distinct = list({s.text: s for s in drawn}.values())[: fields["per_class"]]
+    if len(distinct) < fields["per_class"]:
+      short[class_id] = len(distinct)
+    origin = f"LE: {fields['writer']}, {template}"
+    prompts += [Prompt(class_id, _fill(template, s.text), parts=s.parts, origin=origin) for s in distinct]
+  notes = []
+  if short:
+    fewest = min(short, key=short.__getitem__)
+    notes.append(
+      f"writer {fields['writer']} gave fewer than {fields['per_class']} distinct sentences for {len(short)} classes "
+      f"(fewest: {short[fewest]} for {fewest!r}); what it gave is used over again"
+    )
+  return Written(prompts, notes)
+
+
+def _from_file(fields: dict[str, Any], labels: LabelSpace) -> Written:
+  """Lines of class id, prompt and, if wanted, a repeat count; JSON lines, or columns parted by tabs."""
+  path = Path(fields["file"]).expanduser()
+  if not fields["file"]:
+    raise UserError("strategy file needs config.prompts.NAME.file")
+  try:
+    lines = path.read_text(encoding="utf-8").splitlines()
+  except (OSError, UnicodeDecodeError) as e:
+    raise UserError(f"prompt file {path} cannot be read: {e}") from None
+  read = _from_json if path.suffix == ".jsonl" else _from_columns
+  prompts = []
+  for number, line in enumerate(lines, start=1):
+    if not line.strip():
+      continue
+    class_id, text, repeat = read(line, f"{path} line {number}")
+    if class_id not in labels.ids:
+      raise UserError(f"{path} line {number}: no class {class_id!r}{nearest(class_id, labels.ids)}")
+    if not text.strip():
+      raise UserError(f"{path} line {number}: the prompt is empty")
+    prompts.append(Prompt(class_id, text, repeat, origin="file"))
+  order = {c: i for i, c in enumerate(labels.ids)}
+  return Written(sorted(prompts, key=lambda p: order[p.class_id]), [])
+
+
+def _from_json(line: str, where: str) -> tuple[str, str, int]:
+  try:
+    body = json.loads(line)
+    class_id, text, repeat = body["class"], body["prompt"], body.get("repeat", 1)
+  except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    raise UserError(f'{where}: expected {{"class": ID, "prompt": TEXT, "repeat": COUNT}}') from None
+  return str(class_id), str(text), _count(repeat, where)
+
+
+def _from_columns(line: str, where: str) -> tuple[str, str, int]:
+  columns = line.split("\t")
+  if not 2 <= len(columns) <= 3:
+    raise UserError(f"{where}: expected class id, tab, prompt and, if wanted, tab, repeat count")
+  return columns[0], columns[1], _count(columns[2] if len(columns) == 3 else 1, where)
+
+
+def _count(value: Any, where: str) -> int:
+  if not str(value).isdigit() or int(value) < 1:
+    raise UserError(f"{where}: the repeat count is a whole number from 1, not {value!r}")
+  return int(value)
+
+
+def _some(items: Iterable[str], n: int = 5) -> str:
+  items = list(items)
+  return ", ".join(map(repr, items[:n])) + (", ..." if len(items) > n else "")
+
+
+STRATEGIES = {"B": _basic, "templates": _templates, "LE": _language_enhancement, "file": _from_file}
+
+
+def read_list(text: str) -> list[Prompt]:
+  """The prompts of a prompts.jsonl of ours."""
+  bodies = (json.loads(line) for line in text.splitlines() if line)
+  return [Prompt(**{k: v for k, v in body.items() if k != "id"}) for body in bodies]

@@ -1,0 +1,1 @@
+"""Drawing images: which ones, and by what devices."""

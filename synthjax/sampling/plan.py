@@ -1,0 +1,155 @@
+"""Which images a set holds, in which order, from which noise, in which shard: before any is drawn.
+
+The order is round by round: sample i of every class before sample i + 1 of any, and sample i uses prompt
+i mod P. So "the first n a class" is a prefix. A set grows by segments; a segment begins a new shard, and
+nothing about the images of earlier segments changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from synthjax.prompts.strategies import Prompt
+
+
+def stable_hash(*parts: object) -> str:
+  """128 bits in hex. JSON keeps ("a", "bc") and ("ab", "c") apart."""
+  return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+def noise_id_of(class_id: str, text: str, use: int, parent_id: str, seed: int) -> str:
+  """Sets that differ in guidance alone share their noise, which is what a comparison wants."""
+  return stable_hash("noise", class_id, text, use, parent_id, seed)
+
+
+def key_words(noise_id: str) -> np.ndarray:
+  """The two 32-bit words of an image's random key. `jax.random.key(n)` would cut n to 32 bits."""
+  return np.array([int(noise_id[:8], 16), int(noise_id[8:16], 16)], np.uint32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+  """One growth of a set: so many further images of each class, in the label space's order."""
+
+  counts: tuple[int, ...]
+  round: int = 0  # 0: asked for by images_per_class; later ones: top-ups for some classes
+
+  def to_json(self) -> dict:
+    return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+  """One image to draw, and all that its record will say."""
+
+  image_id: str
+  noise_id: str
+  label: int
+  prompt: str
+  prompt_id: str
+  sample_index: int  # i: the how-manieth of its class
+  guidance: float
+  round: int = 0
+  parent_id: str = ""  # the real image it started from; "" = none
+  strength: float = 1.0  # how much of the parent was noised away; 1 = all
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  index: int
+  segment: int
+  start: int  # within the segment's order
+  stop: int
+
+  def __len__(self) -> int:
+    return self.stop - self.start
+
+
+class Plan:
+  """All images of a set, by shard. `drawing` is the hash of whatever decides a pixel beside the noise."""
+
+  def __init__(
+    self,
+    class_ids: Sequence[str],
+    prompts: Sequence[Prompt],
+    segments: Sequence[Segment],
+    *,
+    images_per_shard: int,
+    drawing: str,
+    guidance: float,
+    seed: int,
+  ):
+    self._class_ids = tuple(class_ids)
+    by_class: dict[str, list[Prompt]] = {c: [] for c in class_ids}
+    for prompt in prompts:
+      by_class[prompt.class_id] += [prompt] * prompt.repeat
+    self._lists = [by_class[c] for c in class_ids]
+    self._uses = [_uses(prompts) for prompts in self._lists]
+    self._drawing, self._guidance, self._seed = drawing, guidance, seed
+    self.segments = tuple(segments)
+    self.shards: list[Shard] = []
+    for s, segment in enumerate(self.segments):
+      total = sum(segment.counts)
+      for start in range(0, total, images_per_shard):
+        stop = min(start + images_per_shard, total)
+        self.shards.append(Shard(len(self.shards), s, start, stop))
+
+  def __len__(self) -> int:
+    return sum(map(len, self.shards))
+
+  @property
+  def counts(self) -> tuple[int, ...]:
+    """Images of each class, all segments together."""
+    return tuple(sum(s.counts[c] for s in self.segments) for c in range(len(self._class_ids)))
+
+  def images(self, shard: Shard) -> list[Image]:
+    samples, labels = self._order(shard.segment)
+    rows = zip(samples[shard.start : shard.stop], labels[shard.start : shard.stop], strict=True)
+    return [self._image(int(i), int(c), self.segments[shard.segment].round) for i, c in rows]
+
+  def texts(self) -> set[str]:
+    """Every distinct prompt that the plan uses."""
+    return {p.text for prompts, n in zip(self._lists, self.counts, strict=True) for p in prompts[:n]}
+
+  @functools.lru_cache(maxsize=2)  # noqa: B019  a plan lives as long as its stage
+  def _order(self, segment: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sample index, label) of each image of a segment, sample-major."""
+    counts = np.array(self.segments[segment].counts)
+    before = np.sum([s.counts for s in self.segments[:segment]], axis=0, initial=0) + np.zeros_like(counts)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    samples = np.concatenate([np.arange(b, b + n) for b, n in zip(before, counts, strict=True)])
+    order = np.lexsort((labels, samples))
+    return samples[order], labels[order]
+
+  def _image(self, i: int, label: int, round_: int) -> Image:
+    prompts = self._lists[label]
+    cycle, place = divmod(i, len(prompts))
+    prompt = prompts[place]
+    earlier, in_list = self._uses[label][place]
+    noise_id = noise_id_of(self._class_ids[label], prompt.text, cycle * in_list + earlier, "", self._seed)
+    return Image(
+      image_id=stable_hash("image", self._drawing, noise_id),
+      noise_id=noise_id,
+      label=label,
+      prompt=prompt.text,
+      prompt_id=prompt.id,
+      sample_index=i,
+      guidance=self._guidance,
+      round=round_,
+    )
+
+
+def _uses(prompts: Sequence[Prompt]) -> list[tuple[int, int]]:
+  """For each place of a class's list: how often its text stood before it, and how often it stands in all."""
+  total, so_far, found = Counter(p.text for p in prompts), Counter(), []
+  for prompt in prompts:
+    found.append((so_far[prompt.text], total[prompt.text]))
+    so_far[prompt.text] += 1
+  return found

@@ -1,0 +1,163 @@
+"""The sampling loop: claim shards, draw their images in full batches, encode and write them meanwhile.
+
+Three workers, joined by a short queue: this thread keeps two batches dispatched to the devices, so that they never
+wait for the host; the writer thread turns finished batches into records and lands shards; a pool encodes JPEGs.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from etils import epath
+
+from synthjax.progress import Progress
+from synthjax.sampling.drawer import Draws
+from synthjax.sampling.plan import Image, Plan, Shard
+from synthjax.stopping import Stop
+from synthjax.store.claims import Owner
+from synthjax.store.shards import ShardWriter, landed, shard_name
+
+Encode = Callable[[np.ndarray], bytes]
+Serialize = Callable[[Image, bytes], bytes]
+_QUEUED = 2  # batches between the devices and the writer
+
+
+@dataclasses.dataclass(frozen=True)
+class Sink:
+  """How pixels become records, and where they go."""
+
+  folder: epath.Path
+  encode: Encode
+  serialize: Serialize
+  threads: int = 0  # 0 = one a core, at most 8
+
+
+def sample(plan: Plan, drawer: Draws, sink: Sink, owner: Owner, progress: Progress, stop: Stop) -> bool:
+  """Draws every shard that nobody else has or holds. True: the whole plan has landed, by whomever.
+
+  A stop asked for ends it early; what is in hand is finished if the grace time allows, else dropped.
+  """
+  writer = _Writer(sink, owner, progress)
+  in_flight: collections.deque[tuple[list[_Item], object]] = collections.deque()
+  try:
+    for batch in _batches(_items(plan, sink.folder, owner, progress, stop), drawer.batch_size):
+      in_flight.append((batch, drawer.draw([item.image for item in batch])))
+      if len(in_flight) == 2:
+        writer.put(*in_flight.popleft())
+    while in_flight:
+      writer.put(*in_flight.popleft())
+  except BaseException:
+    writer.abandon()
+    raise
+  writer.finish()
+  return len(landed(sink.folder)) >= len(plan.shards)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+  shard: Shard
+  image: Image
+
+
+def _items(plan: Plan, folder: epath.Path, owner: Owner, progress: Progress, stop: Stop) -> Iterator[_Item]:
+  """The images of one claimed shard after another. A shard is claimed when its first image is asked for."""
+  done = set(landed(folder))
+  for shard in plan.shards:
+    if stop.requested:
+      return
+    name = shard_name(shard.index)
+    if shard.index in done or (folder / name).exists() or not owner.take(name):
+      continue
+    if (folder / name).exists():  # it landed between the look and the claim
+      owner.release(name)
+      continue
+    for i, image in enumerate(plan.images(shard)):
+      if stop.requested and not _fits(len(shard) - i, progress, stop):
+        return
+      yield _Item(shard, image)
+
+
+def _fits(images: int, progress: Progress, stop: Stop) -> bool:
+  """Whether so many images can be drawn before the grace time is over, at the speed seen so far."""
+  return images <= 0.8 * progress.rate * max(stop.seconds_left, 0)
+
+
+def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
+  """A batch may span shards, so only the very last one is short."""
+  while batch := list(itertools.islice(items, size)):
+    yield batch
+
+
+class _Writer:
+  """Finished batches to landed shards, in a thread of its own. Its first error is raised where batches come from."""
+
+  def __init__(self, sink: Sink, owner: Owner, progress: Progress):
+    self._sink, self._owner, self._progress = sink, owner, progress
+    self._open: dict[int, ShardWriter] = {}
+    self._error: BaseException | None = None
+    self._batches: queue.Queue = queue.Queue(maxsize=_QUEUED)
+    self._pool = ThreadPoolExecutor(sink.threads or min(os.cpu_count() or 1, 8), thread_name_prefix="jpeg")
+    self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+    self._thread.start()
+
+  def put(self, items: list[_Item], pixels: object) -> None:
+    ready = np.asarray(pixels)  # waits for the devices, which have the next batch already
+    self._raise()
+    with self._progress.waiting():  # only here may the devices run dry
+      self._batches.put((items, ready))
+
+  def finish(self) -> None:
+    """Waits until all is written; shards that are not full are dropped."""
+    self._batches.put(None)
+    self._thread.join()
+    self._pool.shutdown()
+    self._drop()
+    self._raise()
+
+  def abandon(self) -> None:
+    """Leaves at once: what is not landed is dropped."""
+    self._error = self._error or InterruptedError()
+    self._batches.put(None)
+    self._thread.join()
+    self._pool.shutdown()
+    self._drop()
+
+  def _raise(self) -> None:
+    if self._error:
+      raise self._error
+
+  def _drop(self) -> None:
+    for index, writer in self._open.items():
+      writer.drop()
+      self._owner.release(shard_name(index))
+    self._open.clear()
+
+  def _run(self) -> None:
+    while (work := self._batches.get()) is not None:
+      if self._error:
+        continue  # keep the queue moving until the other side has seen the error
+      try:
+        self._write(*work)
+      except BaseException as e:  # noqa: BLE001  raised again by `put` or `finish`
+        self._error = e
+
+  def _write(self, items: list[_Item], pixels: np.ndarray) -> None:
+    for item, jpeg in zip(items, self._pool.map(self._sink.encode, pixels[: len(items)]), strict=True):
+      index = item.shard.index
+      if index not in self._open:
+        self._open[index] = ShardWriter(self._sink.folder, index, self._owner.scratch(shard_name(index)))
+      shard = self._open[index]
+      shard.write(self._sink.serialize(item.image, jpeg))
+      if shard.count == len(item.shard):
+        shard.publish()
+        del self._open[index]
+        self._owner.release(shard_name(index))
+    self._progress.add(len(items))

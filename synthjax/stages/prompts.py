@@ -1,0 +1,77 @@
+"""Stage prompts: a strategy's prompt list, as `prompts/<list>/prompts.jsonl`."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import records, workdir
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace
+from synthjax.prompts import strategies
+from synthjax.stages.product import DONE, MISSING, Status
+from synthjax.stopping import Stop
+
+# The fields that decide what a strategy writes; the others may change without making another list.
+_USED = {"B": (), "templates": (), "LE": ("writer", "draws", "per_class", "seed"), "file": ()}
+
+
+class PromptList:
+  stage = "prompts"
+
+  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
+    self.name, self.folder, self._labels = f"prompts/{name}", root / "prompts" / name, labels
+    self._fields: dict[str, Any] = config.prompts[name].to_dict()
+
+  @property
+  def _file(self) -> epath.Path:
+    return self.folder / "prompts.jsonl"
+
+  @functools.cached_property
+  def _wanted(self) -> records.Record:
+    fields, strategy = self._fields, self._fields["strategy"]
+    identity: dict[str, Any] = {"strategy": strategy, **{k: fields[k] for k in _USED.get(strategy, ())}}
+    identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
+    if strategy in ("B", "LE"):
+      identity["template"] = fields["template"] or self._labels.template
+    if strategy == "templates":
+      identity["templates"] = self._labels.templates
+    runtime = {}
+    if strategy == "file":
+      runtime["file"] = fields["file"]
+      file = Path(fields["file"]).expanduser()
+      identity["file_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    return records.Record(self.name, identity, runtime=runtime)
+
+  def status(self) -> Status:
+    found = records.compare(self.folder, self._wanted)
+    if found is None or not self._file.exists():
+      return Status(MISSING, unit="prompts")
+    n = sum(p.repeat for p in self.read())
+    return Status(DONE, n, n, "prompts", bytes=self._file.stat().length)
+
+  def make(self, stop: Stop) -> bool:
+    del stop
+    if self.status().state == DONE:
+      return True
+    written = strategies.write(self._fields, self._labels)  # before anything is on disk
+    for note in written.notes:
+      print(f"{self.name}: {note}", file=sys.stderr)
+    records.settle(self.folder, self._wanted)
+    workdir.publish_bytes(self._file, "".join(p.to_line() + "\n" for p in written.prompts).encode())
+    return True
+
+  def read(self) -> list[strategies.Prompt]:
+    if not self._file.exists():
+      raise UserError(f"{self.name} is missing; add prompts to --stages")
+    return strategies.read_list(self._file.read_text())
+
+  def content_hash(self) -> str:
+    """What depends on the list records this."""
+    return hashlib.sha256(self._file.read_bytes()).hexdigest()

@@ -1,0 +1,301 @@
+"""Stage sample: a prompt list drawn by a generator, as the image set `images/<set>`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import config as fields_of
+from synthjax import devices, records, workdir
+from synthjax.errors import UserError
+from synthjax.generators import random_weights
+from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.labels.spaces import LabelSpace
+from synthjax.pages import contact_sheet
+from synthjax.progress import Progress
+from synthjax.sampling import sampler
+from synthjax.sampling.drawer import Drawer, Setting
+from synthjax.sampling.plan import Plan, Segment
+from synthjax.stages.product import DONE, MISSING, STALE, Status
+from synthjax.stages.prompts import PromptList
+from synthjax.stopping import Stop
+from synthjax.store import dataset, schema, shards
+from synthjax.store.claims import Owner
+
+SESSIONS = "sessions"  # one file for each time a process worked on the set: on what, how many, how fast
+SHEET = "contact_sheet.png"
+_SHEET_COLUMNS = 8
+# What decides a pixel of an image beside its noise; two sets that agree in these share image ids.
+_DRAWING = (
+  "generator",
+  "sampler",
+  "key",
+  "steps",
+  "guidance",
+  "eta",
+  "size",
+  "stored_size",
+  "jpeg_quality",
+  "mark",
+  "dtype",
+)
+
+
+class ImageSet:
+  stage = "sample"
+
+  def __init__(
+    self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace, prompts: PromptList
+  ):
+    self.name, self.folder = f"images/{name}", root / "images" / name
+    self._set, self._root, self._labels, self._prompts = name, root, labels, prompts
+    self._fields = fields_of.set_fields(config, name)
+    self._runtime = config.runtime
+    if not self._fields["generator"]:
+      raise UserError(
+        f"set {name!r} has no generator; set config.sampling.generator to a folder in diffusers' layout, or random:tiny"
+      )
+
+  # --- what is wanted ----------------------------------------------------------------------------
+
+  @functools.cached_property
+  def _generator(self) -> StableDiffusion:
+    return StableDiffusion(self._weights, self._fields["dtype"])
+
+  @functools.cached_property
+  def _weights(self) -> Path:
+    """The checkpoint's folder. Random weights are made where none lie; --plan makes them for itself alone."""
+    scheme, _, architecture = self._fields["generator"].partition(":")
+    if scheme != "random":
+      return Path(self._fields["generator"]).expanduser()
+    kept = Path(self._root / "generators" / f"random-{architecture}")
+    if kept.exists():
+      return kept
+    self._passing = tempfile.TemporaryDirectory(prefix="synthjax-")
+    return random_weights.make(architecture, Path(self._passing.name) / "weights")
+
+  def _keep_random_weights(self) -> None:
+    scheme, _, architecture = self._fields["generator"].partition(":")
+    if scheme == "random":
+      self.__dict__.pop("_weights", None)
+      self.__dict__.pop("_generator", None)
+      random_weights.make(architecture, Path(self._root / "generators" / f"random-{architecture}"))
+
+  @functools.cached_property
+  def _setting(self) -> Setting:
+    fields = self._fields
+    size = fields["size"] or self._generator.native_size
+    stored = fields["stored_size"] or size
+    return Setting(fields["steps"], fields["guidance"] != 1.0, fields["eta"], size, stored)
+
+  @functools.cached_property
+  def _identity(self) -> dict[str, Any]:
+    kept = {k: self._fields[k] for k in fields_of.of_kind(fields_of.SAMPLING, fields_of.IDENTITY)}
+    resolved = {
+      "generator": self._generator.digest,  # the weights, wherever they lie
+      "size": self._setting.size,
+      "stored_size": self._setting.stored_size,
+      "sampler": "ddim",
+      "key": "threefry2x32",
+      "class_ids": self._labels.ids,
+    }
+    return kept | resolved
+
+  @property
+  def _target(self) -> int:
+    """Images a class."""
+    preview, asked = self._fields["preview"], self._fields["images_per_class"]
+    return min(preview, asked) if preview else asked
+
+  def _record(self) -> records.Record:
+    sessions = [
+      workdir.read_json(self.folder / SESSIONS / n, "session") for n in workdir.names(self.folder / SESSIONS)
+    ]
+    runtime = {k: self._fields[k] for k in fields_of.of_kind(fields_of.SAMPLING, fields_of.RUNTIME)}
+    return records.Record(
+      self.name,
+      self._identity,
+      growth={"images_per_class": self._target},
+      runtime=runtime | {"generator": self._fields["generator"], **self._runtime.to_dict()},
+      inputs={self._prompts.name: self._prompts.content_hash()},
+      cost={
+        "device_seconds": round(sum(s["seconds"] * s["local_devices"] for s in sessions), 1),
+        "images_drawn": sum(s["images"] for s in sessions),
+      },
+    )
+
+  def _plan(self, segments: list[Segment]) -> Plan:
+    return Plan(
+      self._labels.ids,
+      self._prompts.read(),
+      segments,
+      images_per_shard=self._fields["images_per_shard"],
+      drawing=records.digest({k: self._identity[k] for k in _DRAWING}),
+      guidance=self._fields["guidance"],
+      seed=self._fields["seed"],
+    )
+
+  # --- what is there -----------------------------------------------------------------------------
+
+  def status(self) -> Status:
+    n_classes = len(self._labels)
+    begun = dataset.segments(self.folder)
+    if self._prompts.status().state != DONE:
+      return self._status_of(MISSING, [], 0, self._target * n_classes, self._target * n_classes)
+    if records.compare(self.folder, self._record()) is None:
+      return self._status_of(MISSING, [], 0, self._target * n_classes, self._target * n_classes)
+    segments = dataset.grown(begun, self._target, n_classes)
+    plan = self._plan(segments)
+    have = shards.landed(self.folder)
+    for index in have:
+      shards.check_landed(self.folder, index, len(plan.shards[index]))
+    images = sum(len(plan.shards[i]) for i in have)
+    whole = len(have) == len(plan.shards) and self._manifest_images() == len(plan)
+    state = DONE if whole else STALE if self._manifest_images() else MISSING
+    return self._status_of(state, have, images, len(plan), len(plan) - images, len(plan.shards))
+
+  def _status_of(
+    self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
+  ) -> Status:
+    planned = planned or -(-total // self._fields["images_per_shard"])
+    on_disk = sum(shards.facts(self.folder, i).bytes for i in have)
+    each = (
+      on_disk / images if images else 600 + 0.25 * self._setting.stored_size**2
+    )  # a guess: JPEG at 2 bits a pixel
+    flops = (
+      left * self._generator.flops(self._setting.size, self._setting.steps, self._setting.guided)
+      if left
+      else 0.0
+    )
+    return Status(state, images, total, "images", f"{len(have)}/{planned}", on_disk + each * left, flops)
+
+  def _manifest_images(self) -> int:
+    path = self.folder / "manifest.json"
+    return workdir.read_json(path, "manifest")["images"] if path.exists() else 0
+
+  def faults(self) -> list[tuple[int, str]]:
+    """For stage verify: every byte is read."""
+    segments = dataset.segments(self.folder)
+    if not segments:
+      raise UserError(f"{self.name} is missing: there is nothing to verify; run stage sample first")
+    records.compare(self.folder, self._record())
+    return list(dataset.faults(self.folder, self._plan(segments), self._labels))
+
+  # --- making it ---------------------------------------------------------------------------------
+
+  def make(self, stop: Stop) -> bool:
+    self._keep_random_weights()
+    prompts = self._prompts.read()
+    if not self._is_begun_as_wanted():
+      self._check_lengths([p.text for p in prompts])
+      drawer = self._drawer()  # weights that do not fit are refused before anything is written
+      del drawer
+      records.settle(self.folder, self._record())
+    plan = self._plan(dataset.grow(self.folder, self._target, len(self._labels)))
+    have = shards.landed(self.folder)
+    for index in have:
+      shards.check_landed(self.folder, index, len(plan.shards[index]))
+    if len(have) < len(plan.shards) and not self._sample(plan, have, stop):
+      return False
+    self._finish(plan)
+    return True
+
+  def _is_begun_as_wanted(self) -> bool:
+    return records.compare(self.folder, self._record()) is not None
+
+  def _check_lengths(self, texts: list[str]) -> None:
+    """A prompt that the text encoder would cut is refused, or cut on request: never in silence."""
+    distinct = sorted(set(texts))
+    lengths = self._generator.tokenize(distinct).lengths
+    long = int(np.sum(lengths > self._generator.max_tokens))
+    if not long:
+      return
+    told = (
+      f"{self._prompts.name}: {long} of {len(distinct)} prompts are longer than the {self._generator.max_tokens} tokens "
+      f"the generator reads (longest: {lengths.max()}, {distinct[int(lengths.argmax())][:60]!r}...)"
+    )
+    if self._fields["long_prompts"] == "refuse":
+      raise UserError(f"{told}; shorten them, or set config.sampling.long_prompts=cut")
+    print(f"{told}; they are cut there", file=sys.stderr)
+
+  def _drawer(self) -> Drawer:
+    return _drawer(self._weights, self._fields["dtype"], self._setting, self._fields["per_device_batch"])
+
+  def _sample(self, plan: Plan, have: list[int], stop: Stop) -> bool:
+    drawer, fields = self._drawer(), self._fields
+    sink = sampler.Sink(
+      self.folder,
+      encode=functools.partial(schema.encode_jpeg, quality=fields["jpeg_quality"], mark=fields["mark"]),
+      serialize=schema.serializer(self._labels.ids),
+      threads=self._runtime.encode_threads,
+    )
+    where = devices.describe()
+    progress = Progress(
+      self.name,
+      len(plan),
+      sum(len(plan.shards[i]) for i in have),
+      devices=where["local_devices"],
+      log_seconds=self._runtime.log_seconds,
+      speak=devices.is_speaker(),
+    )
+    owner = Owner(
+      self.folder,
+      heartbeat_seconds=self._runtime.heartbeat_seconds,
+      stale_seconds=self._runtime.stale_seconds,
+    )
+    with owner:
+      try:
+        whole = sampler.sample(plan, drawer, sink, owner, progress, stop)
+      finally:
+        progress.close()
+        if progress.own:
+          session = where | {
+            "images": progress.own,
+            "seconds": progress.seconds,
+            "waiting_share": progress.waiting_share,
+          }
+          (self.folder / SESSIONS).mkdir(exist_ok=True)
+          workdir.publish_bytes(self.folder / SESSIONS / f"{owner.id}.json", workdir.to_json(session))
+    stop.check()
+    return whole
+
+  def _finish(self, plan: Plan) -> None:
+    """What is derived from the shards; every process may do it, and it comes out the same."""
+    if self._manifest_images() != len(plan):
+      self._write_sheet(plan)
+      records.update(self.folder, self._record())
+      dataset.write_metadata(self.folder, self._set, plan, self._labels)
+
+  def _write_sheet(self, plan: Plan) -> None:
+    columns = min(_SHEET_COLUMNS, self._target)
+    rows: list[list[bytes]] = [[] for _ in self._labels.ids]
+    examples = (
+      row for shard in plan.shards for row in dataset.read_shard(self.folder, shard.index, self._labels)
+    )
+    for row in examples:
+      if len(rows[row["label"]]) < columns:
+        rows[row["label"]].append(row["image"])
+      if all(len(r) == columns for r in rows):
+        break
+    named = [(f"{i}  {n}", r) for i, n, r in zip(self._labels.ids, self._labels.names, rows, strict=True)]
+    title = f"{self._set}: the first {columns} images of each class, guidance {self._fields['guidance']}"
+    workdir.replace_bytes(self.folder / SHEET, contact_sheet.draw(named, title))
+
+
+@functools.lru_cache(maxsize=1)  # the parameters of one generator at a time
+def _loaded(folder: Path, dtype: str) -> tuple[StableDiffusion, Any]:
+  generator = StableDiffusion(folder, dtype)
+  return generator, generator.load_params(devices.local_mesh())
+
+
+@functools.lru_cache(maxsize=4)  # sets that differ in guidance or prompts share a compiled program
+def _drawer(folder: Path, dtype: str, setting: Setting, per_device_batch: int) -> Drawer:
+  generator, params = _loaded(folder, dtype)
+  return Drawer(generator, params, setting, devices.local_mesh(), per_device_batch)

@@ -1,0 +1,135 @@
+"""Who makes which shard or run, when several processes share a folder and any of them may die.
+
+A claim is a file that exactly one process can create. It names its owner; the owner keeps one heartbeat file
+fresh. When that goes stale the claim is void: the next one takes generation g + 1 of it, which again exactly one
+process can create. A claim only saves work. A process that was taken for dead and comes back finds its product
+already published and drops its own, so nothing depends on clocks. Freshness is read off the file system's own
+clock, which all hosts share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import uuid
+
+from etils import epath
+
+from synthjax import workdir
+
+_BEAT = ".alive"
+
+
+class Owner:
+  """This process's hold on parts of one product: `with Owner(folder) as owner: owner.take("00003")`."""
+
+  def __init__(self, product: epath.Path, *, heartbeat_seconds: float = 5.0, stale_seconds: float = 60.0):
+    self._folder = product / workdir.WORKING
+    self._heartbeat_seconds, self._stale_seconds = heartbeat_seconds, stale_seconds
+    # Host and process let a restart on the same machine see at once that its predecessor is dead.
+    self.id = f"{_host()}+{os.getpid()}+{_start_of(os.getpid())}+{uuid.uuid4().hex[:8]}"
+    self._stop = threading.Event()
+    self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+    self._held: dict[str, list[epath.Path]] = {}
+
+  def __enter__(self) -> Owner:
+    self._folder.mkdir(parents=True, exist_ok=True)
+    workdir.touch(self._folder / f"{self.id}{_BEAT}")
+    self._sweep()
+    self._thread.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._stop.set()
+    self._thread.join()
+    for name in list(self._held):
+      self.release(name)
+    for left in workdir.names(self._folder, f"*{self.id}*"):
+      workdir.remove(self._folder / left)
+    workdir.remove_empty(self._folder)
+
+  def scratch(self, name: str) -> epath.Path:
+    """Where this process may write a file before it is published; swept once the process is gone."""
+    return self._folder / f"{name}.{self.id}.part"
+
+  def take(self, name: str) -> bool:
+    """True: the part is ours to make. Look again whether it is there: another may have just finished it."""
+    older = self._generations(name)
+    if older and self.is_alive(self._owner_of(older[-1])):
+      return False
+    generation = int(older[-1].name.rsplit(".", 1)[1]) + 1 if older else 0
+    mine = self._folder / f"{name}.claim.{generation:04d}"
+    if not workdir.create_exclusive(mine, self.id):
+      return False
+    self._held[name] = [*older, mine]
+    return True
+
+  def release(self, name: str) -> None:
+    # Oldest first: were the newest gone and an older, void one left, the part would look claimed anew.
+    for claim in self._held.pop(name, ()):
+      workdir.remove(claim)
+
+  def is_alive(self, owner: str) -> bool:
+    """Whether an owner's heartbeat is fresh. An empty name is a claim that is being written this moment."""
+    if owner == self.id or not owner:
+      return True
+    if _is_dead_here(owner):
+      return False
+    beat = workdir.modified(self._folder / f"{owner}{_BEAT}")
+    now = workdir.touch(self._folder / f"{self.id}{_BEAT}")
+    return beat is not None and now - beat < self._stale_seconds
+
+  def _generations(self, name: str) -> list[epath.Path]:
+    return [self._folder / n for n in workdir.names(self._folder, f"{name}.claim.*")]
+
+  def _owner_of(self, claim: epath.Path) -> str:
+    try:
+      owner = claim.read_text()
+    except FileNotFoundError:  # released in this moment
+      return ""
+    if owner:
+      return owner
+    # Created and not yet written: fresh if it is young, void if its maker died in between.
+    age = workdir.touch(self._folder / f"{self.id}{_BEAT}") - (workdir.modified(claim) or 0)
+    return "" if age < self._stale_seconds else "+nobody"
+
+  def _sweep(self) -> None:
+    """Removes what dead processes left behind. Their claims stay: they carry the generation."""
+    for name in workdir.names(self._folder, f"*{_BEAT}"):
+      owner = name.removesuffix(_BEAT)
+      if not self.is_alive(owner):
+        for part in workdir.names(self._folder, f"*.{owner}.part"):
+          workdir.remove(self._folder / part)
+        workdir.remove(self._folder / name)
+
+  def _beat(self) -> None:
+    while not self._stop.wait(self._heartbeat_seconds):
+      with contextlib.suppress(OSError):  # a disk that hiccups: the next beat may pass
+        workdir.touch(self._folder / f"{self.id}{_BEAT}")
+
+
+def _host() -> str:
+  """This machine, and the process namespace in it: containers count their processes apart."""
+  try:
+    return f"{socket.gethostname()}-{os.stat('/proc/self/ns/pid').st_ino}"
+  except OSError:
+    return socket.gethostname()
+
+
+def _start_of(pid: int) -> str:
+  """When a process began, in the kernel's ticks: tells it from a later one with the same number. "" = unknown."""
+  try:
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123  not a file of the study
+      return file.read().rsplit(")", 1)[1].split()[19]
+  except OSError:
+    return ""
+
+
+def _is_dead_here(owner: str) -> bool:
+  """Whether an owner was a process of this very host and is gone."""
+  host, pid, start, *_ = [*owner.split("+"), "", "", ""]
+  if host != _host() or not pid.isdigit() or not start:
+    return False
+  return _start_of(int(pid)) != start

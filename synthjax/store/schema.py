@@ -1,0 +1,65 @@
+"""What one image of a set is on disk: JPEG bytes and where they came from, as a TFDS example.
+
+No clock, host or duration stands in an example: the bytes of a shard must repeat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import PIL.Image
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import example_serializer
+
+from synthjax.sampling.plan import Image
+
+# IPTC's term for "made by a trained model", as an XMP packet: it travels with the JPEG into every export.
+_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+MARK = (
+  '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+  '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+  '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+  f'Iptc4xmpExt:DigitalSourceType="{_SOURCE}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+).encode()
+
+
+def features(class_ids: Sequence[str]) -> tfds.features.FeaturesDict:
+  """ClassLabel's names are class *ids*: TFDS refuses repeated names, and display names may repeat."""
+  text, scalar = tfds.features.Text, tfds.features.Scalar
+  return tfds.features.FeaturesDict(
+    {
+      "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+      "label": tfds.features.ClassLabel(names=list(class_ids)),
+      "image_id": text(),
+      "noise_id": text(),
+      "prompt": text(),
+      "prompt_id": text(),
+      "sample_index": scalar(np.int32),
+      "guidance": scalar(np.float32),
+      "parent_id": text(),
+      "strength": scalar(np.float32),
+      "round": scalar(np.int32),
+    }
+  )
+
+
+def encode_jpeg(pixels_HxWx3: np.ndarray, quality: int, mark: bool) -> bytes:
+  buffer = io.BytesIO()
+  extra = {"xmp": MARK} if mark else {}
+  PIL.Image.fromarray(pixels_HxWx3).save(buffer, "JPEG", quality=quality, **extra)
+  return buffer.getvalue()
+
+
+def serializer(class_ids: Sequence[str]) -> Callable[[Image, bytes], bytes]:
+  """`(image, its JPEG) -> example`, without TensorFlow."""
+  writer = example_serializer.ExampleSerializer(features(class_ids).get_serialized_info())
+
+  def serialize(image: Image, jpeg: bytes) -> bytes:
+    row = dataclasses.asdict(image)
+    row = {k: v.encode() if isinstance(v, str) else v for k, v in row.items()}
+    return writer.serialize_example(row | {"image": jpeg})
+
+  return serialize

@@ -1,0 +1,152 @@
+"""Shards: ArrayRecord files that appear whole or not at all, and the facts about each that landed.
+
+The final names are the resume state. Beside a shard stands a small file of facts (count, bytes, hash), derived
+from it, so that a later process sees without reading gigabytes whether the shard is still the one that landed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+
+from array_record.python import array_record_module
+from etils import epath
+
+from synthjax import workdir
+from synthjax.errors import UserError
+
+SPLIT = "train"
+FACTS = "shards"  # the folder of facts
+# One record a group, not compressed: JPEG bytes do not shrink, and each record is read on its own.
+_OPTIONS = "group_size:1,uncompressed"
+
+
+def shard_name(index: int) -> str:
+  """The name TFDS' template `{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}` gives: no total in it, so a set can grow."""
+  return f"{SPLIT}.array_record-{index:05d}"
+
+
+def index_of(name: str) -> int:
+  return int(name.rsplit("-", 1)[1])
+
+
+def landed(folder: epath.Path) -> list[int]:
+  """Indices of the shards that are there, by their final names."""
+  pattern = re.compile(re.escape(shard_name(0)[:-5]) + r"\d{5,}")
+  return sorted(index_of(n) for n in workdir.names(folder, f"{SPLIT}.array_record-*") if pattern.fullmatch(n))
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+  """What is true of a shard's bytes: the same whoever made it."""
+
+  count: int
+  bytes: int
+  sha256: str
+
+
+class ShardWriter:
+  """Writes records beside the set, then gives the file its final name. Call `drop` if it does not come to that."""
+
+  def __init__(self, folder: epath.Path, index: int, scratch: epath.Path):
+    self._final, self._scratch, self._folder = folder / shard_name(index), scratch, folder
+    self.index, self.count = index, 0
+    try:
+      self._writer = array_record_module.ArrayRecordWriter(str(scratch), _OPTIONS)
+    except RuntimeError as e:
+      raise workdir.no_room(e, folder) or e from e
+
+  def write(self, record: bytes) -> None:
+    try:
+      self._writer.write(record)
+    except RuntimeError as e:
+      self.drop()
+      raise workdir.no_room(e, self._folder) or e from e
+    self.count += 1
+
+  def publish(self) -> bool:
+    """Close, re-open and count, sync, final name; False where another process was first."""
+    try:
+      self._writer.close()
+      count = len(ShardReader(self._scratch))
+      if count != self.count:
+        raise RuntimeError(f"{self._scratch} holds {count} records of {self.count} written")
+      first = workdir.publish(self._scratch, self._final)
+    except (RuntimeError, OSError, UserError) as e:
+      self.drop()
+      raise workdir.no_room(e, self._folder) or e from e
+    facts(self._folder, self.index)
+    return first
+
+  def drop(self) -> None:
+    try:
+      self._writer.close()
+    except RuntimeError:
+      pass  # it may have failed already; the file goes either way
+    workdir.remove(self._scratch)
+
+
+class ShardReader(Sequence):
+  """The records of one shard. A file cut by a byte reads as empty without an error: hence `ok`."""
+
+  def __init__(self, path: epath.Path):
+    self._path = path
+    try:
+      self._reader = array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
+      self._count = self._reader.num_records()
+    except RuntimeError as e:
+      raise self._corrupt(e) from e
+    if not self._reader.ok():
+      raise self._corrupt("it does not end as it should")
+
+  def __len__(self) -> int:
+    return self._count
+
+  def __getitem__(self, i):
+    try:
+      return self._reader.read([i])[0]
+    except RuntimeError as e:
+      raise self._corrupt(e) from e
+
+  def __iter__(self) -> Iterator[bytes]:
+    return (self[i] for i in range(len(self)))
+
+  def _corrupt(self, why: object) -> UserError:
+    reason = " ".join(str(why).split())[:200]
+    return UserError(
+      f"shard {self._path} is corrupt ({reason}); remove it and run again: its images will be the same"
+    )
+
+
+def facts(folder: epath.Path, index: int) -> Facts:
+  """A shard's facts: read, or derived from the shard where a death came between the two."""
+  path = folder / FACTS / f"{shard_name(index)}.json"
+  if not path.exists():
+    path.parent.mkdir(exist_ok=True)
+    workdir.publish_bytes(path, workdir.to_json(dataclasses.asdict(derive_facts(folder, index))))
+  return Facts(**workdir.read_json(path, "shard facts"))
+
+
+def derive_facts(folder: epath.Path, index: int) -> Facts:
+  shard = folder / shard_name(index)
+  sha = hashlib.sha256()
+  with shard.open("rb") as file:
+    while block := file.read(1 << 22):
+      sha.update(block)
+  return Facts(len(ShardReader(shard)), shard.stat().length, sha.hexdigest())
+
+
+def check_landed(folder: epath.Path, index: int, count: int) -> None:
+  """Cheap enough to do at every start: a landed shard has the length it landed with."""
+  known, length = facts(folder, index), (folder / shard_name(index)).stat().length
+  if length != known.bytes or known.count != count:
+    raise UserError(
+      f"shard {folder / shard_name(index)} is corrupt ({length} bytes with {known.count} images, expected {known.bytes} "
+      f"with {count}); remove it and {FACTS}/{shard_name(index)}.json and run again: its images will be the same"
+    )
+
+
+def remove_command(folder: epath.Path, index: int) -> str:
+  return f"rm -f {folder / shard_name(index)} {folder / FACTS / shard_name(index)}.json"

@@ -1,0 +1,1 @@
+"""Published checkpoints: read from a folder, under PyTorch's names, into Flax parameters."""

@@ -1,0 +1,153 @@
+"""Files that several processes share and any of them may die over: the one place that lists, publishes and removes.
+
+A file under its final name is whole: it was written under another name, closed, synced, and then moved there.
+`publish` never replaces, so of two processes that made the same product the first one's stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from typing import Any
+
+from etils import epath
+
+from synthjax.errors import UserError
+
+WORKING = ".working"  # claims, heartbeats and files being written, inside a product's folder
+
+
+def open_workdir(path: str) -> epath.Path:
+  """The folder of a study, made if need be."""
+  if "://" in path:
+    raise UserError(f"workdir {path}: object stores are not supported yet; mount it, or use a shared disk")
+  workdir = epath.Path(path).expanduser()
+  probe = workdir / f".probe-{uuid.uuid4().hex}"
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    probe.write_text("")
+    probe.unlink()
+  except OSError as e:
+    raise UserError(f"workdir {path} cannot be written: {e.strerror or e}; give another --workdir") from e
+  return workdir
+
+
+def no_room(error: BaseException, path: epath.Path) -> UserError | None:
+  """The line for a disk that filled up (or a quota that ran out), or None where that was not it."""
+  full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+  if full or any(text in str(error) for text in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))):
+    return UserError(
+      f"the disk of {path} is full; free some room and run the same command again: finished shards are kept"
+    )
+  return None
+
+
+def _sync(path: epath.Path) -> None:
+  """Waits until a file's bytes, or a folder's names, are on the disk."""
+  handle = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(handle)
+  finally:
+    os.close(handle)
+
+
+def publish(made: epath.Path, final: epath.Path) -> bool:
+  """Gives a closed file its final name; False, and the file is gone, where that name is already taken."""
+  _sync(made)
+  try:
+    os.link(made, final)
+  except FileExistsError:
+    return False
+  except OSError:  # no hard links on this file system: rename replaces, by an equal file at worst
+    if final.exists():
+      return False
+    os.rename(made, final)
+    return True
+  finally:
+    made.unlink(missing_ok=True)
+    _sync(final.parent)
+  return True
+
+
+def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
+  made = final.parent / f".{final.name}.{uuid.uuid4().hex}"
+  try:
+    made.write_bytes(data)
+  except BaseException as e:
+    made.unlink(missing_ok=True)
+    raise no_room(e, final.parent) or e from e
+  return made
+
+
+def publish_bytes(final: epath.Path, data: bytes) -> bool:
+  """A whole small file under a name that must be new; False where it is not."""
+  return publish(_write_apart(final, data), final)
+
+
+def replace_bytes(final: epath.Path, data: bytes) -> None:
+  """A whole small file in the place of the old one: for what is derived, and can be derived again."""
+  if final.exists() and final.read_bytes() == data:
+    return
+  made = _write_apart(final, data)
+  _sync(made)
+  os.replace(made, final)
+  _sync(final.parent)
+
+
+def create_exclusive(path: epath.Path, text: str) -> bool:
+  """Takes a name: of all processes that try, one succeeds. The text may be read half-written."""
+  try:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+  except FileExistsError:
+    return False
+  with os.fdopen(handle, "w") as file:
+    file.write(text)
+  return True
+
+
+def names(folder: epath.Path, pattern: str = "*") -> list[str]:
+  """Sorted names in a folder that may not exist yet."""
+  return sorted(p.name for p in folder.glob(pattern)) if folder.exists() else []
+
+
+def modified(path: epath.Path) -> float | None:
+  """When a file was last touched, by the clock of its file system."""
+  try:
+    return os.stat(path).st_mtime
+  except FileNotFoundError:
+    return None
+
+
+def touch(path: epath.Path) -> float:
+  """Marks a file as fresh; returns the time by the clock of its file system, the one clock all hosts share."""
+  path.touch()
+  os.utime(path)
+  return os.stat(path).st_mtime
+
+
+def remove(path: epath.Path) -> None:
+  path.unlink(missing_ok=True)
+
+
+def remove_empty(folder: epath.Path) -> None:
+  """Removes a folder if nothing is in it; another process may be quicker, or still at work in it."""
+  try:
+    os.rmdir(folder)
+  except OSError:
+    return
+
+
+def to_json(value: Any) -> bytes:
+  return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def read_json(path: epath.Path, what: str) -> Any:
+  """A small file of ours. Only a foreign hand leaves it unreadable: we move whole files into place."""
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise UserError(f"{what}: {path} is missing") from None
+  except (json.JSONDecodeError, UnicodeDecodeError) as e:
+    raise UserError(f"{what}: {path} is not readable JSON ({e}); remove it and run again") from None
