@@ -17,6 +17,7 @@ import importlib.util
 import io
 import re
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -70,6 +71,7 @@ SAMPLING = {
   "mark": identity(True),  # an XMP packet in each JPEG: made by a trained model
   "dtype": identity("float32"),  # bfloat16 on accelerators
   "seed": identity(0),
+  "cpu_group": identity(8),  # on CPUs, images computed at once: with it no byte depends on the batch size
   "long_prompts": identity("refuse"),  # a prompt longer than the text encoder takes: refuse, or cut
   "images_per_shard": identity(512),  # the unit of claiming and of loss at a kill
   "per_device_batch": runtime(16),
@@ -257,33 +259,30 @@ def _bad_value(config: ConfigDict, message: str) -> str:
 
 # --- what the types cannot say -------------------------------------------------------------------
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,99}")
 
 
 def check_name(name: str, what: str) -> str:
   """A name from a config may become a folder's name: nothing else in this package does."""
   if not _NAME.fullmatch(name):
-    raise UserError(f"{what} {name!r}: a name takes letters, digits, and . _ + - inside, at most 100")
+    raise UserError(f"{what} {name!r}: a name takes letters, digits, and _ + - inside, at most 100")
   return name
 
 
 def check(config: ConfigDict) -> None:
   """Values that would fail late, or make a study that nobody meant."""
-  reference = study_config()
-  for key in config:
-    if key not in reference:
-      raise UserError(f"config has no field {key!r}{nearest(key, reference)}")
-  for group, fields in (("sampling", SAMPLING), ("runtime", RUNTIME_FIELDS)):
-    for key in config[group]:
-      if key not in fields:
-        raise UserError(f"config.{group} has no field {key!r}{nearest(key, fields)}")
-  for name in config.prompts:
+  _known("config", config, study_config())
+  _known("config.sampling", config.sampling, SAMPLING)
+  _known("config.runtime", config.runtime, RUNTIME_FIELDS)
+  for name, own in config.prompts.items():
     check_name(name, "prompt list")
+    _known(f"config.prompts.{name}", own, PROMPTS)
   for name, own in config.sets.items():
     check_name(name, "image set")
+    _known(f"config.sets.{name}", own, ("prompts", *SAMPLING))
     if own.prompts not in config.prompts:
       raise UserError(
-        f"set {name!r} draws prompt list {own.prompts!r}{nearest(own.prompts, config.prompts)}, which config.prompts lacks"
+        f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
       )
     _check_set(f"config.sets.{name}", set_fields(config, name))
   _at_least(
@@ -293,10 +292,17 @@ def check(config: ConfigDict) -> None:
   )
 
 
+def _known(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+  for name in given:
+    if name not in known:
+      raise UserError(f"{where} has no field {name!r}{nearest(name, known)}")
+
+
 def _check_set(where: str, fields: dict[str, Any]) -> None:
   for name, low in dict(
     images_per_class=1,
     steps=1,
+    cpu_group=1,
     size=0,
     stored_size=0,
     images_per_shard=1,

@@ -85,6 +85,11 @@ def place(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
   return NamedSharding(mesh, spec)
 
 
+def platform() -> str:
+  """cpu, gpu or tpu."""
+  return jax.local_devices()[0].platform
+
+
 def describe() -> dict[str, object]:
   """For records: what the work ran on."""
   local = jax.local_devices()

@@ -19,9 +19,9 @@ class Interrupted(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-  """` (did you mean 'steps'?)`, or the known names where none is near."""
+  """` (did you mean 'steps'?)`, or the known names where none is near and they are few."""
   known = [str(k) for k in known]
   close = difflib.get_close_matches(name, known, n=1)
   if close:
     return f" (did you mean {close[0]!r}?)"
-  return f" (known: {', '.join(known)})" if known else ""
+  return f" (known: {', '.join(known)})" if 0 < len(known) <= 12 else ""

@@ -93,7 +93,8 @@ class ImageSet:
     fields = self._fields
     size = fields["size"] or self._generator.native_size
     stored = fields["stored_size"] or size
-    return Setting(fields["steps"], fields["guidance"] != 1.0, fields["eta"], size, stored)
+    group = fields["cpu_group"] if devices.platform() == "cpu" else 0
+    return Setting(fields["steps"], fields["guidance"] != 1.0, fields["eta"], size, stored, group)
 
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _host() -> str:
 def _start_of(pid: int) -> str:
   """When a process began, in the kernel's ticks: tells it from a later one with the same number. "" = unknown."""
   try:
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123  not a file of the study
+    with open(f"/proc/{pid}/stat") as file:
       return file.read().rsplit(")", 1)[1].split()[19]
   except OSError:
     return ""

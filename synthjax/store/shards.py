@@ -6,6 +6,7 @@ from it, so that a later process sees without reading gigabytes whether the shar
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import re
@@ -81,10 +82,8 @@ class ShardWriter:
     return first
 
   def drop(self) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # it may have failed already; the file goes either way
       self._writer.close()
-    except RuntimeError:
-      pass  # it may have failed already; the file goes either way
     workdir.remove(self._scratch)
 
 

@@ -1,0 +1,79 @@
+"""Several CPU devices, a small generator, and the oracle: PyTorch, which CI must have."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import pytest
+
+from synthjax import config as fields_of
+from synthjax.generators import random_weights
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+  """A checkpoint folder with random weights. Do not write into it."""
+  return random_weights.make("tiny", tmp_path_factory.mktemp("weights") / "tiny")
+
+
+@pytest.fixture
+def small(weights):
+  """A study of seconds: 3 classes, two prompt lists, two steps."""
+
+  def make(tmp_path: Path, **sampling):
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("classes: {a: ant, b: bee, c: cat}\n")
+    config = fields_of.study_config(labels=str(labels))
+    config.prompts.B = fields_of.prompt_list("B")
+    config.prompts.LE = fields_of.prompt_list("LE", per_class=4, draws=6)
+    config.sets.B = fields_of.image_set("B")
+    config.sampling.generator = str(weights)
+    config.sampling.steps = 2
+    config.sampling.images_per_class = 5
+    config.sampling.images_per_shard = 4
+    config.sampling.per_device_batch = 2
+    config.runtime.compile_cache = ""
+    config.sampling.update(sampling)
+    return config
+
+  return make
+
+
+@pytest.fixture(scope="session")
+def torch():
+  if importlib.util.find_spec("torch") is None:
+    if os.environ.get("CI"):
+      pytest.fail("CI must have PyTorch: a skipped parity test says nothing")
+    pytest.skip("needs PyTorch: pip install -e '.[parity]'")
+  import torch
+
+  return torch
+
+
+@pytest.fixture(scope="session")
+def compile_cache(tmp_path_factory) -> str:
+  return str(tmp_path_factory.mktemp("xla"))
+
+
+@pytest.fixture
+def command(compile_cache):
+  """Runs `python -m synthjax.main` in a process of its own; returns it, started."""
+
+  def start(*args: str, devices: int = 1, env: dict | None = None, **kwargs) -> subprocess.Popen:
+    environment = os.environ | {
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "PYTHONPATH": str(ROOT),
+      **(env or {}),
+    }
+    line = [sys.executable, "-m", "synthjax.main", *args, f"--config.runtime.compile_cache={compile_cache}"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) | kwargs
+    return subprocess.Popen(line, env=environment, cwd=ROOT, **pipes)
+
+  return start

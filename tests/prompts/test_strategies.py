@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from synthjax import config as fields_of
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace, load
+from synthjax.prompts import strategies, writers
+
+LABELS = LabelSpace(("n1", "n2"), ("crane", "crane"), templates=("a {}", "the {}"))
+
+
+def write(labels=LABELS, **fields):
+  return strategies.write(fields_of.prompt_list(**fields).to_dict(), labels)
+
+
+def test_basic_is_the_papers_template():
+  assert [(p.class_id, p.text) for p in write(strategy="B").prompts] == [
+    ("n1", "a photo of a crane"),
+    ("n2", "a photo of a crane"),
+  ]
+  assert (
+    write(strategy="B", template="a centered satellite photo of {}")
+    .prompts[0]
+    .text.endswith("photo of crane")
+  )
+
+
+def test_templates_are_filled_for_every_class():
+  assert [p.text for p in write(strategy="templates").prompts] == ["a crane", "the crane"] * 2
+
+
+def test_a_template_is_data():
+  hostile = LabelSpace(("x",), ("{0.__class__}",))
+  assert write(hostile, strategy="B").prompts[0].text == "a photo of a {0.__class__}"
+
+
+def test_language_enhancement_drops_repeats_and_keeps_what_was_asked():
+  written = write(load("digits"), strategy="LE")
+  by_class = [[p.text for p in written.prompts if p.class_id == c] for c in load("digits").ids]
+  assert all(len(texts) == len(set(texts)) == 200 for texts in by_class)
+  assert all(text.startswith("a photo of a ") and "digit 7" in text for text in by_class[7])
+  assert not written.notes
+
+
+def test_a_writer_that_runs_dry_says_so(monkeypatch):
+  def three(class_id, name, draws, seed):
+    return [writers.Sentence(f"{name} {i % 3}", {}) for i in range(draws)]
+
+  monkeypatch.setitem(writers.WRITERS, "grammar", three)
+  written = write(strategy="LE")
+  assert len(written.prompts) == 6
+  assert "gave fewer than 200 distinct sentences for 2 classes (fewest: 3 for 'n1')" in written.notes[0]
+
+
+def test_the_grammar_is_seeded_and_pinned():
+  """The sentences are part of every image's identity: they may not change with Python or with this file."""
+  assert writers.grammar("3", "digit 3", 2, 0) == writers.grammar("3", "digit 3", 3, 0)[:2]
+  assert writers.grammar("3", "digit 3", 1, 0) != writers.grammar("3", "digit 3", 1, 1)
+  assert writers.grammar("3", "digit 3", 1, 0)[0].text == (
+    "handwritten digit 3, in red on grey paper, seen from afar"
+  )
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.tsv"])
+def test_a_users_file_with_repeat_counts(tmp_path, name):
+  rows = [("n2", "a crane lifts", 1), ("n1", "a crane flies", 3), ("n1", "a grey crane", 1)]
+  lines = {
+    "p.jsonl": [json.dumps({"class": c, "prompt": t, "repeat": n}) for c, t, n in rows],
+    "p.tsv": [f"{c}\t{t}\t{n}" if n > 1 else f"{c}\t{t}" for c, t, n in rows],
+  }[name]
+  (tmp_path / name).write_text("\n".join(lines) + "\n\n")
+  prompts = write(strategy="file", file=str(tmp_path / name)).prompts
+  assert [(p.class_id, p.text, p.repeat) for p in prompts] == [rows[1], rows[2], rows[0]]
+  assert strategies.read_list("".join(p.to_line() + "\n" for p in prompts)) == prompts
+
+
+@pytest.mark.parametrize(
+  ("text", "said"),
+  [
+    ("n1\ta crane", "1 classes have no prompt ('n2')"),
+    ("n1\ta\nn3\tb", "line 2: no class 'n3' (known: n1, n2)"),
+    ("n1", "line 1: expected class id, tab, prompt"),
+    ("n1\ta\t0", "repeat count is a whole number from 1"),
+    ("n1\t ", "the prompt is empty"),
+  ],
+)
+def test_a_wrong_file_is_one_line(tmp_path, text, said):
+  (tmp_path / "p.tsv").write_text(text)
+  with pytest.raises(UserError) as e:
+    write(strategy="file", file=str(tmp_path / "p.tsv"))
+  assert said in str(e.value) and "\n" not in str(e.value)
+
+
+def test_unknown_strategies_and_writers_name_their_neighbours():
+  with pytest.raises(UserError, match=r"prompt strategy 'template'.*did you mean 'templates'"):
+    write(strategy="template")
+  with pytest.raises(UserError, match="did you mean 'grammar'"):
+    write(strategy="LE", writer="gramar")
+  with pytest.raises(UserError, match=r"has no \{\}"):
+    write(strategy="B", template="a photo")

@@ -1,0 +1,84 @@
+"""One image is one image: on any number of devices, in any batch, beside any neighbours."""
+
+import jax
+import numpy as np
+import pytest
+
+from synthjax import devices
+from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.prompts.strategies import Prompt
+from synthjax.sampling.drawer import Drawer, Setting
+from synthjax.sampling.plan import Plan, Segment
+
+
+def some_images(n: int, guidance: float = 3.0):
+  prompts = [Prompt("a", f"a photo of a digit {i}") for i in range(5)]
+  plan = Plan(("a",), prompts, [Segment((n,))], images_per_shard=n, drawing="", guidance=guidance, seed=0)
+  return plan.images(plan.shards[0])
+
+
+def drawer(weights, n_devices=1, per_device=8, **setting) -> Drawer:
+  mesh = devices.local_mesh(jax.local_devices()[:n_devices])
+  generator = StableDiffusion(weights)
+  setting = Setting(**(dict(steps=3, guided=True, eta=0.0, size=32, stored_size=32, group=8) | setting))
+  return Drawer(generator, generator.load_params(mesh), setting, mesh, per_device)
+
+
+def draw_all(d: Drawer, images) -> np.ndarray:
+  batches = [images[i : i + d.batch_size] for i in range(0, len(images), d.batch_size)]
+  return np.concatenate([np.asarray(d.draw(b))[: len(b)] for b in batches])
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_bytes_do_not_depend_on_devices_batch_or_neighbours(weights, eta):
+  images = some_images(19)  # a short last batch everywhere
+  reference = draw_all(drawer(weights, 1, 8, eta=eta), images)
+  assert reference.std() > 10  # pictures, not one colour
+  for n_devices, per_device in ((1, 1), (1, 32), (2, 8), (4, 8), (4, 20)):
+    np.testing.assert_array_equal(
+      draw_all(drawer(weights, n_devices, per_device, eta=eta), images), reference
+    )
+  np.testing.assert_array_equal(draw_all(drawer(weights, 2, 16, eta=eta), images[::-1]), reference[::-1])
+
+
+def test_the_output_is_sharded_and_the_work_is_shared(weights):
+  """A sampler that ran replicated would return the right images, n times as slowly."""
+  flops = {}
+  for n in (1, 2, 4):
+    d = drawer(weights, n, 8 // n, group=0)  # the loop over groups would be counted once
+    arguments = d.arguments(some_images(8))
+    out = d.program(*arguments)
+    assert len(out.sharding.device_set) == n
+    assert {s.data.shape[0] for s in out.addressable_shards} == {8 // n}
+    flops[n] = d.program.lower(*arguments).compile().cost_analysis()["flops"]
+  assert flops[2] == pytest.approx(flops[1] / 2, rel=0.01)
+  assert flops[4] == pytest.approx(flops[1] / 4, rel=0.01)
+
+
+def test_guidance_is_a_number_an_image(weights):
+  low, high = some_images(4, guidance=1.5), some_images(4, guidance=6.0)
+  d = drawer(weights, per_device=4)
+  mixed = draw_all(d, [low[0], high[1], low[2], high[3]])
+  np.testing.assert_array_equal(mixed[[0, 2]], draw_all(d, low)[[0, 2]])
+  np.testing.assert_array_equal(mixed[[1, 3]], draw_all(d, high)[[1, 3]])
+  assert (draw_all(d, low) != draw_all(d, high)).any()
+
+
+def test_unguided_equals_guidance_one(weights):
+  images = some_images(4, guidance=1.0)
+  plain = draw_all(drawer(weights, per_device=4, guided=False), images).astype(int)
+  assert np.abs(plain - draw_all(drawer(weights, per_device=4), images)).max() <= 1
+
+
+def test_stored_size_keeps_the_picture(weights):
+  images = some_images(2)
+  full, half = draw_all(drawer(weights), images), draw_all(drawer(weights, stored_size=16), images)
+  assert half.shape == (2, 16, 16, 3)
+  means = full.reshape(2, 16, 2, 16, 2, 3).mean((2, 4))
+  assert np.corrcoef(means.ravel(), half.ravel())[0, 1] > 0.95
+
+
+def test_eta_adds_noise_that_belongs_to_the_image(weights):
+  images = some_images(3)
+  calm, noisy = draw_all(drawer(weights), images), draw_all(drawer(weights, eta=1.0), images)
+  assert (calm != noisy).mean() > 0.5

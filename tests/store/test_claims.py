@@ -1,0 +1,78 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from etils import epath
+
+from synthjax import workdir
+from synthjax.store.claims import Owner
+
+
+@pytest.fixture
+def product(tmp_path) -> epath.Path:
+  return epath.Path(tmp_path)
+
+
+def test_one_of_two_gets_it_and_a_release_frees_it(product):
+  with Owner(product) as a, Owner(product) as b:
+    assert a.take("x") and not b.take("x") and b.take("y")
+    a.release("x")
+    assert b.take("x")
+  assert workdir.names(product) == []  # nothing is left behind
+
+
+def test_many_threads_of_owners_share_without_overlap(product):
+  from concurrent.futures import ThreadPoolExecutor
+
+  def work(_):
+    with Owner(product, heartbeat_seconds=0.1, stale_seconds=30) as owner:
+      return [i for i in range(60) if owner.take(f"{i:03d}") and not time.sleep(0.002)], time.sleep(0.5)
+
+  with ThreadPoolExecutor(8) as pool:
+    taken = [i for got, _ in pool.map(work, range(8)) for i in got]
+  assert sorted(taken) == list(range(60))
+
+
+def dead_process(product, name: str, host: str = "") -> None:
+  """Takes a claim and dies without a word."""
+  code = f"""
+import os
+from etils import epath
+from synthjax.store import claims
+if {host!r}: claims._host = lambda: {host!r}
+owner = claims.Owner(epath.Path({str(product)!r}))
+owner.__enter__()
+assert owner.take({name!r})
+owner.scratch("part").write_text("half")
+os._exit(9)
+"""
+  assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+
+
+def test_a_dead_process_of_this_host_is_seen_at_once(product):
+  dead_process(product, "x")
+  with Owner(product) as owner:
+    assert owner.take("x")
+    assert not list((product / workdir.WORKING).glob("*.part"))
+    owner.release("x")
+  assert workdir.names(product) == []
+
+
+def test_a_dead_process_of_another_host_is_seen_when_its_heartbeat_is_old(product):
+  dead_process(product, "x", host="elsewhere")
+  with Owner(product, stale_seconds=60) as owner:
+    assert not owner.take("x")
+  alive = next((product / workdir.WORKING).glob("*.alive"))
+  os.utime(alive, (time.time() - 61,) * 2)
+  with Owner(product, stale_seconds=60) as a, Owner(product, stale_seconds=60) as b:
+    assert [a.take("x"), b.take("x")] == [True, False]  # the void claim is re-taken once
+
+
+def test_the_heartbeat_keeps_a_long_work_alive(product):
+  with Owner(product, heartbeat_seconds=0.1, stale_seconds=0.5) as a:
+    assert a.take("x")
+    time.sleep(1.0)
+    with Owner(product, heartbeat_seconds=0.1, stale_seconds=0.5) as b:
+      assert not b.take("x")

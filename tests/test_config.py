@@ -1,0 +1,121 @@
+"""Each mistake on the command line or in a config file is one line that names the mend."""
+
+import pytest
+
+from synthjax import config as fields_of
+from synthjax.errors import UserError
+
+GOOD = """
+from synthjax.config import image_set, prompt_list, study_config
+def get_config(arg=""):
+  config = study_config()
+  config.prompts.B = prompt_list("B")
+  config.sets.B = image_set("B")
+  config.sampling.steps = 7
+  if arg: config.sampling.seed = int(arg)
+  return config
+"""
+
+
+@pytest.fixture
+def parse(tmp_path):
+  def run(*flags: str, source: str = GOOD, arg: str = ""):
+    file = tmp_path / "study.py"
+    file.write_text(source)
+    return fields_of.parse([f"--config={file}{arg}", f"--workdir={tmp_path}", *flags])
+
+  return run
+
+
+def test_overrides_reach_typed_fields(parse):
+  command = parse(
+    "--config.sampling.guidance=4",
+    "--config.sets.B.images_per_class=3",
+    "--config.sampling.mark=false",
+    arg=":5",
+  )
+  assert command.config.sampling.guidance == 4.0
+  assert command.config.sampling.seed == 5
+  assert fields_of.set_fields(command.config, "B")["images_per_class"] == 3
+  assert fields_of.set_fields(command.config, "B")["steps"] == 7
+  assert command.config.sampling.mark is False
+
+
+@pytest.mark.parametrize(
+  ("flags", "said"),
+  [
+    (["--config.sampling.step=3"], "config.sampling has no field 'step' (did you mean 'steps'?)"),
+    (["--config.samplin.steps=3"], "config has no field 'samplin' (did you mean 'sampling'?)"),
+    (["--config.sets.LE.steps=3"], "config.sets has no field 'LE' (known: B)"),
+    (["--config.sampling.steps=many"], "config.sampling.steps takes a whole number (now 7), not 'many'"),
+    (["--config.sampling.steps=1.5"], "takes a whole number"),
+    (["--config.sampling.mark=perhaps"], "config.sampling.mark takes true or false"),
+    (["--config.sampling.guidance=strong"], "takes a number"),
+    (["--config.sampling.steps"], "Missing value"),
+    (["--config.sampling.steps=0"], "steps is at least 1, not 0"),
+    (["--config.sampling.eta=2"], "eta is between 0 and 1"),
+    (["--config.sampling.jpeg_quality=101"], "jpeg_quality is between 1 and 100"),
+    (["--config.sampling.dtype=float23"], "did you mean 'float32'"),
+    (["--config.sets.B.prompts=C"], "draws prompt list 'C'"),
+    (["--config.runtime.stale_seconds=1"], "stale_seconds (3 heartbeats) is at least 15"),
+    (["--workdri=x"], "unknown flag --workdri (did you mean 'workdir'?)"),
+    (["--distributed=maybe"], "invalid choice: 'maybe'"),
+    (["stray"], "stray argument 'stray'"),
+  ],
+)
+def test_a_wrong_flag_is_one_line(parse, flags, said):
+  with pytest.raises(UserError) as e:
+    parse(*flags)
+  assert said in str(e.value)
+  assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+  ("source", "said"),
+  [
+    ("x = 1", "has no get_config"),
+    ("def get_config(arg=''): return {}", "must return a ConfigDict, not dict"),
+    ("def get_config(arg=''):\n  y = 1\n  return nothing", "study.py line 3: NameError"),
+    ("def get_config(:", "study.py line 1: SyntaxError"),
+    (GOOD.replace("steps", "step"), "config.sampling has no field 'step' (did you mean 'steps'?)"),
+    (GOOD.replace("config.sampling.steps", "config.sets.B.step"), "config.sets.B has no field 'step'"),
+    (GOOD.replace("sampling.steps", "sampling.nested.steps"), "study.py line 7: AttributeError"),
+    (
+      GOOD.replace('image_set("B")', 'image_set("B", guidanc=1.0)'),
+      "has no field 'guidanc' (did you mean 'guidance'?)",
+    ),
+    (GOOD.replace('image_set("B")', 'image_set("B", guidance="x")'), "guidance"),
+    (GOOD.replace("config.sets.B", "config.sets['B/C']"), "a name takes letters"),
+    (
+      GOOD.replace("config.sampling.steps = 7", "config.smapling = {}"),
+      "has no field 'smapling' (did you mean 'sampling'?)",
+    ),
+  ],
+)
+def test_a_wrong_config_file_is_one_line(parse, source, said):
+  with pytest.raises(UserError) as e:
+    parse(source=source)
+  assert said in str(e.value)
+  assert "\n" not in str(e.value)
+
+
+def test_a_missing_config_file_names_its_neighbour(parse, tmp_path):
+  parse()
+  with pytest.raises(UserError, match=r"stud\.py does not exist \(did you mean '.*study\.py'"):
+    fields_of.parse([f"--config={tmp_path}/stud.py", f"--workdir={tmp_path}"])
+  with pytest.raises(UserError, match="required: --workdir"):
+    fields_of.parse([f"--config={tmp_path}/study.py"])
+
+
+def test_every_field_is_of_one_kind():
+  kinds = {fields_of.IDENTITY, fields_of.GROWTH, fields_of.RUNTIME}
+  for fields in (fields_of.PROMPTS, fields_of.SAMPLING, fields_of.RUNTIME_FIELDS):
+    assert {f.kind for f in fields.values()} <= kinds
+  assert fields_of.of_kind(fields_of.SAMPLING, fields_of.GROWTH) == ("images_per_class",)
+
+
+def test_shipped_configs_are_valid():
+  from tests.conftest import ROOT
+
+  for file in (ROOT / "configs").glob("*.py"):
+    fields_of.check(fields_of.load_config_file(str(file)))
