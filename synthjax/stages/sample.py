@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +80,9 @@ class ImageSet:
     kept = Path(self._root / "generators" / f"random-{architecture}")
     if kept.exists():
       return kept
-    self._passing = tempfile.TemporaryDirectory(prefix="synthjax-")
-    return random_weights.make(architecture, Path(self._passing.name) / "weights")
+    passing = tempfile.mkdtemp(prefix="synthjax-")
+    weakref.finalize(self, shutil.rmtree, passing, ignore_errors=True)
+    return random_weights.make(architecture, Path(passing) / "weights")
 
   def _keep_random_weights(self) -> None:
     scheme, _, architecture = self._fields["generator"].partition(":")
