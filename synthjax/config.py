@@ -88,6 +88,12 @@ RUNTIME_FIELDS = {
   "log_seconds": runtime(30.0),  # a note in a log; on a terminal the line moves by itself
 }
 
+# Measuring instead of making; with rounds > 0 the sets are not drawn.
+BENCHMARK = {
+  "rounds": runtime(0),
+  "batches": runtime(16),  # a round
+}
+
 
 def _group(fields: dict[str, Field]) -> ConfigDict:
   return ConfigDict({name: field.default for name, field in fields.items()})
@@ -101,6 +107,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.sets = ConfigDict()  # name -> image_set(...)
   config.sampling = _group(SAMPLING)
   config.runtime = _group(RUNTIME_FIELDS)
+  config.benchmark = _group(BENCHMARK)
   return config
 
 
@@ -274,6 +281,7 @@ def check(config: ConfigDict) -> None:
   _known("config", config, study_config())
   _known("config.sampling", config.sampling, SAMPLING)
   _known("config.runtime", config.runtime, RUNTIME_FIELDS)
+  _known("config.benchmark", config.benchmark, BENCHMARK)
   for name, own in config.prompts.items():
     check_name(name, "prompt list")
     _known(f"config.prompts.{name}", own, PROMPTS)

@@ -11,13 +11,14 @@ from synthjax import devices, workdir
 from synthjax.config import Command
 from synthjax.errors import UserError, nearest
 from synthjax.labels import spaces
+from synthjax.stages.benchmark import Benchmark
 from synthjax.stages.product import DONE, Product, Status
 from synthjax.stages.prompts import PromptList
 from synthjax.stages.sample import SHEET, ImageSet
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
 
-STAGES = ("prompts", "sample")  # in order; "verify" runs on request
+STAGES = ("prompts", "sample", "benchmark")  # in order; "verify" runs on request
 _POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
 
@@ -26,6 +27,8 @@ def products(config: ConfigDict, root: epath.Path) -> list[Product]:
   labels = spaces.load(config.labels)
   lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
   sets = [ImageSet(config, root, name, labels, lists[own.prompts]) for name, own in config.sets.items()]
+  if config.benchmark.rounds:
+    return [*lists.values(), Benchmark(config, root, sets, len(labels))]
   return [*lists.values(), *sets]
 
 

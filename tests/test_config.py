@@ -109,7 +109,7 @@ def test_a_missing_config_file_names_its_neighbour(parse, tmp_path):
 
 def test_every_field_is_of_one_kind():
   kinds = {fields_of.IDENTITY, fields_of.GROWTH, fields_of.RUNTIME}
-  for fields in (fields_of.PROMPTS, fields_of.SAMPLING, fields_of.RUNTIME_FIELDS):
+  for fields in (fields_of.PROMPTS, fields_of.SAMPLING, fields_of.RUNTIME_FIELDS, fields_of.BENCHMARK):
     assert {f.kind for f in fields.values()} <= kinds
   assert fields_of.of_kind(fields_of.SAMPLING, fields_of.GROWTH) == ("images_per_class",)
 

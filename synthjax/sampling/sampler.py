@@ -40,6 +40,10 @@ class Sink:
   threads: int = 0  # 0 = one a core, at most 8
 
 
+def encode_threads(sink: Sink) -> int:
+  return sink.threads or min(os.cpu_count() or 1, 8)
+
+
 def sample(plan: Plan, drawer: Draws, sink: Sink, owner: Owner, progress: Progress, stop: Stop) -> bool:
   """Draws every shard that nobody else has or holds. True: the whole plan has landed, by whomever.
 
@@ -104,7 +108,7 @@ class _Writer:
     self._open: dict[int, ShardWriter] = {}
     self._error: BaseException | None = None
     self._batches: queue.Queue = queue.Queue(maxsize=_QUEUED)
-    self._pool = ThreadPoolExecutor(sink.threads or min(os.cpu_count() or 1, 8), thread_name_prefix="jpeg")
+    self._pool = ThreadPoolExecutor(encode_threads(sink), thread_name_prefix="jpeg")
     self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
     self._thread.start()
 

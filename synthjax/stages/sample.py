@@ -135,7 +135,7 @@ class ImageSet:
       },
     )
 
-  def _plan(self, segments: list[Segment]) -> Plan:
+  def plan(self, segments: list[Segment]) -> Plan:
     return Plan(
       self._labels.ids,
       self._prompts.read(),
@@ -156,7 +156,7 @@ class ImageSet:
     if records.compare(self.folder, self._record()) is None:
       return self._status_of(MISSING, [], 0, self._target * n_classes, self._target * n_classes)
     segments = dataset.grown(begun, self._target, n_classes)
-    plan = self._plan(segments)
+    plan = self.plan(segments)
     have = shards.landed(self.folder)
     for index in have:
       shards.check_landed(self.folder, index, len(plan.shards[index]))
@@ -190,7 +190,7 @@ class ImageSet:
     if not segments:
       raise UserError(f"{self.name} is missing: there is nothing to verify; run stage sample first")
     records.compare(self.folder, self._record())
-    return list(dataset.faults(self.folder, self._plan(segments), self._labels))
+    return list(dataset.faults(self.folder, self.plan(segments), self._labels))
 
   # --- making it ---------------------------------------------------------------------------------
 
@@ -199,10 +199,10 @@ class ImageSet:
     prompts = self._prompts.read()
     if not self._is_begun_as_wanted():
       self._check_lengths([p.text for p in prompts])
-      drawer = self._drawer()  # weights that do not fit are refused before anything is written
+      drawer = self.drawer()  # weights that do not fit are refused before anything is written
       del drawer
       records.settle(self.folder, self._record())
-    plan = self._plan(dataset.grow(self.folder, self._target, len(self._labels)))
+    plan = self.plan(dataset.grow(self.folder, self._target, len(self._labels)))
     have = shards.landed(self.folder)
     for index in have:
       shards.check_landed(self.folder, index, len(plan.shards[index]))
@@ -229,17 +229,20 @@ class ImageSet:
       raise UserError(f"{told}; shorten them, or set config.sampling.long_prompts=cut")
     print(f"{told}; they are cut there", file=sys.stderr)
 
-  def _drawer(self) -> Drawer:
+  def drawer(self) -> Drawer:
     return _drawer(self._weights, self._fields["dtype"], self._setting, self._fields["per_device_batch"])
 
-  def _sample(self, plan: Plan, have: list[int], stop: Stop) -> bool:
-    drawer, fields = self._drawer(), self._fields
-    sink = sampler.Sink(
-      self.folder,
+  def sink(self, folder: epath.Path) -> sampler.Sink:
+    fields = self._fields
+    return sampler.Sink(
+      folder,
       encode=functools.partial(schema.encode_jpeg, quality=fields["jpeg_quality"], mark=fields["mark"]),
       serialize=schema.serializer(self._labels.ids),
       threads=self._runtime.encode_threads,
     )
+
+  def _sample(self, plan: Plan, have: list[int], stop: Stop) -> bool:
+    drawer = self.drawer()
     where = devices.describe()
     progress = Progress(
       self.name,
@@ -256,7 +259,7 @@ class ImageSet:
     )
     with owner:
       try:
-        whole = sampler.sample(plan, drawer, sink, owner, progress, stop)
+        whole = sampler.sample(plan, drawer, self.sink(self.folder), owner, progress, stop)
       finally:
         progress.close()
         if progress.own:

@@ -60,6 +60,7 @@ def serializer(class_ids: Sequence[str]) -> Callable[[Image, bytes], bytes]:
   def serialize(image: Image, jpeg: bytes) -> bytes:
     row = dataclasses.asdict(image)
     row = {k: v.encode() if isinstance(v, str) else v for k, v in row.items()}
-    return writer.serialize_example(row | {"image": jpeg})
+    # An example is a protobuf map, whose order is free, and differs from process to process, unless asked for.
+    return writer.get_tf_example(row | {"image": jpeg}).SerializeToString(deterministic=True)
 
   return serialize

@@ -1,0 +1,220 @@
+"""Processes that die at any moment, share a folder, or are asked to leave: the bytes come out the same."""
+
+import hashlib
+import json
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from synthjax.store import claims
+
+IMAGES, PER_SHARD = 90, 32  # a class, of ten
+
+CONFIG = """
+from synthjax.config import image_set, prompt_list, study_config
+
+def get_config(arg=""):
+  config = study_config(labels="digits")
+  config.prompts.LE = prompt_list("LE", per_class=20, draws=25)
+  config.sets.LE = image_set("LE")
+  config.sampling.generator = {weights!r}
+  config.sampling.images_per_class = {images}
+  config.sampling.images_per_shard = {per_shard}
+  config.sampling.steps = 20
+  config.runtime.heartbeat_seconds = 0.5
+  config.runtime.stale_seconds = 3.0
+  return config
+"""
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory, weights) -> Path:
+  file = tmp_path_factory.mktemp("config") / "study.py"
+  file.write_text(CONFIG.format(weights=str(weights), images=IMAGES, per_shard=PER_SHARD))
+  return file
+
+
+@pytest.fixture
+def start(command, study_file):
+  """Starts the study in a workdir; whatever still runs at the end of the test is ended."""
+  started = []
+
+  def run(workdir: Path, *flags: str, **kwargs):
+    started.append(command(f"--config={study_file}", f"--workdir={workdir}", *flags, **kwargs))
+    return started[-1]
+
+  yield run
+  for process in started:
+    if process.poll() is None:
+      process.kill()
+    process.communicate()
+
+
+_undisturbed: dict[str, str] = {}
+
+
+@pytest.fixture
+def undisturbed(start, tmp_path) -> dict[str, str]:
+  """Hashes of the shards of a run that nobody disturbed."""
+  if not _undisturbed:
+    finish(start(tmp_path / "undisturbed", "--distributed=off"))
+    _undisturbed.update(hashes(tmp_path / "undisturbed"))
+    assert len(_undisturbed) == -(-10 * IMAGES // PER_SHARD)
+  return _undisturbed
+
+
+def finish(process, code: int = 0) -> str:
+  out, err = process.communicate(timeout=240)
+  assert process.returncode == code, err
+  return out + err
+
+
+def hashes(workdir: Path) -> dict[str, str]:
+  found = sorted((workdir / "images/LE").glob("train.array_record-?????"))
+  return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+
+
+def wait_for(condition, seconds: float = 90) -> None:
+  until = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < until, "it did not happen"
+    time.sleep(0.02)
+
+
+def is_at_work(workdir: Path, process) -> bool:
+  """Whether this process has begun to write a shard."""
+  return process.poll() is not None or bool(
+    list((workdir / "images/LE/.working").glob(f"*+{process.pid}+*.part"))
+  )
+
+
+def assert_clean(workdir: Path) -> None:
+  """Every id once, in plan order, and nothing left of the dead."""
+  import tensorflow_datasets as tfds
+
+  folder = workdir / "images/LE"
+  source = tfds.builder_from_directory(folder).as_data_source(
+    "train", decoders={"image": tfds.decode.SkipDecoding()}
+  )
+  order = [(int(r["sample_index"]), int(r["label"])) for r in source]
+  assert order == [(i, c) for i in range(IMAGES) for c in range(10)]
+  assert len({r["image_id"] for r in source}) == len(order)
+  assert not list((folder / ".working").glob("*")) and not list(folder.glob(".*.*"))
+
+
+@pytest.mark.slow
+def test_sigkill_at_twenty_random_moments(start, undisturbed, tmp_path):
+  rng, workdir, landed = random.Random(0), tmp_path / "w", []
+  for life in range(20):
+    process = start(workdir, "--distributed=off")
+    if life % 4 == 0:
+      time.sleep(rng.uniform(0, 8))  # imports, loading, the first claim
+    else:
+      wait_for(lambda: is_at_work(workdir, process))  # noqa: B023
+      time.sleep(rng.uniform(0, 1.2))
+    assert process.poll() is None, "the work was done before the twentieth kill: make it larger"
+    process.kill()
+    process.wait()
+    now = hashes(workdir)
+    assert now.items() <= undisturbed.items()  # what has landed is whole, and stays
+    landed.append(len(now))
+  finish(start(workdir, "--distributed=off"))
+  print(f"\nshards landed after each of 20 kills: {landed} of {len(undisturbed)}")
+  assert hashes(workdir) == undisturbed
+  assert_clean(workdir)
+
+
+@pytest.mark.slow
+def test_three_processes_of_which_one_is_killed_for_good(start, undisturbed, tmp_path):
+  workdir = tmp_path / "w"
+  workers = [start(workdir, "--distributed=off") for _ in range(3)]
+  for worker in workers:
+    wait_for(lambda: is_at_work(workdir, worker))  # noqa: B023
+  workers[1].kill()
+  outputs = [finish(w) for w in (workers[0], workers[2])]
+  assert hashes(workdir) == undisturbed
+  assert_clean(workdir)
+  sessions = [json.loads(p.read_text()) for p in (workdir / "images/LE/sessions").iterdir()]
+  drawn = sum(s["images"] for s in sessions)
+  assert len(sessions) == 2 and all(s["images"] >= PER_SHARD for s in sessions)
+  assert drawn <= 10 * IMAGES  # nothing twice: what the dead one had landed is missing from the sum
+  assert all("contact_sheet.png" in out for out in outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_any_number_of_devices_writes_the_same_bytes(start, undisturbed, tmp_path, devices):
+  finish(start(tmp_path / "w", "--distributed=off", "--config.sampling.per_device_batch=24", devices=devices))
+  assert hashes(tmp_path / "w") == undisturbed
+
+
+def distributed_pair(start, workdir):
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    port = probe.getsockname()[1]
+  environment = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
+  return [start(workdir, "--distributed=on", env=environment | {"JAX_PROCESS_ID": str(i)}) for i in range(2)]
+
+
+@pytest.mark.slow
+def test_two_distributed_processes_share_the_work(start, undisturbed, tmp_path):
+  first, second = distributed_pair(start, tmp_path / "w")
+  assert "images in" in finish(first)
+  assert "images" not in finish(second)  # one voice
+  assert hashes(tmp_path / "w") == undisturbed
+  sessions = [json.loads(p.read_text()) for p in (tmp_path / "w/images/LE/sessions").iterdir()]
+  assert [s["processes"] for s in sessions] == [2, 2]
+
+
+@pytest.mark.slow
+def test_the_death_of_one_host_does_not_stop_the_other(start, undisturbed, tmp_path):
+  first, second = distributed_pair(start, tmp_path / "w")
+  wait_for(lambda: is_at_work(tmp_path / "w", second))
+  second.kill()
+  finish(first)
+  assert hashes(tmp_path / "w") == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_finishes_the_shard_in_hand_if_there_is_time(start, undisturbed, tmp_path, number, code):
+  workdir = tmp_path / "w"
+  process = start(workdir, "--distributed=off")
+  wait_for(lambda: len(hashes(workdir)) >= 2 and is_at_work(workdir, process))
+  before = len(hashes(workdir))
+  process.send_signal(number)
+  said = finish(process, code)
+  assert (
+    said.splitlines()[-1] == f"synthjax: stopped by signal {int(number)}; run the same command again to go on"
+  )
+  assert before < len(hashes(workdir)) < len(undisturbed)
+  assert not (workdir / "images/LE/.working").exists()
+
+  process = start(workdir, "--distributed=off", "--config.runtime.grace_seconds=0")
+  wait_for(lambda: is_at_work(workdir, process))
+  before = hashes(workdir)
+  process.send_signal(number)
+  finish(process, code)
+  assert len(hashes(workdir)) <= len(before) + 1  # the queue may hold the end of one
+  assert not (workdir / "images/LE/.working").exists()
+  finish(start(workdir, "--distributed=off"))
+  assert hashes(workdir) == undisturbed
+  assert_clean(workdir)
+
+
+def test_no_cluster_is_an_error_when_one_was_asked_for(start, tmp_path):
+  said = finish(start(tmp_path / "w", "--distributed=on"), code=2)
+  assert "synthjax: --distributed: jax found no cluster to join" in said and len(said.splitlines()) == 1
+
+
+def test_a_launcher_of_many_is_never_many_single_hosts(start, tmp_path):
+  said = finish(start(tmp_path / "w", env={"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}), code=2)
+  assert "jax found no cluster to join" in said
+
+
+def test_owner_names_tell_processes_apart():
+  assert claims._start_of(1) != "" and claims._is_dead_here(f"{claims._host()}+1+0+x")
