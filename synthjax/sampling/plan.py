@@ -102,21 +102,32 @@ class Plan:
         self.shards.append(Shard(len(self.shards), s, start, stop))
 
   def __len__(self) -> int:
-    return sum(map(len, self.shards))
+    return self.size(len(self.shards))
 
-  @property
-  def counts(self) -> tuple[int, ...]:
-    """Images of each class, all segments together."""
-    return tuple(sum(s.counts[c] for s in self.segments) for c in range(len(self._class_ids)))
+  def size(self, n_shards: int) -> int:
+    """Images in the first so many shards."""
+    return sum(map(len, self.shards[:n_shards]))
+
+  def needed(self, target: int) -> int:
+    """How many shards, from the first on, hold the first `target` images of every class, and every top-up."""
+    for shard in reversed(self.shards):
+      samples, _ = self._order(shard.segment)
+      if self.segments[shard.segment].round or samples[shard.start] < target:
+        return shard.index + 1
+    return 0
+
+  def counts(self, n_shards: int) -> list[int]:
+    """Images of each class in the first so many shards."""
+    counts = np.zeros(len(self._class_ids), int)
+    for shard in self.shards[:n_shards]:
+      _, labels = self._order(shard.segment)
+      counts += np.bincount(labels[shard.start : shard.stop], minlength=len(counts))
+    return counts.tolist()
 
   def images(self, shard: Shard) -> list[Image]:
     samples, labels = self._order(shard.segment)
     rows = zip(samples[shard.start : shard.stop], labels[shard.start : shard.stop], strict=True)
     return [self._image(int(i), int(c), self.segments[shard.segment].round) for i, c in rows]
-
-  def texts(self) -> set[str]:
-    """Every distinct prompt that the plan uses."""
-    return {p.text for prompts, n in zip(self._lists, self.counts, strict=True) for p in prompts[:n]}
 
   @functools.lru_cache(maxsize=2)  # noqa: B019  a plan lives as long as its stage
   def _order(self, segment: int) -> tuple[np.ndarray, np.ndarray]:

@@ -44,15 +44,17 @@ def encode_threads(sink: Sink) -> int:
   return sink.threads or min(os.cpu_count() or 1, 8)
 
 
-def sample(plan: Plan, drawer: Draws, sink: Sink, owner: Owner, progress: Progress, stop: Stop) -> bool:
-  """Draws every shard that nobody else has or holds. True: the whole plan has landed, by whomever.
+def sample(
+  plan: Plan, needed: int, drawer: Draws, sink: Sink, owner: Owner, progress: Progress, stop: Stop
+) -> bool:
+  """Draws what nobody else has or holds of the plan's first `needed` shards. True: all have landed, by whomever.
 
   A stop asked for ends it early; what is in hand is finished if the grace time allows, else dropped.
   """
   writer = _Writer(sink, owner, progress)
   in_flight: collections.deque[tuple[list[_Item], object]] = collections.deque()
   try:
-    for batch in _batches(_items(plan, sink.folder, owner, progress, stop), drawer.batch_size):
+    for batch in _batches(_items(plan, needed, sink.folder, owner, progress, stop), drawer.batch_size):
       in_flight.append((batch, drawer.draw([item.image for item in batch])))
       if len(in_flight) == 2:
         writer.put(*in_flight.popleft())
@@ -62,7 +64,7 @@ def sample(plan: Plan, drawer: Draws, sink: Sink, owner: Owner, progress: Progre
     writer.abandon()
     raise
   writer.finish()
-  return len(landed(sink.folder)) >= len(plan.shards)
+  return set(range(needed)) <= set(landed(sink.folder))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,16 +73,20 @@ class _Item:
   image: Image
 
 
-def _items(plan: Plan, folder: epath.Path, owner: Owner, progress: Progress, stop: Stop) -> Iterator[_Item]:
+def _items(
+  plan: Plan, needed: int, folder: epath.Path, owner: Owner, progress: Progress, stop: Stop
+) -> Iterator[_Item]:
   """The images of one claimed shard after another. A shard is claimed when its first image is asked for."""
   done = set(landed(folder))
-  for shard in plan.shards:
+  for shard in plan.shards[:needed]:
     if stop.requested:
       return
     name = shard_name(shard.index)
-    if shard.index in done or (folder / name).exists() or not owner.take(name):
+    if shard.index in done or not owner.take(name):
       continue
-    if (folder / name).exists():  # it landed between the look and the claim
+    done = set(landed(folder))
+    progress.seen(sum(len(s) for s in plan.shards[:needed] if s.index in done))
+    if shard.index in done:  # it landed between the look and the claim
       owner.release(name)
       continue
     for i, image in enumerate(plan.images(shard)):

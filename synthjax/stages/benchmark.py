@@ -97,7 +97,9 @@ class Benchmark:
     try:
       with Owner(folder) as owner:
         seconds = _seconds(
-          lambda: sampler.sample(plan, drawer, image_set.sink(folder), owner, progress, stop)
+          lambda: sampler.sample(
+            plan, len(plan.shards), drawer, image_set.sink(folder), owner, progress, stop
+          )
         )
     finally:
       folder.rmtree()

@@ -150,20 +150,24 @@ class ImageSet:
 
   def status(self) -> Status:
     n_classes = len(self._labels)
-    begun = dataset.segments(self.folder)
     if self._prompts.status().state != DONE:
       return self._status_of(MISSING, [], 0, self._target * n_classes, self._target * n_classes)
     if records.compare(self.folder, self._record()) is None:
       return self._status_of(MISSING, [], 0, self._target * n_classes, self._target * n_classes)
-    segments = dataset.grown(begun, self._target, n_classes)
-    plan = self.plan(segments)
-    have = shards.landed(self.folder)
+    plan = self.plan(dataset.grown(dataset.segments(self.folder), self._target, n_classes))
+    needed = plan.needed(self._target)
+    total, have = plan.size(needed), self._landed(plan, needed)
+    images = sum(len(plan.shards[i]) for i in have)
+    listed = self._manifest_images()
+    state = DONE if len(have) == needed and listed >= total else STALE if listed else MISSING
+    return self._status_of(state, have, images, total, total - images, needed)
+
+  def _landed(self, plan: Plan, needed: int) -> list[int]:
+    """The needed shards that are there, each still as it landed."""
+    have = [i for i in shards.landed(self.folder) if i < needed]
     for index in have:
       shards.check_landed(self.folder, index, len(plan.shards[index]))
-    images = sum(len(plan.shards[i]) for i in have)
-    whole = len(have) == len(plan.shards) and self._manifest_images() == len(plan)
-    state = DONE if whole else STALE if self._manifest_images() else MISSING
-    return self._status_of(state, have, images, len(plan), len(plan) - images, len(plan.shards))
+    return have
 
   def _status_of(
     self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
@@ -190,7 +194,8 @@ class ImageSet:
     if not segments:
       raise UserError(f"{self.name} is missing: there is nothing to verify; run stage sample first")
     records.compare(self.folder, self._record())
-    return list(dataset.faults(self.folder, self.plan(segments), self._labels))
+    plan = self.plan(segments)
+    return list(dataset.faults(self.folder, plan, plan.needed(self._target), self._labels))
 
   # --- making it ---------------------------------------------------------------------------------
 
@@ -203,12 +208,11 @@ class ImageSet:
       del drawer
       records.settle(self.folder, self._record())
     plan = self.plan(dataset.grow(self.folder, self._target, len(self._labels)))
-    have = shards.landed(self.folder)
-    for index in have:
-      shards.check_landed(self.folder, index, len(plan.shards[index]))
-    if len(have) < len(plan.shards) and not self._sample(plan, have, stop):
+    needed = plan.needed(self._target)
+    have = self._landed(plan, needed)
+    if len(have) < needed and not self._sample(plan, needed, have, stop):
       return False
-    self._finish(plan)
+    self._finish(plan, needed)
     return True
 
   def _is_begun_as_wanted(self) -> bool:
@@ -241,12 +245,12 @@ class ImageSet:
       threads=self._runtime.encode_threads,
     )
 
-  def _sample(self, plan: Plan, have: list[int], stop: Stop) -> bool:
+  def _sample(self, plan: Plan, needed: int, have: list[int], stop: Stop) -> bool:
     drawer = self.drawer()
     where = devices.describe()
     progress = Progress(
       self.name,
-      len(plan),
+      plan.size(needed),
       sum(len(plan.shards[i]) for i in have),
       devices=where["local_devices"],
       log_seconds=self._runtime.log_seconds,
@@ -259,7 +263,7 @@ class ImageSet:
     )
     with owner:
       try:
-        whole = sampler.sample(plan, drawer, self.sink(self.folder), owner, progress, stop)
+        whole = sampler.sample(plan, needed, drawer, self.sink(self.folder), owner, progress, stop)
       finally:
         progress.close()
         if progress.own:
@@ -273,12 +277,12 @@ class ImageSet:
     stop.check()
     return whole
 
-  def _finish(self, plan: Plan) -> None:
+  def _finish(self, plan: Plan, needed: int) -> None:
     """What is derived from the shards; every process may do it, and it comes out the same."""
-    if self._manifest_images() != len(plan):
+    if self._manifest_images() < plan.size(needed):
       self._write_sheet(plan)
       records.update(self.folder, self._record())
-      dataset.write_metadata(self.folder, self._set, plan, self._labels)
+      dataset.write_metadata(self.folder, self._set, plan, needed, self._labels)
 
   def _write_sheet(self, plan: Plan) -> None:
     columns = min(_SHEET_COLUMNS, self._target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,9 +55,12 @@ def grow(folder: epath.Path, wanted: int, n_classes: int) -> list[Segment]:
 # --- the whole set -------------------------------------------------------------------------------
 
 
-def write_metadata(folder: epath.Path, name: str, plan: Plan, labels: LabelSpace) -> None:
-  """features.json, dataset_info.json and manifest.json. Every process may write them: they come out the same."""
-  facts = [shards.facts(folder, shard.index) for shard in plan.shards]
+def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, labels: LabelSpace) -> None:
+  """features.json, dataset_info.json and manifest.json of the first so many shards.
+
+  Every process may write them: they come out the same.
+  """
+  facts = [shards.facts(folder, shard.index) for shard in plan.shards[:n_shards]]
   features = schema.features(labels.ids)
   split = tfds.core.SplitInfo(
     name=shards.SPLIT,
@@ -89,11 +91,11 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, labels: LabelSpace
     for file in sorted(Path(draft).iterdir()):
       workdir.replace_bytes(folder / file.name, file.read_bytes())
   manifest = {
-    "images": len(plan),
+    "images": plan.size(n_shards),
     "segments": [s.to_json() for s in plan.segments],
     "classes": [
       {"id": i, "name": n, "images": count}
-      for i, n, count in zip(labels.ids, labels.names, plan.counts, strict=True)
+      for i, n, count in zip(labels.ids, labels.names, plan.counts(n_shards), strict=True)
     ],
     "shards": [{"name": shards.shard_name(i), **dataclasses.asdict(f)} for i, f in enumerate(facts)],
   }
@@ -116,11 +118,15 @@ def read_shard(folder: epath.Path, index: int, labels: LabelSpace) -> Iterator[d
 # --- verification --------------------------------------------------------------------------------
 
 
-def faults(folder: epath.Path, plan: Plan, labels: LabelSpace) -> Iterator[tuple[int, str]]:
-  """(shard, what is wrong with it), from reading every byte: hashes, counts, ids and labels against the plan."""
+def faults(folder: epath.Path, plan: Plan, needed: int, labels: LabelSpace) -> Iterator[tuple[int, str]]:
+  """(shard, what is wrong with it), from reading every byte: hashes, counts, ids and labels against the plan.
+
+  Shards beyond the first `needed` may be there or not; what is there must be right.
+  """
   for shard in plan.shards:
     if not (folder / shards.shard_name(shard.index)).exists():
-      yield shard.index, "missing"
+      if shard.index < needed:
+        yield shard.index, "missing"
       continue
     try:
       why = _fault(folder, plan, labels, shard.index)
@@ -143,15 +149,3 @@ def _fault(folder: epath.Path, plan: Plan, labels: LabelSpace, index: int) -> st
       if have != value and not (isinstance(value, float) and abs(have - value) <= 1e-6 * abs(value)):
         return f"image {i} has {field} {have!r}, planned {value!r}"
   return ""
-
-
-def ids(folder: epath.Path, plan: Plan, labels: LabelSpace) -> list[str]:
-  """Every image id on disk, in plan order."""
-  return [
-    row["image_id"].decode() for shard in plan.shards for row in read_shard(folder, shard.index, labels)
-  ]
-
-
-def content_hash(folder: epath.Path) -> str:
-  """The hash of a finished set: what depends on the set records it, and is stale when it has moved on."""
-  return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()

@@ -55,7 +55,18 @@ def test_growth_changes_nothing_before_it_and_draws_what_was_missing():
 def test_a_top_up_goes_on_where_its_class_stopped():
   topped = plan((2, 2), Segment((0, 3), round=1))
   assert [(i.label, i.sample_index, i.round) for i in images(topped)[4:]] == [(1, 2, 1), (1, 3, 1), (1, 4, 1)]
-  assert topped.counts == (2, 5) and len(topped) == 7
+  assert topped.counts(len(topped.shards)) == [2, 5] and len(topped) == 7
+
+
+def test_needed_shards_hold_the_first_n_of_every_class():
+  grown = plan((10, 10), (10, 10))  # 20 images a segment, 4 a shard
+  for target in range(21):
+    needed = grown.needed(target)
+    inside = [(i.label, i.sample_index) for s in grown.shards[:needed] for i in grown.images(s)]
+    assert {(c, i) for c in (0, 1) for i in range(target)} <= set(inside)
+    assert not needed or min(i.sample_index for i in grown.images(grown.shards[needed - 1])) < target
+    assert grown.counts(needed) == [sum(c == k for c, _ in inside) for k in (0, 1)]
+  assert plan((2, 2), Segment((0, 3), round=1)).needed(1) == 2  # top-ups are always wanted
 
 
 def test_guidance_shares_the_noise_and_not_the_image():

@@ -98,7 +98,32 @@ def test_a_smaller_wish_takes_nothing_away(small, tmp_path, drawn, capsys):
   config = small(tmp_path)
   run(config, tmp_path / "w")
   config.sampling.images_per_class = 2
-  assert plan_of(config, tmp_path / "w", capsys)["images/B"].startswith("done 15/15")
+  assert plan_of(config, tmp_path / "w", capsys)["images/B"].startswith("done 8/8")  # 2 shards hold 2 a class
+  run(config, tmp_path / "w")
+  assert len(rows(tmp_path / "w/images/B")) == 15
+
+
+def test_a_wish_made_smaller_before_it_came_true(small, tmp_path, drawn, monkeypatch, capsys):
+  """Of 50 a class asked for, the run was killed, and 3 are enough: what is there counts, and no more is drawn."""
+  config = small(tmp_path, images_per_class=50)
+  full = Drawer.draw
+
+  def dies(self, images):
+    if len(drawn) >= 12:
+      raise KeyboardInterrupt
+    return full(self, images)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Drawer, "draw", dies)
+    with pytest.raises(KeyboardInterrupt):
+      run(config, tmp_path / "w")
+  drawn.clear()
+  config.sampling.images_per_class = 3
+  run(config, tmp_path / "w")
+  assert len(drawn) == 12
+  assert [int(r["sample_index"]) for r in rows(tmp_path / "w/images/B")][:9] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+  run(config, tmp_path / "w", stages=("verify",))
+  assert plan_of(config, tmp_path / "w", capsys)["images/B"].startswith("done 12/12")
 
 
 def test_images_are_a_tfds_data_set_without_us_or_tensorflow(small, tmp_path):
