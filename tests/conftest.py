@@ -72,7 +72,7 @@ def command(compile_cache):
       "PYTHONPATH": str(ROOT),
       **(env or {}),
     }
-    line = [sys.executable, "-m", "synthjax.main", *args, f"--config.runtime.compile_cache={compile_cache}"]
+    line = [sys.executable, "-m", "synthjax.main", f"--config.runtime.compile_cache={compile_cache}", *args]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) | kwargs
     return subprocess.Popen(line, env=environment, cwd=ROOT, **pipes)
 

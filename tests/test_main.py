@@ -1,0 +1,60 @@
+"""What a terminal shows: the exit code, one line for a mistake, and nothing of the libraries' own."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+QUICK = (
+  "--config=configs/quickstart.py",
+  "--config.sampling.images_per_class=2",
+  "--config.sampling.steps=2",
+  "--distributed=off",
+)
+
+
+def test_the_terminal_shows_our_lines_alone(command, tmp_path):
+  process = command(*QUICK, f"--workdir={tmp_path}")
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 0
+  assert [line.split()[0] for line in err.splitlines()] == ["images/B", "images/LE"]
+  assert out.splitlines() == [f"{tmp_path}/images/{s}/contact_sheet.png" for s in ("B", "LE")]
+
+
+@pytest.mark.parametrize(
+  ("flags", "said"),
+  [
+    (
+      ["--config.sampling.gidance=3"],
+      "synthjax: config.sampling has no field 'gidance' (did you mean 'guidance'?)",
+    ),
+    (["--config.sampling.generator=/no/where"], "synthjax: generator /no/where is no folder"),
+    (["--config.sampling.generator=random:tny"], "synthjax: random generator 'tny' (did you mean 'tiny'?)"),
+    (["--config.labels=digit"], "synthjax: config.labels 'digit' (did you mean 'digits'?)"),
+    (
+      ["--config.sampling.size=30"],
+      "synthjax: config.sampling.size 30: this generator draws multiples of 4 pixels",
+    ),
+    (["--workdir=/dev/null/w"], "synthjax: workdir /dev/null/w cannot be written"),
+    (["--config.runtime.compile_cache=/dev/null/x"], "synthjax: config.runtime.compile_cache /dev/null/x"),
+  ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(command, tmp_path, flags, said):
+  process = command(*QUICK, f"--workdir={tmp_path / 'w'}", *flags)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 2 and out == ""
+  assert err.startswith(said) and len(err.splitlines()) == 1
+  assert not list((tmp_path / "w").glob("images/*"))
+
+
+def test_help_names_the_flags(command):
+  out, _ = command("--help").communicate(timeout=60)
+  assert all(flag in out for flag in ("--config", "--workdir", "--plan", "--stages", "--distributed"))
+
+
+def test_the_scripts_are_sound():
+  for script in [*(ROOT / "launch").glob("*.sh"), ROOT / ".ci" / "run"]:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert script.name == "environment.sh" or os.access(script, os.X_OK)
