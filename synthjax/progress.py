@@ -42,6 +42,8 @@ class Progress:
     self._begin = self._last = clock()
     self._waited = 0.0
     self._width = 0
+    if speak and self._moving:
+      self._write(self.line(), end="")
 
   def add(self, n: int) -> None:
     """n more done, by this process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from etils import epath
@@ -54,10 +55,13 @@ def run(command: Command) -> None:
 
 def make(chosen: Sequence[Product], stop: Stop) -> None:
   """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
-  pending = list(chosen)
+  pending, told = list(chosen), False
   while pending:
     left = [product for product in pending if not _made(product, stop)]
     if len(left) == len(pending):
+      if not told and devices.is_speaker():
+        print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
+      told = True
       stop.sleep(_POLL_SECONDS)
     pending = left
 

@@ -27,6 +27,7 @@ def test_a_log_gets_a_note_now_and_then():
 def test_a_terminal_line_moves_and_leaves_nothing_behind():
   terminal = Terminal()
   progress = Progress("x", 1000, stream=terminal)
+  assert terminal.getvalue() == "\rx  0/1,000 images"
   progress.note("a long sentence that is wider than the next one")
   progress.note("short")
   assert terminal.getvalue().endswith("\rshort" + " " * 42 + "\n")
