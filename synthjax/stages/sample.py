@@ -74,22 +74,24 @@ class ImageSet:
   @functools.cached_property
   def _weights(self) -> Path:
     """The checkpoint's folder. Random weights are made where none lie; --plan makes them for itself alone."""
-    scheme, _, architecture = self._fields["generator"].partition(":")
-    if scheme != "random":
+    if not self._kept_weights:
       return Path(self._fields["generator"]).expanduser()
-    kept = Path(self._root / "generators" / f"random-{architecture}")
-    if kept.exists():
-      return kept
+    if self._kept_weights.exists():
+      return self._kept_weights
     passing = tempfile.mkdtemp(prefix="synthjax-")
     weakref.finalize(self, shutil.rmtree, passing, ignore_errors=True)
-    return random_weights.make(architecture, Path(passing) / "weights")
+    return random_weights.make(self._architecture, Path(passing) / "weights")
 
-  def _keep_random_weights(self) -> None:
+  @property
+  def _architecture(self) -> str:
+    """Of `random:ARCHITECTURE`; "" for a folder."""
     scheme, _, architecture = self._fields["generator"].partition(":")
-    if scheme == "random":
-      self.__dict__.pop("_weights", None)
-      self.__dict__.pop("_generator", None)
-      random_weights.make(architecture, Path(self._root / "generators" / f"random-{architecture}"))
+    return architecture if scheme == "random" else ""
+
+  @property
+  def _kept_weights(self) -> Path | None:
+    """Where random weights lie, made once for all sets of the workdir."""
+    return Path(self._root / "generators" / f"random-{self._architecture}") if self._architecture else None
 
   @functools.cached_property
   def _setting(self) -> Setting:
@@ -200,12 +202,12 @@ class ImageSet:
   # --- making it ---------------------------------------------------------------------------------
 
   def make(self, stop: Stop) -> bool:
-    self._keep_random_weights()
+    if self._kept_weights:
+      random_weights.make(self._architecture, self._kept_weights)
     prompts = self._prompts.read()
     if not self._is_begun_as_wanted():
       self._check_lengths([p.text for p in prompts])
-      drawer = self.drawer()  # weights that do not fit are refused before anything is written
-      del drawer
+      self.drawer()  # weights that do not fit are refused before anything is written
       records.settle(self.folder, self._record())
     plan = self.plan(dataset.grow(self.folder, self._target, len(self._labels)))
     needed = plan.needed(self._target)

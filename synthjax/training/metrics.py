@@ -1,0 +1,49 @@
+"""metrics.jsonl and TensorBoard: each step once, also after a resume."""
+
+from __future__ import annotations
+
+import json
+
+import tensorboardX
+from etils import epath
+
+from synthjax import workdir
+
+FILE = "metrics.jsonl"
+
+
+class Metrics:
+  """Appends rows `{"step": n, ...}`. On opening, rows beyond the checkpoint that training goes on from are dropped."""
+
+  def __init__(self, folder: epath.Path, step: int):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    workdir.replace_bytes(
+      path, "".join(line for line in _lines(path) if json.loads(line)["step"] <= step).encode()
+    )
+    self._file = path.open("a")
+    self._events = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1, write_to_disk=True)
+
+  def __enter__(self) -> Metrics:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._file.close()
+    self._events.close()
+
+  def write(self, step: int, values: dict[str, float]) -> None:
+    self._file.write(json.dumps({"step": step, **values}) + "\n")
+    self._file.flush()
+    for name, value in values.items():
+      self._events.add_scalar(name, value, step)
+
+
+def _lines(path: epath.Path) -> list[str]:
+  """Whole lines: a death may have cut the last one."""
+  if not path.exists():
+    return []
+  return [line + "\n" for line in path.read_text().split("\n")[:-1]]
+
+
+def read(folder: epath.Path) -> list[dict[str, float]]:
+  return [json.loads(line) for line in _lines(folder / FILE)]
