@@ -1,7 +1,8 @@
 # Sourced by the scripts beside it, from the checkout's top: a virtual environment with the package and the extras
-# named in $1 ("", "test" or "test,parity"). An active environment is used as it is; else .venv is made here.
+# named in $1 ("", "test" or "test,parity"). An active environment (but conda's base) is used as it is; else .venv is made here.
 extras=${1:-}
-if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+conda=${CONDA_DEFAULT_ENV:-base}
+if [ -z "${VIRTUAL_ENV:-}" ] && [ "$conda" = base ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
   . .venv/bin/activate
 fi

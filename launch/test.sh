@@ -14,4 +14,4 @@ fi
 
 ruff check .
 ruff format --check .
-python -m pytest "${select[@]}" "$@"
+python -m pytest ${select[@]+"${select[@]}"} "$@"

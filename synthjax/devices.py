@@ -1,7 +1,13 @@
-"""Processes, devices, meshes and the compile cache: all that depends on the machines is in this file."""
+"""Processes, devices, meshes and the compile cache: all that depends on the machines is in this file.
+
+Sampling needs no collectives, so its processes share the folder and nothing else: each learns its number from the
+launcher, and any of them may die without the others noticing. `--distributed on` joins them by jax.distributed, as
+training on a global mesh does; then the death of one ends all, and the same command goes on from what has landed.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +21,51 @@ from synthjax.errors import UserError
 BATCH = PartitionSpec("data")  # split along the first dimension
 REPLICATED = PartitionSpec()
 
-# Where launchers say how many processes they started.
-_COUNTS = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-_NO_CLUSTER = "coordinator_address should be defined"
+# Where launchers say how many processes they started, which one this is, and which on its host.
+_LAUNCHERS = (
+  ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "JAX_LOCAL_PROCESS_ID"),
+  ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+  ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Launched:
+  """This process among those that were started together."""
+
+  count: int = 1
+  index: int = 0
+  local: int | None = None  # its number on its host; None = not said
+
+
+_launched = Launched()
+
+
+def launched() -> Launched:
+  """What the launcher says, by its environment variables."""
+  for count, index, local in _LAUNCHERS:
+    if count in os.environ and index in os.environ:
+      values = [os.environ[count], os.environ[index], os.environ.get(local, "")]
+      if not all(v.isdigit() for v in values[:2]) or int(values[1]) >= int(values[0]):
+        raise UserError(
+          f"{count}={values[0]} and {index}={values[1]} do not name a process; set both, counted from 0"
+        )
+      return Launched(int(values[0]), int(values[1]), int(values[2]) if values[2].isdigit() else None)
+  return Launched()
 
 
 def start(distributed: str = "auto", compile_cache: str = "") -> None:
-  """Joins the other processes, if there are any. Call before anything touches a device.
+  """Finds this process's place among the others. Call before anything touches a device.
 
-  Processes are looked for by jax (Slurm under srun, Open MPI, Kubernetes, TPU pods), or named by
-  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+  auto: by the launcher's variables alone; on: and joined by jax.distributed; off: alone.
   """
-  if distributed != "off":
-    _join(must=distributed == "on")
+  global _launched
+  _launched = Launched() if distributed == "off" else launched()
+  if distributed == "on":
+    _join()
+  elif _launched.count > 1 and _launched.local is not None and "CUDA_VISIBLE_DEVICES" not in os.environ:
+    # Several processes on a host take a GPU each, as jax.distributed would have it.
+    jax.config.update("jax_cuda_visible_devices", str(_launched.local))
   if compile_cache:
     folder = Path(compile_cache).expanduser()
     try:
@@ -40,39 +78,28 @@ def start(distributed: str = "auto", compile_cache: str = "") -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
-def _join(must: bool) -> None:
-  # Sampling has no collectives: the death of one process must not stop the others.
-  jax.config.update("jax_enable_recoverability", True)
-  named = {
-    key: int(os.environ[name])
-    for key, name in (("num_processes", "JAX_NUM_PROCESSES"), ("process_id", "JAX_PROCESS_ID"))
-    if name in os.environ
-  }
+def _join() -> None:
+  """Never quietly alone: a fault in one place must not turn 32 hosts into 32 single hosts."""
+  global _launched
+  named = dict(num_processes=_launched.count, process_id=_launched.index) if _launched.count > 1 else {}
   try:
     jax.distributed.initialize(**named)
-  except ValueError as e:
-    # Only "there is no cluster" may pass, and only where nothing says that there should be one:
-    # else a fault in one place would turn 32 hosts into 32 single hosts.
-    if _NO_CLUSTER not in str(e) or must or _launched() > 1:
-      raise UserError(
-        f"--distributed: jax found no cluster to join ({e}); set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or use --distributed off"
-      ) from e
-    return
-  except RuntimeError as e:
-    raise UserError(f"--distributed: could not join the other processes ({' '.join(str(e).split())})") from e
-  if _launched() > 1 and jax.process_count() != _launched():
+  except (ValueError, RuntimeError) as e:
+    reason = " ".join(str(e).split())
     raise UserError(
-      f"--distributed: the launcher started {_launched()} processes, jax sees {jax.process_count()}"
+      f"--distributed on: could not join a cluster ({reason}); set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+      "JAX_PROCESS_ID, or use --distributed auto"
+    ) from e
+  if _launched.count > 1 and jax.process_count() != _launched.count:
+    raise UserError(
+      f"--distributed on: the launcher started {_launched.count} processes, jax sees {jax.process_count()}"
     )
-
-
-def _launched() -> int:
-  return max([int(os.environ[n]) for n in _COUNTS if os.environ.get(n, "").isdigit()], default=0)
+  _launched = Launched(jax.process_count(), jax.process_index(), _launched.local)
 
 
 def is_speaker() -> bool:
   """One process tells the user what goes on."""
-  return jax.process_index() == 0
+  return _launched.index == 0
 
 
 def local_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -97,5 +124,6 @@ def describe() -> dict[str, object]:
     "platform": local[0].platform,
     "device": local[0].device_kind,
     "local_devices": len(local),
-    "processes": jax.process_count(),
+    "processes": _launched.count,
+    "jax_processes": jax.process_count(),
   }

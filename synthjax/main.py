@@ -26,6 +26,12 @@ def main(argv: list[str]) -> int:
   except Interrupted as e:
     print(f"synthjax: {e}; run the same command again to go on", file=sys.stderr)
     return e.exit_code
+  except OSError as e:  # a disk or a network that gives way under us
+    print(
+      f"synthjax: {e.filename or 'input/output'}: {e.strerror or e}; run the same command again to go on",
+      file=sys.stderr,
+    )
+    return 2
   except KeyboardInterrupt:
     return 130
   return 0

@@ -35,6 +35,7 @@ class Progress:
   ):
     self._label, self._unit, self._devices, self._speak = label, unit, devices, speak
     self._total, self._done, self._own = total, done, 0
+    self._found = done
     self._stream = sys.stderr if stream is None else stream
     self._moving = self._stream.isatty()
     self._every = 0.5 if self._moving else log_seconds
@@ -85,7 +86,9 @@ class Progress:
   def line(self) -> str:
     text = f"{self._label}  {self._done:,}/{self._total:,} {self._unit}"
     if self._own:
-      left = (self._total - self._done) / self.rate
+      left = (
+        (self._total - self._done) * self.seconds / max(self._done - self._found, 1)
+      )  # all processes' pace
       text += f"  {self.rate / self._devices:.3g}/s per device  {duration(left)} left  waiting {self.waiting_share:.0%}"
     return text
 

@@ -7,6 +7,7 @@ A file under its final name is whole: it was written under another name, closed,
 from __future__ import annotations
 
 import errno
+import fnmatch
 import json
 import os
 import uuid
@@ -16,6 +17,7 @@ from etils import epath
 
 from synthjax.errors import UserError
 
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 WORKING = ".working"  # claims, heartbeats and files being written, inside a product's folder
 
 
@@ -55,16 +57,18 @@ def _sync(path: epath.Path) -> None:
 
 def publish(made: epath.Path, final: epath.Path) -> bool:
   """Gives a closed file its final name; False, and the file is gone, where that name is already taken."""
-  _sync(made)
   try:
+    _sync(made)
     os.link(made, final)
   except FileExistsError:
     return False
-  except OSError:  # no hard links on this file system: rename replaces, by an equal file at worst
+  except OSError as e:
+    if e.errno not in _NO_HARD_LINKS:
+      raise no_room(e, final.parent) or e from e
+    # The look and the rename are two steps here: of two processes in the same moment, the later one's file stays.
     if final.exists():
       return False
     os.rename(made, final)
-    return True
   finally:
     made.unlink(missing_ok=True)
     _sync(final.parent)
@@ -91,8 +95,12 @@ def replace_bytes(final: epath.Path, data: bytes) -> None:
   if final.exists() and final.read_bytes() == data:
     return
   made = _write_apart(final, data)
-  _sync(made)
-  os.replace(made, final)
+  try:
+    _sync(made)
+    os.replace(made, final)
+  except OSError as e:
+    made.unlink(missing_ok=True)
+    raise no_room(e, final.parent) or e from e
   _sync(final.parent)
 
 
@@ -109,7 +117,12 @@ def create_exclusive(path: epath.Path, text: str) -> bool:
 
 def names(folder: epath.Path, pattern: str = "*") -> list[str]:
   """Sorted names in a folder that may not exist yet."""
-  return sorted(p.name for p in folder.glob(pattern)) if folder.exists() else []
+  try:
+    return sorted(
+      fnmatch.filter(os.listdir(folder), pattern)
+    )  # not glob: the folder's own name may hold [ or *
+  except FileNotFoundError:
+    return []
 
 
 def modified(path: epath.Path) -> float | None:

@@ -156,30 +156,36 @@ def test_any_number_of_devices_writes_the_same_bytes(start, undisturbed, tmp_pat
   assert hashes(tmp_path / "w") == undisturbed
 
 
-def distributed_pair(start, workdir):
+def pair(start, workdir, mode: str):
+  """Two processes as a launcher starts them."""
   with socket.socket() as probe:
     probe.bind(("localhost", 0))
     port = probe.getsockname()[1]
   environment = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
-  return [start(workdir, "--distributed=on", env=environment | {"JAX_PROCESS_ID": str(i)}) for i in range(2)]
+  return [
+    start(workdir, f"--distributed={mode}", env=environment | {"JAX_PROCESS_ID": str(i)}) for i in range(2)
+  ]
 
 
 @pytest.mark.slow
-def test_two_distributed_processes_share_the_work(start, undisturbed, tmp_path):
-  first, second = distributed_pair(start, tmp_path / "w")
+@pytest.mark.parametrize("mode", ["on", "auto"])
+def test_two_launched_processes_share_the_work_and_one_speaks(start, undisturbed, tmp_path, mode):
+  first, second = pair(start, tmp_path / "w", mode)
   assert "images in" in finish(first)
-  assert "images" not in finish(second)  # one voice
+  assert finish(second) == ""
   assert hashes(tmp_path / "w") == undisturbed
+  assert_clean(tmp_path / "w")
   sessions = [json.loads(p.read_text()) for p in (tmp_path / "w/images/LE/sessions").iterdir()]
-  assert [s["processes"] for s in sessions] == [2, 2]
+  assert {(s["processes"], s["jax_processes"]) for s in sessions} == {(2, 2 if mode == "on" else 1)}
 
 
 @pytest.mark.slow
-def test_the_death_of_one_host_does_not_stop_the_other(start, undisturbed, tmp_path):
-  first, second = distributed_pair(start, tmp_path / "w")
-  wait_for(lambda: is_at_work(tmp_path / "w", second))
-  second.kill()
-  finish(first)
+@pytest.mark.parametrize("dies", [0, 1])
+def test_the_death_of_one_host_does_not_stop_the_other(start, undisturbed, tmp_path, dies):
+  processes = pair(start, tmp_path / "w", "auto")
+  wait_for(lambda: is_at_work(tmp_path / "w", processes[dies]))
+  processes[dies].kill()
+  finish(processes[1 - dies])
   assert hashes(tmp_path / "w") == undisturbed
 
 
@@ -210,14 +216,16 @@ def test_a_stop_finishes_the_shard_in_hand_if_there_is_time(start, undisturbed, 
   assert_clean(workdir)
 
 
-def test_no_cluster_is_an_error_when_one_was_asked_for(start, tmp_path):
-  said = finish(start(tmp_path / "w", "--distributed=on"), code=2)
-  assert "synthjax: --distributed: jax found no cluster to join" in said and len(said.splitlines()) == 1
-
-
-def test_a_launcher_of_many_is_never_many_single_hosts(start, tmp_path):
-  said = finish(start(tmp_path / "w", env={"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}), code=2)
-  assert "jax found no cluster to join" in said
+@pytest.mark.parametrize(
+  ("mode", "environment", "said"),
+  [
+    ("on", {}, "synthjax: --distributed on: could not join a cluster"),
+    ("auto", {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "5"}, "JAX_PROCESS_ID=5 do not name a process"),
+  ],
+)
+def test_a_wrong_cluster_is_one_line(start, tmp_path, mode, environment, said):
+  out = finish(start(tmp_path / "w", f"--distributed={mode}", env=environment), code=2)
+  assert said in out and len(out.splitlines()) == 1
 
 
 def test_owner_names_tell_processes_apart():

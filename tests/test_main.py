@@ -34,8 +34,8 @@ def test_the_terminal_shows_our_lines_alone(command, tmp_path):
     (["--config.sampling.generator=random:tny"], "synthjax: random generator 'tny' (did you mean 'tiny'?)"),
     (["--config.labels=digit"], "synthjax: config.labels 'digit' (did you mean 'digits'?)"),
     (
-      ["--config.sampling.size=30"],
-      "synthjax: config.sampling.size 30: this generator draws multiples of 4 pixels",
+      ["--config.sampling.size=36"],
+      "synthjax: config.sampling.size 36: this generator draws multiples of 8 pixels",
     ),
     (["--workdir=/dev/null/w"], "synthjax: workdir /dev/null/w cannot be written"),
     (["--config.runtime.compile_cache=/dev/null/x"], "synthjax: config.runtime.compile_cache /dev/null/x"),

@@ -64,3 +64,10 @@ def test_a_read_only_workdir_is_one_line(tmp_path):
       workdir.open_workdir(str(tmp_path / "w"))
   finally:
     subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_names_in_a_folder_with_brackets(tmp_path):
+  folder = epath.Path(tmp_path / "runs[1]*")
+  folder.mkdir()
+  (folder / "a.json").write_text("")
+  assert workdir.names(folder, "*.json") == ["a.json"] and workdir.names(folder / "none") == []

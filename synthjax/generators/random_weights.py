@@ -17,11 +17,11 @@ from typing import Any
 import jax
 import numpy as np
 from flax import traverse_util
-from safetensors.numpy import save_file
 
 from synthjax.errors import UserError, nearest
 from synthjax.generators.stable_diffusion import STEMS, StableDiffusion
-from synthjax.weights import names
+from synthjax.weights import tokenizer
+from synthjax.weights.write import write_params
 
 _SCHEDULER = {
   "_class_name": "DDIMScheduler",
@@ -89,9 +89,11 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   for part, config in ARCHITECTURES[architecture].items():
     _write_json(draft / part / "config.json", config)
   _write_json(draft / "scheduler" / "scheduler_config.json", _SCHEDULER)
-  _write_tokenizer(draft / "tokenizer")
+  tokenizer.write(draft / "tokenizer")
   for i, (part, shapes) in enumerate(StableDiffusion(draft).param_shapes().items()):
-    _write_tensors(draft / part / f"{STEMS[part]}.safetensors", shapes, np.random.default_rng([seed, i]))
+    write_params(
+      draft / part / f"{STEMS[part]}.safetensors", _random_like(shapes, np.random.default_rng([seed, i]))
+    )
   try:
     draft.rename(out)
   except OSError:  # another process was quicker; its folder is the same
@@ -99,34 +101,17 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   return out
 
 
-def _write_tensors(file: Path, shapes: Any, rng: np.random.Generator) -> None:
-  """Kernels that keep activations of order one, norms as they start, in PyTorch's layout."""
-  tensors = {}
-  for path, leaf in sorted(traverse_util.flatten_dict(shapes).items()):
-    if path[-1] == "scale":
-      value = np.ones(leaf.shape)
-    elif path[-1] == "bias":
-      value = np.zeros(leaf.shape)
-    else:
-      fan_in = np.prod(leaf.shape[:-1]) if path[-1] == "kernel" else leaf.shape[-1]
-      value = rng.standard_normal(leaf.shape) / np.sqrt(fan_in)
-    tensors[names.torch_names(path)[0]] = np.ascontiguousarray(names.to_torch(path, value), np.float32)
-  save_file(tensors, file)
+def _random_like(shapes: Any, rng: np.random.Generator) -> Any:
+  """Kernels that keep activations of order one; norms and biases as they start."""
 
+  def fill(path: tuple[str, ...], leaf: Any) -> np.ndarray:
+    if path[-1] in ("scale", "bias"):
+      return np.full(leaf.shape, float(path[-1] == "scale"), np.float32)
+    fan_in = np.prod(leaf.shape[:-1]) if path[-1] == "kernel" else leaf.shape[-1]
+    return (rng.standard_normal(leaf.shape) / np.sqrt(fan_in)).astype(np.float32)
 
-def _write_tokenizer(folder: Path) -> None:
-  """CLIP's byte-level tokenizer without merges: one token a byte."""
-  letters = _byte_letters()
-  vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-  _write_json(folder / "vocab.json", {token: i for i, token in enumerate(vocabulary)})
-  (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-
-
-def _byte_letters() -> list[str]:
-  """The printable letter that stands for each byte in byte-level vocabularies."""
-  printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-  spare = iter(range(256, 512))
-  return [chr(b) if b in printable else chr(next(spare)) for b in range(256)]
+  flat = traverse_util.flatten_dict(shapes)
+  return traverse_util.unflatten_dict({path: fill(path, flat[path]) for path in sorted(flat)})
 
 
 def _write_json(file: Path, body: dict[str, Any]) -> None:

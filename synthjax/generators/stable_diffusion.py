@@ -35,6 +35,7 @@ from synthjax.weights import read
 Array = jax.Array
 PARTS = ("text_encoder", "unet", "vae", "tokenizer", "scheduler")
 STEMS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+_SINGLE_TOKENS = 2 * 256 + 2  # of a byte-level vocabulary; all others come by merges
 # The Flax classes take any unknown block for a plain one, in silence.
 _BLOCKS = {
   "unet": ("CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -62,6 +63,7 @@ class StableDiffusion:
     text, unet, vae = (
       read.read_json(folder / part / "config.json") for part in ("text_encoder", "unet", "vae")
     )
+    _check(folder, text, unet, vae)
     for part, config in (("unet", unet), ("vae", vae)):
       for block in (*config.get("down_block_types", ()), *config.get("up_block_types", ())):
         if block not in _BLOCKS[part]:
@@ -77,6 +79,7 @@ class StableDiffusion:
     self._scale: float = vae.get("scaling_factor", 0.18215)
     self._channels: int = unet["in_channels"]
     self._shrink: int = 2 ** (len(vae["block_out_channels"]) - 1)
+    self._multiple: int = self._shrink * 2 ** (len(unet["block_out_channels"]) - 1)
     self.native_size: int = unet["sample_size"] * self._shrink
 
   @functools.cached_property
@@ -89,7 +92,19 @@ class StableDiffusion:
     for name in ("vocab.json", "merges.txt"):
       if not (folder / name).exists():
         raise UserError(f"weights: {folder / name} is missing; the folder must have diffusers' layout")
-    return CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    merges = (
+      len((folder / "merges.txt").read_text(encoding="utf-8").split("\n")) - 2
+    )  # a head line, a last newline
+    if merges < len(read.read_json(folder / "vocab.json")) - _SINGLE_TOKENS:
+      raise UserError(
+        f"weights: {folder / 'merges.txt'} is not readable: it ends early, at {merges} merges; fetch it again"
+      )
+    try:
+      return CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    except Exception as e:
+      raise UserError(
+        f"weights: {folder} is not readable ({type(e).__name__}: {' '.join(str(e).split())[:120]}); fetch it again"
+      ) from e
 
   # --- parameters --------------------------------------------------------------------------------
 
@@ -138,8 +153,10 @@ class StableDiffusion:
     return jnp.clip(out.astype(jnp.float32).transpose(0, 2, 3, 1) / 2 + 0.5, 0, 1)
 
   def latent_shape(self, size: int) -> tuple[int, int, int]:
-    if size % self._shrink:
-      raise UserError(f"config.sampling.size {size}: this generator draws multiples of {self._shrink} pixels")
+    if size % self._multiple:
+      raise UserError(
+        f"config.sampling.size {size}: this generator draws multiples of {self._multiple} pixels"
+      )
     return (self._channels, size // self._shrink, size // self._shrink)
 
   # --- cost --------------------------------------------------------------------------------------
@@ -152,6 +169,32 @@ class StableDiffusion:
     t = jax.ShapeDtypeStruct((), jnp.int32)
     forward = _flops_of(self.predict, shapes, latent, t, conditioning)
     return forward * steps * (2 if guided else 1) + _flops_of(self.decode, shapes, latent)
+
+
+def _check(folder: Path, text: dict[str, Any], unet: dict[str, Any], vae: dict[str, Any]) -> None:
+  """What would otherwise fail deep inside a network, or be ignored by it."""
+  needs = {
+    "text_encoder": (text, ("hidden_size", "max_position_embeddings", "vocab_size")),
+    "unet": (unet, ("in_channels", "sample_size", "block_out_channels", "cross_attention_dim")),
+    "vae": (vae, ("latent_channels", "block_out_channels")),
+  }
+  for part, (config, keys) in needs.items():
+    for key in keys:
+      if key not in config:
+        raise UserError(f"weights: {folder / part / 'config.json'} lacks {key!r}; fetch it again")
+  for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim"):
+    if unet.get(key) is not None:
+      raise UserError(
+        f"weights: {folder} asks for {key}={unet[key]!r} (SDXL and others): only Stable Diffusion 1.x and 2.x can be read yet"
+      )
+  if unet["in_channels"] != vae["latent_channels"]:
+    raise UserError(
+      f"weights: the UNet of {folder} takes {unet['in_channels']} channels, the VAE gives {vae['latent_channels']}: an inpainting model cannot draw from text alone"
+    )
+  if unet["cross_attention_dim"] != text["hidden_size"]:
+    raise UserError(
+      f"weights: the UNet of {folder} reads prompts of width {unet['cross_attention_dim']}, its text encoder gives {text['hidden_size']}"
+    )
 
 
 def _flops_of(function: Any, *shapes: Any) -> float:

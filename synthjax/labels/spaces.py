@@ -83,6 +83,8 @@ def load(labels: str) -> LabelSpace:
 def _unique(file: str, pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
   found: dict[str, Any] = {}
   for key, value in pairs:
+    if not isinstance(key, str):
+      raise UserError(f"labels file {file}: a key is a text, not {key!r}")
     if key in found:
       raise UserError(f"labels file {file}: {key!r} stands there twice; every class needs an id of its own")
     found[key] = value
@@ -112,11 +114,13 @@ def _from_body(file: str, body: Any) -> LabelSpace:
   for class_id, name in body["classes"].items():
     if not isinstance(name, str) or not name.strip() or not class_id.strip() or "\n" in class_id:
       raise UserError(f"labels file {file}: class {class_id!r} needs a name that is a text, not {name!r}")
-  templates = tuple(body.get("templates", ()))
+  templates = body.get("templates", [])
+  if not isinstance(templates, list):
+    raise UserError(f"labels file {file}: templates is a list of texts, not {templates!r}")
   template = body.get("template", TEMPLATE)
   for text in (template, *templates):
     check_template(text, f"labels file {file}")
-  return LabelSpace(tuple(body["classes"]), tuple(body["classes"].values()), template, templates)
+  return LabelSpace(tuple(body["classes"]), tuple(body["classes"].values()), template, tuple(templates))
 
 
 def check_template(text: str, where: str) -> None:

@@ -107,12 +107,13 @@ def _from_file(fields: dict[str, Any], labels: LabelSpace) -> Written:
   if not fields["file"]:
     raise UserError("strategy file needs config.prompts.NAME.file")
   try:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 stands inside sentences
   except (OSError, UnicodeDecodeError) as e:
     raise UserError(f"prompt file {path} cannot be read: {e}") from None
   read = _from_json if path.suffix == ".jsonl" else _from_columns
   prompts = []
   for number, line in enumerate(lines, start=1):
+    line = line.rstrip("\r")
     if not line.strip():
       continue
     class_id, text, repeat = read(line, f"{path} line {number}")
@@ -157,5 +158,5 @@ STRATEGIES = {"B": _basic, "templates": _templates, "LE": _language_enhancement,
 
 def read_list(text: str) -> list[Prompt]:
   """The prompts of a prompts.jsonl of ours."""
-  bodies = (json.loads(line) for line in text.splitlines() if line)
+  bodies = (json.loads(line) for line in text.split("\n") if line)
   return [Prompt(**{k: v for k, v in body.items() if k != "id"}) for body in bodies]

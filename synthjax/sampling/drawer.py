@@ -94,6 +94,14 @@ class Drawer:
       *jax.device_put(data, devices.place(self._mesh, devices.BATCH)),
     )
 
+  def check(self) -> None:
+    """Traces the program: networks that do not fit together, or the size, fail here and not at the first batch."""
+    b, tokens = self.batch_size, self.generator.max_tokens
+    shapes = [((b, tokens), jnp.int32), ((b,), jnp.float32), ((b, 2), jnp.uint32)]
+    jax.eval_shape(
+      self.program, self._params, self._table, self._empty, *(jax.ShapeDtypeStruct(*s) for s in shapes)
+    )
+
   def draw(self, images: Sequence[Image]) -> Array:
     return self.program(*self.arguments(images))
 

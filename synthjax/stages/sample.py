@@ -10,6 +10,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
@@ -187,8 +188,13 @@ class ImageSet:
     return Status(state, images, total, "images", f"{len(have)}/{planned}", on_disk + each * left, flops)
 
   def _manifest_images(self) -> int:
-    path = self.folder / "manifest.json"
-    return workdir.read_json(path, "manifest")["images"] if path.exists() else 0
+    """Images that the set's metadata list; 0 where its files do not agree, and must be written again."""
+    manifest, info = self.folder / "manifest.json", self.folder / "dataset_info.json"
+    if not manifest.exists() or not info.exists():
+      return 0
+    images = workdir.read_json(manifest, "manifest")["images"]
+    splits = workdir.read_json(info, "data set info").get("splits", [])
+    return images if images == sum(int(n) for s in splits for n in s["shardLengths"]) else 0
 
   def faults(self) -> list[tuple[int, str]]:
     """For stage verify: every byte is read."""
@@ -196,7 +202,7 @@ class ImageSet:
     if not segments:
       raise UserError(f"{self.name} is missing: there is nothing to verify; run stage sample first")
     records.compare(self.folder, self._record())
-    plan = self.plan(segments)
+    plan = self.plan(dataset.grown(segments, self._target, len(self._labels)))
     return list(dataset.faults(self.folder, plan, plan.needed(self._target), self._labels))
 
   # --- making it ---------------------------------------------------------------------------------
@@ -207,15 +213,14 @@ class ImageSet:
     prompts = self._prompts.read()
     if not self._is_begun_as_wanted():
       self._check_lengths([p.text for p in prompts])
-      self.drawer()  # weights that do not fit are refused before anything is written
+      self.drawer().check()  # weights that do not fit are refused before anything is written
       records.settle(self.folder, self._record())
     plan = self.plan(dataset.grow(self.folder, self._target, len(self._labels)))
     needed = plan.needed(self._target)
     have = self._landed(plan, needed)
     if len(have) < needed and not self._sample(plan, needed, have, stop):
       return False
-    self._finish(plan, needed)
-    return True
+    return self._finish(plan, needed)
 
   def _is_begun_as_wanted(self) -> bool:
     return records.compare(self.folder, self._record()) is not None
@@ -258,14 +263,16 @@ class ImageSet:
       log_seconds=self._runtime.log_seconds,
       speak=devices.is_speaker(),
     )
-    owner = Owner(
-      self.folder,
-      heartbeat_seconds=self._runtime.heartbeat_seconds,
-      stale_seconds=self._runtime.stale_seconds,
-    )
-    with owner:
+    with self._owner() as owner:
       try:
         whole = sampler.sample(plan, needed, drawer, self.sink(self.folder), owner, progress, stop)
+      except jax.errors.JaxRuntimeError as e:
+        if "RESOURCE_EXHAUSTED" not in str(e):
+          raise
+        n = self._fields["per_device_batch"]
+        raise UserError(
+          f"{n} images at once do not fit on the device; lower config.sampling.per_device_batch"
+        ) from e
       finally:
         progress.close()
         if progress.own:
@@ -279,12 +286,23 @@ class ImageSet:
     stop.check()
     return whole
 
-  def _finish(self, plan: Plan, needed: int) -> None:
-    """What is derived from the shards; every process may do it, and it comes out the same."""
-    if self._manifest_images() < plan.size(needed):
-      self._write_sheet(plan)
+  def _finish(self, plan: Plan, needed: int) -> bool:
+    """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""
+    with self._owner() as owner:
+      if not owner.take("metadata"):
+        return False
+      if self._manifest_images() < plan.size(needed):
+        self._write_sheet(plan)
+        dataset.write_metadata(self.folder, self._set, plan, needed, self._labels)
       records.update(self.folder, self._record())
-      dataset.write_metadata(self.folder, self._set, plan, needed, self._labels)
+    return True
+
+  def _owner(self) -> Owner:
+    return Owner(
+      self.folder,
+      heartbeat_seconds=self._runtime.heartbeat_seconds,
+      stale_seconds=self._runtime.stale_seconds,
+    )
 
   def _write_sheet(self, plan: Plan) -> None:
     columns = min(_SHEET_COLUMNS, self._target)

@@ -35,11 +35,18 @@ class Owner:
     self._held: dict[str, list[epath.Path]] = {}
 
   def __enter__(self) -> Owner:
-    self._folder.mkdir(parents=True, exist_ok=True)
-    workdir.touch(self._folder / f"{self.id}{_BEAT}")
+    self._begin()
     self._sweep()
     self._thread.start()
     return self
+
+  def _begin(self) -> None:
+    for _ in range(100):  # another owner may be removing the empty folder in this moment
+      with contextlib.suppress(FileNotFoundError, FileExistsError):
+        self._folder.mkdir(parents=True, exist_ok=True)
+        workdir.touch(self._folder / f"{self.id}{_BEAT}")
+        return
+    raise OSError(f"{self._folder} cannot be made")
 
   def __exit__(self, *_: object) -> None:
     self._stop.set()
@@ -111,9 +118,11 @@ class Owner:
 
 
 def _host() -> str:
-  """This machine, and the process namespace in it: containers count their processes apart."""
+  """This boot of this machine, and the process namespace in it: names repeat, and containers count apart."""
   try:
-    return f"{socket.gethostname()}-{os.stat('/proc/self/ns/pid').st_ino}"
+    with open("/proc/sys/kernel/random/boot_id") as file:
+      boot = file.read().strip()[:8]
+    return f"{socket.gethostname()}-{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
   except OSError:
     return socket.gethostname()
 

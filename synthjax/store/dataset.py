@@ -49,7 +49,12 @@ def grow(folder: epath.Path, wanted: int, n_classes: int) -> list[Segment]:
     if len(new) == len(have):
       return new
     (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
-    workdir.publish_bytes(folder / SEGMENTS / f"{len(have):05d}.json", workdir.to_json(new[-1].to_json()))
+    name = f"{len(have):05d}.json"
+    workdir.publish_bytes(folder / SEGMENTS / name, workdir.to_json(new[-1].to_json()))
+    if name not in workdir.names(folder / SEGMENTS) or len(segments(folder)) <= len(have):
+      raise UserError(
+        f"{folder / SEGMENTS} has gaps in its numbers; put the missing file back, or remove {folder}"
+      )
 
 
 # --- the whole set -------------------------------------------------------------------------------

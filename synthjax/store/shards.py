@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 from array_record.python import array_record_module
@@ -68,9 +69,15 @@ class ShardWriter:
     self.count += 1
 
   def publish(self) -> bool:
-    """Close, re-open and count, sync, final name; False where another process was first."""
+    """Close, re-open and count, sync, final name.
+
+    False where another process was first, or took this one for dead and swept its file away: the claim is lost then,
+    and whoever looks next sees whether the shard has landed.
+    """
     try:
       self._writer.close()
+      if not self._scratch.exists():
+        return False
       count = len(ShardReader(self._scratch))
       if count != self.count:
         raise RuntimeError(f"{self._scratch} holds {count} records of {self.count} written")
@@ -78,7 +85,7 @@ class ShardWriter:
     except (RuntimeError, OSError, UserError) as e:
       self.drop()
       raise workdir.no_room(e, self._folder) or e from e
-    facts(self._folder, self.index)
+    facts(self._folder, self.index)  # of the one that landed
     return first
 
   def drop(self) -> None:
@@ -148,4 +155,5 @@ def check_landed(folder: epath.Path, index: int, count: int) -> None:
 
 
 def remove_command(folder: epath.Path, index: int) -> str:
-  return f"rm -f {folder / shard_name(index)} {folder / FACTS / shard_name(index)}.json"
+  files = (folder / shard_name(index), folder / FACTS / f"{shard_name(index)}.json")
+  return " ".join(["rm -f", *(shlex.quote(str(f)) for f in files)])

@@ -34,6 +34,8 @@ def test_a_users_file_keeps_order_ids_and_repeated_names(tmp_path, name, text):
     ("classes: {a: x, a: y}", "'a' stands there twice"),
     ("classes: [a, b]", "needs `classes:`, a mapping"),
     ("classes: {}", "needs `classes:`"),
+    ("classes: {a: x}\ntemplates: 3", "templates is a list of texts"),
+    ("classes: {[a]: x}", "a key is a text"),
     ("classes: {a: ''}", "class 'a' needs a name"),
     ("classes: {a: x}\ntemplate: a photo", "template 'a photo' has no {}"),
     ("classes: {a: x}\ntemplats: []", "unknown key 'templats' (did you mean 'templates'?)"),

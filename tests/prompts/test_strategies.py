@@ -99,3 +99,10 @@ def test_unknown_strategies_and_writers_name_their_neighbours():
     write(strategy="LE", writer="gramar")
   with pytest.raises(UserError, match=r"has no \{\}"):
     write(strategy="B", template="a photo")
+
+
+def test_line_separators_inside_a_sentence_survive(tmp_path):
+  (tmp_path / "p.tsv").write_bytes("n1\ta crane\u2028at dawn\r\nn2\tb\r\n".encode())
+  prompts = write(strategy="file", file=str(tmp_path / "p.tsv")).prompts
+  assert [p.text for p in prompts] == ["a crane\u2028at dawn", "b"]
+  assert strategies.read_list("".join(p.to_line() + "\n" for p in prompts)) == prompts

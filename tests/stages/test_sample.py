@@ -293,3 +293,27 @@ def test_the_plan_makes_nothing_and_counts(small, tmp_path, capsys):
   assert states["prompts/B"] == "missing prompts"
   assert states["images/B"].startswith("missing 0/15 images 0/4") and states["images/B"].endswith("FLOP")
   assert not list((tmp_path / "w").rglob("*"))
+
+
+def test_metadata_that_disagree_are_written_again(small, tmp_path, capsys):
+  """What two processes that asked for different numbers may have left, or a death between two files."""
+  config, folder = small(tmp_path, images_per_class=10), tmp_path / "w/images/B"
+  run(config, tmp_path / "w")
+  info = json.loads((folder / "dataset_info.json").read_text())
+  info["splits"][0]["shardLengths"] = info["splits"][0]["shardLengths"][:2]
+  (folder / "dataset_info.json").write_text(json.dumps(info))
+  assert plan_of(config, tmp_path / "w", capsys)["images/B"].startswith("missing 30/30")
+  run(config, tmp_path / "w")
+  assert len(rows(folder)) == 30
+
+
+def test_networks_that_do_not_fit_together_leave_nothing_behind(small, tmp_path, monkeypatch):
+  from synthjax.generators.stable_diffusion import StableDiffusion
+
+  def misfit(self, *_):
+    raise TypeError("shapes do not match")
+
+  monkeypatch.setattr(StableDiffusion, "predict", misfit)
+  with pytest.raises(TypeError):
+    run(small(tmp_path, steps=3), tmp_path / "w")
+  assert not (tmp_path / "w/images").exists()

@@ -76,3 +76,15 @@ def test_the_heartbeat_keeps_a_long_work_alive(product):
     time.sleep(1.0)
     with Owner(product, heartbeat_seconds=0.1, stale_seconds=0.5) as b:
       assert not b.take("x")
+
+
+def test_owners_that_come_and_go_do_not_trip_over_the_empty_folder(product):
+  from concurrent.futures import ThreadPoolExecutor
+
+  def come_and_go(_):
+    for _ in range(150):
+      with Owner(product):
+        pass
+
+  with ThreadPoolExecutor(4) as pool:
+    list(pool.map(come_and_go, range(4)))

@@ -103,3 +103,12 @@ def test_a_disk_that_fills_up_at_the_last_write(folder, monkeypatch):
     writer.publish()
   monkeypatch.undo()
   assert shards.landed(folder) == [] and not (folder / "part").exists()
+
+
+def test_a_process_taken_for_dead_drops_what_it_was_writing(folder):
+  """It slept; another swept its file, and made the shard. It comes back and goes on."""
+  sleeper = write(folder, scratch="part")
+  (folder / "part").unlink()
+  assert not sleeper.publish()
+  assert shards.landed(folder) == []
+  assert write(folder, scratch="part2").publish()

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from synthjax import devices
 from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.weights import tokenizer
 
 
 @pytest.fixture
@@ -80,11 +81,12 @@ def test_a_pickle_is_never_opened(folder):
 
 
 @pytest.mark.parametrize(
-  "part", ["unet/config.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json"]
+  "part",
+  ["unet/config.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"],
 )
-def test_a_missing_or_broken_json(folder, part):
-  (folder / part).write_text("{")
-  with pytest.raises(UserError) if "tokenizer" not in part else pytest.raises(Exception):
+def test_a_missing_or_broken_text_file(folder, part):
+  (folder / part).write_text("{\n{\n")
+  with pytest.raises(UserError, match="is not readable"):
     StableDiffusion(folder).tokenize(["a"])
   (folder / part).unlink()
   with pytest.raises(UserError, match="is missing; the folder must have diffusers' layout"):
@@ -98,6 +100,24 @@ def test_a_block_that_is_not_ours_is_refused(folder):
   file.write_text(json.dumps(body))
   with pytest.raises(UserError, match=r"has block 'os\.system'"):
     StableDiffusion(folder)
+
+
+@pytest.mark.parametrize(
+  ("part", "change", "said"),
+  [
+    ("unet", {"in_channels": None}, "lacks 'in_channels'"),
+    ("unet", {"addition_embed_type": "text_time"}, "only Stable Diffusion 1.x and 2.x can be read yet"),
+    ("unet", {"in_channels": 9}, "an inpainting model cannot draw from text alone"),
+    ("unet", {"cross_attention_dim": 32}, "reads prompts of width 32, its text encoder gives 64"),
+  ],
+)
+def test_a_model_that_is_not_ours_to_draw_with(folder, part, change, said):
+  file = folder / part / "config.json"
+  body = json.loads(file.read_text()) | change
+  file.write_text(json.dumps({k: v for k, v in body.items() if v is not None}))
+  with pytest.raises(UserError) as e:
+    StableDiffusion(folder)
+  assert said in str(e.value) and "\n" not in str(e.value)
 
 
 def test_parts_named_in_an_index(folder):
@@ -125,3 +145,13 @@ def test_the_digest_follows_the_files(folder):
   read.folder_digest.cache_clear()
   edit(folder / UNET, lambda t: t.update({"conv_in.bias": t["conv_in.bias"] + 1}))
   assert read.folder_digest(folder, parts) != before
+
+
+def test_merges_that_end_early_are_seen(folder):
+  """Half the merges would still tokenise, into other tokens."""
+  tokenizer.write(folder / "tokenizer", ["photo", "handwritten", "digit"])
+  StableDiffusion(folder).tokenize(["a photo"])
+  lines = (folder / "tokenizer/merges.txt").read_text().split("\n")
+  (folder / "tokenizer/merges.txt").write_text("\n".join(lines[: len(lines) // 2]) + "\n")
+  with pytest.raises(UserError, match="it ends early"):
+    StableDiffusion(folder).tokenize(["a photo"])
