@@ -85,7 +85,23 @@ RUNTIME_FIELDS = {
   "stale_seconds": runtime(60.0),  # a claim whose owner has not been heard of for so long is re-taken
   "grace_seconds": runtime(20.0),  # after SIGTERM: the shard in hand is finished if it fits in here
   "compile_cache": runtime("~/.cache/synthjax/xla"),  # "" = off
+  "save_seconds": runtime(300.0),  # between checkpoints of a training
   "log_seconds": runtime(30.0),  # a note in a log; on a terminal the line moves by itself
+}
+
+# Training one of the small world's own networks.
+NETWORK = {
+  "task": identity("contrast"),  # contrast (CLIP), autoencode, denoise (latent diffusion)
+  "styles": identity("all"),  # of the pictures learnt from; familiar = all but scans
+  "pictures": identity(40_000),  # rendered once, before the first step
+  "autoencoder": identity(""),  # for denoise: the network of this study whose latents are denoised
+  "batch": identity(128),
+  "steps": growth(1000),
+  "learning_rate": identity(1e-3),
+  "warmup": identity(200),
+  "weight_decay": identity(0.0),
+  "ema": identity(0.0),  # decay of the averaged weights, which are then the result; 0 = off
+  "seed": identity(0),
 }
 
 # Measuring instead of making; with rounds > 0 the sets are not drawn.
@@ -105,6 +121,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.labels = labels  # digits, glyphs, or a YAML/JSON file of your own
   config.prompts = ConfigDict()  # name -> prompt_list(...)
   config.sets = ConfigDict()  # name -> image_set(...)
+  config.networks = ConfigDict()  # name -> network(...)
   config.sampling = _group(SAMPLING)
   config.runtime = _group(RUNTIME_FIELDS)
   config.benchmark = _group(BENCHMARK)
@@ -114,6 +131,11 @@ def study_config(labels: str = "digits") -> ConfigDict:
 def prompt_list(strategy: str, **fields: Any) -> ConfigDict:
   """A prompt list for `config.prompts`."""
   return _override(_group(PROMPTS), dict(strategy=strategy, **fields), "prompt_list")
+
+
+def network(task: str, **fields: Any) -> ConfigDict:
+  """One of the small world's networks, for `config.networks`."""
+  return _override(_group(NETWORK), dict(task=task, **fields), "network")
 
 
 def image_set(prompts: str, **fields: Any) -> ConfigDict:
@@ -202,14 +224,14 @@ def load_config_file(path: str, arg: str = "") -> ConfigDict:
     config = module.get_config(arg) if arg else module.get_config()
   except UserError as e:
     raise UserError(f"{path}: {e}" if path not in str(e) else str(e)) from e
-  except Exception as e:
+  except (Exception, SystemExit) as e:  # the user's code may raise anything
     raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_one_line(e)}") from e
   if not isinstance(config, ConfigDict):
     raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
   return config
 
 
-def _line_in(error: Exception, file: Path) -> str:
+def _line_in(error: BaseException, file: Path) -> str:
   """` line 12`: where in the user's file it happened."""
   if isinstance(error, SyntaxError):
     return f" line {error.lineno}"
@@ -217,37 +239,42 @@ def _line_in(error: Exception, file: Path) -> str:
   return f" line {lines[-1]}" if lines else ""
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
   return " ".join(str(error.args[0] if isinstance(error, SyntaxError) else error).split())
 
 
 def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
   """Sets `--config.a.b=value` by ml_collections' own parsers, and phrases its errors."""
+  for override in overrides:
+    _check_field(
+      config, re.sub(r"^--(no)?config\.", "", override.split("=")[0]) if override.startswith("--") else ""
+    )
   values = flags.FlagValues()
   try:
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
       config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["main", *overrides])
       stray = values(["main", *overrides])[1:]
-  except (AttributeError, KeyError):
-    raise UserError(_unknown_field(config, overrides)) from None
-  except flags.Error as e:
+  except (flags.Error, ValueError, TypeError) as e:
     raise UserError(_bad_value(config, str(e))) from None
   if stray:
     raise UserError(f"stray argument {stray[0]!r}: fields are set as --config.a.b=value")
   return config
 
 
-def _unknown_field(config: ConfigDict, overrides: list[str]) -> str:
-  """Walks each override down the config to the first name that is not there."""
-  for override in overrides:
-    path = re.sub(r"^--(no)?config\.", "", override.split("=")[0])
-    node: Any = config
-    for i, part in enumerate(path.split(".")):
-      if not isinstance(node, ConfigDict) or part not in node:
-        where = ".".join(["config", *path.split(".")[:i]])
-        return f"{where} has no field {part!r}{nearest(part, node if isinstance(node, ConfigDict) else ())}"
-      node = node[part]
-  return f"cannot set one of {overrides}"
+def _check_field(config: ConfigDict, path: str) -> None:
+  """Walks an override down the config to the first name that is not there."""
+  node: Any = config
+  for i, part in enumerate(filter(None, path.split("."))):
+    if not isinstance(node, ConfigDict) or part not in node:
+      where = ".".join(["config", *path.split(".")[:i]])
+      raise UserError(
+        f"{where} has no field {part!r}{nearest(part, node if isinstance(node, ConfigDict) else ())}"
+      )
+    node = node[part]
+  if path and isinstance(node, ConfigDict):
+    raise UserError(
+      f"config.{path} is a group of fields; set one of them, as --config.{path}.{next(iter(node), 'NAME')}=..."
+    )
 
 
 def _bad_value(config: ConfigDict, message: str) -> str:
@@ -278,21 +305,36 @@ def check_name(name: str, what: str) -> str:
 
 def check(config: ConfigDict) -> None:
   """Values that would fail late, or make a study that nobody meant."""
-  _known("config", config, study_config())
-  _known("config.sampling", config.sampling, SAMPLING)
-  _known("config.runtime", config.runtime, RUNTIME_FIELDS)
-  _known("config.benchmark", config.benchmark, BENCHMARK)
+  _complete("config", config, study_config())
+  _complete("config.sampling", config.sampling, SAMPLING)
+  _complete("config.runtime", config.runtime, RUNTIME_FIELDS)
+  _complete("config.benchmark", config.benchmark, BENCHMARK)
   for name, own in config.prompts.items():
     check_name(name, "prompt list")
-    _known(f"config.prompts.{name}", own, PROMPTS)
+    _complete(f"config.prompts.{name}", own, PROMPTS, "prompt_list(...)")
+  for name, own in config.networks.items():
+    check_name(name, "network")
+    _complete(f"config.networks.{name}", own, NETWORK, "network(...)")
+    _check_network(f"config.networks.{name}", own, config.networks)
   for name, own in config.sets.items():
     check_name(name, "image set")
-    _known(f"config.sets.{name}", own, ("prompts", *SAMPLING))
+    _complete(f"config.sets.{name}", own, ("prompts", *SAMPLING), "image_set(...)", may_be_none=True)
     if own.prompts not in config.prompts:
       raise UserError(
         f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
       )
     _check_set(f"config.sets.{name}", set_fields(config, name))
+  for name, low in {
+    "heartbeat_seconds": 0.1,
+    "encode_threads": 0,
+    "grace_seconds": 0,
+    "save_seconds": 0,
+    "log_seconds": 0,
+  }.items():
+    _at_least(f"config.runtime.{name}", config.runtime[name], low)
+  _at_least("config.benchmark.batches", config.benchmark.batches, 1)
+  if config.benchmark.rounds and not config.sets:
+    raise UserError("config.benchmark needs at least one set in config.sets to measure")
   _at_least(
     "config.runtime.stale_seconds (3 heartbeats)",
     config.runtime.stale_seconds,
@@ -300,10 +342,32 @@ def check(config: ConfigDict) -> None:
   )
 
 
-def _known(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
+  for name, known in {"task": ("contrast", "autoencode", "denoise"), "styles": ("all", "familiar")}.items():
+    if own[name] not in known:
+      raise UserError(f"{where}: {name} {own[name]!r}{nearest(own[name], known)}")
+  for name in ("pictures", "batch", "steps"):
+    _at_least(f"{where}: {name}", own[name], 1)
+  if own.task == "denoise" and own.autoencoder not in networks:
+    raise UserError(
+      f"{where}: autoencoder {own.autoencoder!r} is none of config.networks{nearest(own.autoencoder, networks)}"
+    )
+
+
+def _complete(
+  where: str, given: Any, known: Iterable[str], maker: str = "study_config()", may_be_none: bool = False
+) -> None:
+  """Every known field, and no other."""
+  if not isinstance(given, ConfigDict):
+    raise UserError(f"{where} is {given!r}; make it with {maker}")
   for name in given:
     if name not in known:
       raise UserError(f"{where} has no field {name!r}{nearest(name, known)}")
+  for name in known:
+    if name not in given:
+      raise UserError(f"{where} lacks the field {name!r}; make it with {maker}")
+    if given[name] is None and not may_be_none:
+      raise UserError(f"{where}.{name} is None; it needs a value")
 
 
 def _check_set(where: str, fields: dict[str, Any]) -> None:
@@ -329,5 +393,5 @@ def _check_set(where: str, fields: dict[str, Any]) -> None:
 
 
 def _at_least(what: str, value: float, low: float) -> None:
-  if value < low:
+  if not value >= low:  # so that nan is told too
     raise UserError(f"{what} is at least {low}, not {value}")

@@ -16,21 +16,28 @@ from synthjax.stages.benchmark import Benchmark
 from synthjax.stages.product import DONE, Product, Status
 from synthjax.stages.prompts import PromptList
 from synthjax.stages.sample import SHEET, ImageSet
+from synthjax.stages.train import Network
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
 
-STAGES = ("prompts", "sample", "benchmark")  # in order; "verify" runs on request
+STAGES = ("train", "prompts", "sample", "benchmark")  # in order; "verify" runs on request
 _POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
 
 def products(config: ConfigDict, root: epath.Path) -> list[Product]:
   """Everything the config asks for, each after what it is made from."""
   labels = spaces.load(config.labels)
+  networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
   lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
   sets = [ImageSet(config, root, name, labels, lists[own.prompts]) for name, own in config.sets.items()]
   if config.benchmark.rounds:
-    return [*lists.values(), Benchmark(config, root, sets, len(labels))]
-  return [*lists.values(), *sets]
+    return [*networks, *lists.values(), Benchmark(config, root, sets, len(labels))]
+  return [*networks, *lists.values(), *sets]
+
+
+def _in_order(networks: ConfigDict) -> list[str]:
+  """A network comes after the autoencoder it works on."""
+  return sorted(networks, key=lambda name: bool(networks[name].autoencoder))
 
 
 def run(command: Command) -> None:
@@ -46,7 +53,7 @@ def run(command: Command) -> None:
     return
   with Stop(command.config.runtime.grace_seconds) as stop:
     make(chosen, stop)
-  if "verify" in command.stages:
+  if "verify" in command.stages and devices.is_speaker():
     verify([p for p in asked if isinstance(p, ImageSet)])
   elif devices.is_speaker():
     for sheet in [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]:

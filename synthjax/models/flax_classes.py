@@ -18,13 +18,15 @@ import jax.numpy as jnp
 from diffusers import FlaxAutoencoderKL, FlaxUNet2DConditionModel
 from diffusers.models.attention_flax import FlaxGEGLU, FlaxTransformer2DModel
 from flax import linen as nn
-from transformers import CLIPTextConfig, CLIPTokenizerFast
-from transformers.models.clip.modeling_flax_clip import FlaxCLIPTextModule
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTokenizerFast
+from transformers.models.clip.modeling_flax_clip import FlaxCLIPModule, FlaxCLIPTextModule
 
 __all__ = [
+  "CLIPConfig",
   "CLIPTextConfig",
   "CLIPTokenizerFast",
   "FlaxAutoencoderKL",
+  "FlaxCLIPModule",
   "FlaxCLIPTextModule",
   "FlaxUNet2DConditionModel",
   "apply_corrected",

@@ -1,0 +1,22 @@
+"""The small world's networks: a CLIP that has not seen scans, and a latent-diffusion generator that draws them too.
+
+    python -m synthjax.main --config configs/embedded_world.py --workdir runs/world
+
+2 CPU cores. `:trial` makes small ones in minutes, to see that all is well. It resumes after any stop.
+"""
+
+from synthjax.config import network, study_config
+
+
+def get_config(arg: str = ""):
+  if arg not in ("", "trial"):
+    raise ValueError(f"configs/embedded_world.py knows :trial, not :{arg}")
+  config = study_config(labels="glyphs")
+  config.networks.clip = network("contrast", styles="familiar", steps=5000, weight_decay=0.1)
+  config.networks.vae = network("autoencode", steps=2500, batch=64, ema=0.999)
+  config.networks.generator = network("denoise", autoencoder="vae", steps=5000, batch=64, ema=0.999)
+  if arg == "trial":
+    config.networks.clip.update(steps=600, pictures=8000)
+    config.networks.vae.update(steps=400, pictures=8000)
+    config.networks.generator.update(steps=500, pictures=8000)
+  return config

@@ -1,0 +1,1 @@
+"""Feeding: batches as a function of the step."""

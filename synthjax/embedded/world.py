@@ -1,0 +1,100 @@
+"""The small world's networks and the pictures they learn from.
+
+CLIP sees every style but `scanned`, the generator sees all: so CLIP knows badly what the real digits look like, while
+the generator can draw it if asked. Neither sees a real digit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from synthjax.embedded import glyphs
+from synthjax.labels.spaces import LabelSpace
+
+MAX_TOKENS = 32
+CLIP_STYLES = tuple(s for s in glyphs.STYLES if s != "scanned")
+
+TEXT = dict(
+  hidden_size=128,
+  intermediate_size=256,
+  num_hidden_layers=2,
+  num_attention_heads=4,
+  max_position_embeddings=MAX_TOKENS,
+  hidden_act="quick_gelu",
+)
+CLIP = dict(
+  projection_dim=128,
+  text_config=TEXT,
+  vision_config=dict(
+    hidden_size=128,
+    intermediate_size=384,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    image_size=32,
+    patch_size=8,
+    hidden_act="quick_gelu",
+  ),
+)
+AUTOENCODER = dict(
+  in_channels=3,
+  out_channels=3,
+  latent_channels=4,
+  down_block_types=["DownEncoderBlock2D"] * 3,
+  up_block_types=["UpDecoderBlock2D"] * 3,
+  block_out_channels=[16, 32, 64],
+  layers_per_block=1,
+  norm_num_groups=8,
+  sample_size=32,
+)
+UNET = dict(
+  sample_size=8,
+  in_channels=4,
+  out_channels=4,
+  down_block_types=["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+  up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+  block_out_channels=[64, 128],
+  layers_per_block=1,
+  attention_head_dim=4,  # the number of heads, by its published name
+  cross_attention_dim=128,
+)
+SCHEDULER = dict(
+  num_train_timesteps=1000,
+  beta_start=0.00085,
+  beta_end=0.012,
+  beta_schedule="scaled_linear",
+  clip_sample=False,
+  set_alpha_to_one=False,
+  steps_offset=1,
+  prediction_type="epsilon",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+  """Rendered glyphs with a caption each."""
+
+  pixels: np.ndarray  # [n, 32, 32, 3] uint8
+  captions: list[str]
+
+
+def pictures(n: int, labels: LabelSpace, styles: Sequence[str], seed: int) -> Pictures:
+  """Picture i is of class i mod K, and a larger n begins with the smaller."""
+  pixels, captions = np.empty((n, glyphs.SIDE, glyphs.SIDE, 3), np.uint8), []
+  for i in range(n):
+    rng = np.random.default_rng([seed, i])
+    c = i % len(labels)
+    look = glyphs.draw_look(rng, tuple(styles))
+    pixels[i] = glyphs.render(labels.ids[c], look, rng)
+    captions.append(glyphs.caption(labels.names[c], look, rng))
+  return Pictures(pixels, captions)
+
+
+def words(labels: LabelSpace) -> set[str]:
+  """Every word of the world: each becomes one token."""
+  text = " ".join(
+    [*labels.names, *labels.templates, labels.template, *(v for s in glyphs.SLOTS.values() for v in s)]
+  )
+  return {w for w in text.lower().replace(",", " ").replace("{}", " ").split() if w.isalpha()}

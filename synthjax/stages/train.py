@@ -1,0 +1,223 @@
+"""Stage train: the small world's own networks, as `networks/<name>`, with `weights/` in the layout of real checkpoints.
+
+contrast     a CLIP            config.json, model.safetensors, vocab.json, merges.txt, preprocessor_config.json
+autoencode   an autoencoder    config.json, diffusion_pytorch_model.safetensors
+denoise      a generator       text_encoder/ unet/ vae/ tokenizer/ scheduler/, over an autoencoder of this study
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import config as fields_of
+from synthjax import records, workdir
+from synthjax.data.order import indices
+from synthjax.embedded import world
+from synthjax.generators.samplers import read_schedule
+from synthjax.labels.spaces import LabelSpace
+from synthjax.models.flax_classes import CLIPConfig, CLIPTokenizerFast
+from synthjax.stages.product import DONE, MISSING, STALE, Status
+from synthjax.stopping import Stop
+from synthjax.store.claims import Owner
+from synthjax.tasks import contrast
+from synthjax.tasks.autoencode import Autoencode
+from synthjax.tasks.denoise import Denoise
+from synthjax.training.loop import BatchAt, Pace, State, Task, train
+from synthjax.training.optimizer import Recipe
+from synthjax.weights import read, tokenizer
+from synthjax.weights.write import write_params
+
+Array = np.ndarray
+_RESULT = "result.json"
+
+
+class Network:
+  stage = "train"
+
+  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
+    self.name, self.folder = f"networks/{name}", root / "networks" / name
+    self._root, self._labels, self._runtime = root, labels, config.runtime
+    self._fields: dict[str, Any] = config.networks[name].to_dict()
+
+  @property
+  def weights(self) -> Path:
+    return Path(self.folder / "weights")
+
+  @property
+  def _autoencoder(self) -> Path:
+    return Path(self._root / "networks" / self._fields["autoencoder"] / "weights")
+
+  def _record(self) -> records.Record:
+    identity = {k: self._fields[k] for k in fields_of.of_kind(fields_of.NETWORK, fields_of.IDENTITY)}
+    identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
+    inputs = {}
+    if self._fields["task"] == "denoise":
+      inputs[f"networks/{self._fields['autoencoder']}"] = read.folder_digest(self._autoencoder, (".",))
+    return records.Record(self.name, identity, growth={"steps": self._fields["steps"]}, inputs=inputs)
+
+  def _finished_steps(self) -> int:
+    path = self.folder / _RESULT
+    return workdir.read_json(path, "result")["steps"] if path.exists() else 0
+
+  def status(self) -> Status:
+    begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields["steps"]
+    if begun and (self._fields["task"] != "denoise" or self._autoencoder.exists()):
+      records.compare(self.folder, self._record())
+    return Status(DONE if done >= want else STALE if done else MISSING, min(done, want), want, "steps")
+
+  def make(self, stop: Stop) -> bool:
+    if self.status().state == DONE:
+      return True
+    with Owner(
+      self.folder,
+      heartbeat_seconds=self._runtime.heartbeat_seconds,
+      stale_seconds=self._runtime.stale_seconds,
+    ) as owner:
+      if not owner.take("run"):
+        return False
+      records.settle(self.folder, self._record())
+      print_name, fields = self.name, self._fields
+      task, batch_at, export = _TASKS[fields["task"]](self)
+      recipe = Recipe(
+        steps=fields["steps"],
+        learning_rate=fields["learning_rate"],
+        warmup=fields["warmup"],
+        weight_decay=fields["weight_decay"],
+        ema=fields["ema"],
+        seed=fields["seed"],
+      )
+      pace = Pace(save_seconds=self._runtime.save_seconds, log_seconds=self._runtime.log_seconds)
+      state = train(
+        task, batch_at, recipe, self.folder, name=print_name, batch_size=fields["batch"], pace=pace, stop=stop
+      )
+      draft = self.weights.with_name(f".weights.{owner.id}")
+      export(state, draft)
+      shutil.rmtree(self.weights, ignore_errors=True)
+      draft.rename(self.weights)
+      workdir.replace_bytes(self.folder / _RESULT, workdir.to_json({"steps": recipe.steps}))
+      records.update(self.folder, self._record())
+    return True
+
+  # --- what the tasks share ------------------------------------------------------------------------
+
+  def _pictures(self) -> world.Pictures:
+    fields = self._fields
+    styles = world.CLIP_STYLES if fields["styles"] == "familiar" else world.glyphs.STYLES
+    return world.pictures(fields["pictures"], self._labels, styles, fields["seed"])
+
+  def _batches(self, columns: dict[str, Array]) -> BatchAt:
+    fields, n = self._fields, len(next(iter(columns.values())))
+
+    def batch_at(step: int) -> dict[str, Array]:
+      chosen = indices(step, fields["batch"], n, fields["seed"])
+      return {k: v[chosen] for k, v in columns.items()}
+
+    return batch_at
+
+  def _tokenizer(self, folder: Path) -> tuple[Callable[[list[str]], Array], dict[str, int]]:
+    """(captions -> ids, what a text config says of the vocabulary); the files are written to `folder`."""
+    size = tokenizer.write(folder, world.words(self._labels))
+    fast = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+
+    def to_ids(texts: list[str]) -> Array:
+      cut = fast(texts, padding="max_length", truncation=True, max_length=world.MAX_TOKENS)
+      return np.array(cut["input_ids"], np.int32)
+
+    return to_ids, dict(vocab_size=size, bos_token_id=size - 2, eos_token_id=size - 1, pad_token_id=size - 1)
+
+
+Export = Callable[[State, Path], None]
+
+
+def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
+  pictures = network._pictures()
+  to_ids, vocabulary = network._tokenizer(Path(network.folder / "tokenizer"))
+  numbers = {text: i for i, text in enumerate(dict.fromkeys(pictures.captions))}
+  config = CLIPConfig(**(world.CLIP | {"text_config": world.TEXT | vocabulary}))
+  batch_at = network._batches(
+    {
+      "pixels": pictures.pixels,
+      "ids": to_ids(pictures.captions),
+      "caption": np.array([numbers[text] for text in pictures.captions], np.int32),
+    }
+  )
+
+  def export(state: State, folder: Path) -> None:
+    write_params(folder / "model.safetensors", _learnt(state), "float16")
+    _write_json(folder / "config.json", config.to_dict())
+    side = world.CLIP["vision_config"]["image_size"]
+    preprocessing = dict(size={"shortest_edge": side}, crop_size={"height": side, "width": side}, resample=3)
+    _write_json(
+      folder / "preprocessor_config.json",
+      preprocessing | dict(image_mean=contrast.MEAN, image_std=contrast.STD),
+    )
+    network._tokenizer(folder)
+
+  return contrast.Contrast(config), batch_at, export
+
+
+def _autoencode(network: Network) -> tuple[Task, BatchAt, Export]:
+  pixels = network._pictures().pixels
+  task = Autoencode(world.AUTOENCODER)
+
+  def export(state: State, folder: Path) -> None:
+    params = _learnt(state)
+    spread = float(np.std(_latents(task, params, pixels[:4096])))
+    write_params(folder / "diffusion_pytorch_model.safetensors", params, "float16")
+    _write_json(folder / "config.json", world.AUTOENCODER | {"scaling_factor": 1 / spread})
+
+  return task, network._batches({"pixels": pixels}), export
+
+
+def _denoise(network: Network) -> tuple[Task, BatchAt, Export]:
+  pictures, vae = network._pictures(), network._autoencoder
+  to_ids, vocabulary = network._tokenizer(Path(network.folder / "tokenizer"))
+  text = world.TEXT | vocabulary
+  encoder = Autoencode(read.read_json(vae / "config.json"))
+  shapes = jax.eval_shape(lambda key: encoder.init(key, {}), jax.random.key(0))["params"]
+  params = read.read_params(vae, "diffusion_pytorch_model", shapes, lambda a: jax.numpy.asarray(a, "float32"))
+  latents = _latents(encoder, params, pictures.pixels) * read.read_json(vae / "config.json")["scaling_factor"]
+  task = Denoise(world.UNET, text, read_schedule(world.SCHEDULER).alpha_bar, to_ids([""])[0])
+
+  def export(state: State, folder: Path) -> None:
+    learnt = _learnt(state)
+    write_params(folder / "unet" / "diffusion_pytorch_model.safetensors", learnt["unet"], "float16")
+    write_params(folder / "text_encoder" / "model.safetensors", learnt["text_encoder"], "float16")
+    for part, config in (("unet", world.UNET), ("text_encoder", text)):
+      _write_json(folder / part / "config.json", config)
+    _write_json(folder / "scheduler" / "scheduler_config.json", world.SCHEDULER)
+    network._tokenizer(folder / "tokenizer")
+    shutil.copytree(vae, folder / "vae")
+
+  return task, network._batches({"latents": latents, "ids": to_ids(pictures.captions)}), export
+
+
+_TASKS = {"contrast": _contrast, "autoencode": _autoencode, "denoise": _denoise}
+
+
+def _learnt(state: State) -> Any:
+  """The averaged weights where there are any."""
+  return state.ema or state.variables["params"]
+
+
+def _latents(task: Autoencode, params: Any, pixels: Array, batch: int = 256) -> Array:
+  """Means of the latents, NCHW, unscaled."""
+  encode = jax.jit(lambda p, x: task.encode(p, x).mean.transpose(0, 3, 1, 2))
+  pad = -len(pixels) % batch
+  padded = np.concatenate([pixels, pixels[:1].repeat(pad, axis=0)])
+  done = [np.asarray(encode(params, padded[i : i + batch])) for i in range(0, len(padded), batch)]
+  return np.concatenate(done)[: len(pixels)]
+
+
+def _write_json(file: Path, body: Any) -> None:
+  file.parent.mkdir(parents=True, exist_ok=True)
+  file.write_text(json.dumps(body, indent=2, sort_keys=True), encoding="utf-8")
