@@ -14,7 +14,7 @@ from synthjax.weights import names
 
 def write_params(file: Path, params: Any, dtype: str = "float32") -> None:
   tensors = {
-    names.torch_names(path)[0]: np.ascontiguousarray(names.to_torch(path, np.asarray(leaf)), dtype)
+    names.torch_names(path)[0]: np.array(names.to_torch(path, np.asarray(leaf)), dtype, order="C")
     for path, leaf in sorted(traverse_util.flatten_dict(dict(params)).items())
   }
   file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,107 @@
+"""The small world's networks: trained, exported in the layouts of real checkpoints, and used like them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthjax import config as fields_of
+from synthjax import study
+from synthjax.embedded import world
+from synthjax.errors import UserError
+from synthjax.training import metrics
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, object]:
+  folder = tmp_path_factory.mktemp("world")
+  config = fields_of.study_config(labels="digits")
+  short = dict(pictures=60, steps=3, batch=8, warmup=1)
+  config.networks.generator = fields_of.network("denoise", autoencoder="vae", ema=0.9, **short)
+  config.networks.clip = fields_of.network("contrast", styles="familiar", **short)
+  config.networks.vae = fields_of.network("autoencode", **short)
+  config.runtime.compile_cache = ""
+  run(config, folder)
+  return folder, config
+
+
+def run(config, folder, **kwargs) -> None:
+  fields_of.check(config)
+  study.run(fields_of.Command(config, str(folder), **kwargs))
+
+
+def test_a_finished_world_is_left_alone_and_growth_goes_on(trained, capsys):
+  folder, config = trained
+  run(config, folder, plan=True)
+  assert "nothing is missing" in capsys.readouterr().out
+  config.networks.clip.steps = 5
+  run(config, folder, plan=True)
+  assert "networks/clip" in (out := capsys.readouterr().out) and "stale" in out and "3/5" in out
+  run(config, folder)
+  import etils.epath
+
+  rows = metrics.read(etils.epath.Path(folder / "networks/clip"))
+  assert [r["step"] for r in rows] == [3, 5]  # the last step of each run
+  assert json.loads((folder / "networks/clip/result.json").read_text()) == {"steps": 5}
+
+
+def test_another_identity_is_refused(trained):
+  folder, config = trained
+  before = config.networks.clip.learning_rate
+  config.networks.clip.learning_rate = 0.5
+  config.networks.clip.steps = 9
+  with pytest.raises(
+    UserError, match=r"networks/clip: learning_rate was 0\.001 when it was made and is 0\.5 now"
+  ):
+    run(config, folder)
+  config.networks.clip.learning_rate = before
+
+
+def test_the_generator_draws(trained, tmp_path):
+  folder, _ = trained
+  config = fields_of.study_config(labels="digits")
+  config.prompts.LE = fields_of.prompt_list("LE", per_class=2, draws=4)
+  config.sets.LE = fields_of.image_set(
+    "LE", generator=str(folder / "networks/generator/weights"), steps=2, images_per_class=1
+  )
+  config.runtime.compile_cache = ""
+  run(config, tmp_path / "w")
+  assert (tmp_path / "w/images/LE/contact_sheet.png").exists()
+
+
+@pytest.mark.parity
+def test_clip_is_a_clip_that_transformers_can_read(torch, trained):
+  """Features of the exported folder, by PyTorch's class, equal those of the trained Flax module."""
+  import jax
+  from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+  from synthjax.models.flax_classes import FlaxCLIPModule
+  from synthjax.tasks.contrast import normalise
+  from synthjax.weights import read
+
+  weights = trained[0] / "networks/clip/weights"
+  model = CLIPModel.from_pretrained(weights, dtype=torch.float32).eval()
+  pixels = world.pictures(4, study.spaces.load("digits"), world.CLIP_STYLES, seed=5).pixels
+  texts = [
+    "a photo of a digit 3",
+    "handwritten digit 7, in red on grey paper",
+    "digit 0",
+    "a scan of a digit 1",
+  ]
+  ids = CLIPTokenizer.from_pretrained(weights)(
+    texts, padding="max_length", max_length=32, return_tensors="np"
+  ).input_ids
+  x = np.asarray(normalise(pixels))
+  with torch.no_grad():
+    theirs = model(input_ids=torch.tensor(ids), pixel_values=torch.tensor(x.transpose(0, 3, 1, 2)))
+  module = FlaxCLIPModule(CLIPConfig.from_pretrained(weights))
+  positions = np.broadcast_to(np.arange(32), ids.shape)
+  shapes = jax.eval_shape(lambda k: module.init(k, ids, x, np.ones_like(ids), positions), jax.random.key(0))[
+    "params"
+  ]
+  params = read.read_params(weights, "model", shapes, lambda a: np.asarray(a, np.float32))
+  ours = module.apply({"params": params}, ids, x, np.ones_like(ids), positions)
+  for name in ("image_embeds", "text_embeds"):
+    a, b = np.asarray(ours[name]), theirs[name].numpy()
+    assert np.linalg.norm(a - b) / np.linalg.norm(b) <= 1e-4
