@@ -10,19 +10,12 @@ A config file holds `get_config(arg="")`, which starts from `study_config()` and
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import dataclasses
-import importlib.util
-import io
 import re
-import traceback
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_dict, config_flags
+from ml_collections import ConfigDict, config_dict
 
 from synthjax.errors import UserError, nearest
 
@@ -165,133 +158,7 @@ def of_kind(fields: dict[str, Field], kind: str) -> tuple[str, ...]:
   return tuple(name for name, field in fields.items() if field.kind == kind)
 
 
-# --- the command line ----------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-  config: ConfigDict
-  workdir: str
-  plan: bool = False
-  stages: tuple[str, ...] = ()
-  distributed: str = "auto"
-
-
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str) -> NoReturn:
-    raise UserError(f"{message}; see --help")
-
-
-def parse(argv: list[str]) -> Command:
-  """The command line without the program's name. Whatever is wrong in it is a UserError."""
-  parser = _Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
-  parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
-  parser.add_argument("--workdir", required=True, help="folder of the study's products")
-  parser.add_argument("--plan", action="store_true", help="say what is missing, stale or done, and stop")
-  parser.add_argument(
-    "--stages", default="", metavar="a,b", help="only these stages (default: all; verify on request)"
-  )
-  parser.add_argument("--distributed", default="auto", choices=("auto", "on", "off"), help="jax.distributed")
-  known, rest = parser.parse_known_args(argv)
-  for arg in rest:
-    if arg.startswith("--") and not re.match(r"--(no)?config\.", arg):
-      flag = arg.split("=")[0].lstrip("-")
-      raise UserError(f"unknown flag --{flag}{nearest(flag, [a.dest for a in parser._actions])}")
-  path, _, arg = known.config.partition(":")
-  config = _apply_overrides(load_config_file(path, arg), rest)
-  check(config)
-  return Command(
-    config, known.workdir, known.plan, tuple(s for s in known.stages.split(",") if s), known.distributed
-  )
-
-
-def load_config_file(path: str, arg: str = "") -> ConfigDict:
-  """Runs `get_config(arg)` of a Python file."""
-  file = Path(path)
-  if not file.is_file():
-    siblings = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
-    raise UserError(f"config file {path} does not exist{nearest(path, siblings)}")
-  spec = importlib.util.spec_from_file_location(f"synthjax_config_{file.stem}", file)
-  if spec is None or spec.loader is None:
-    raise UserError(f"config file {path} is not a Python file; it must end with .py")
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-      raise UserError(
-        f"config file {path} has no get_config(arg=''): it must define one that returns a ConfigDict"
-      )
-    config = module.get_config(arg) if arg else module.get_config()
-  except UserError as e:
-    raise UserError(f"{path}: {e}" if path not in str(e) else str(e)) from e
-  except (Exception, SystemExit) as e:  # the user's code may raise anything
-    raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_one_line(e)}") from e
-  if not isinstance(config, ConfigDict):
-    raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
-  return config
-
-
-def _line_in(error: BaseException, file: Path) -> str:
-  """` line 12`: where in the user's file it happened."""
-  if isinstance(error, SyntaxError):
-    return f" line {error.lineno}"
-  lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
-  return f" line {lines[-1]}" if lines else ""
-
-
-def _one_line(error: BaseException) -> str:
-  return " ".join(str(error.args[0] if isinstance(error, SyntaxError) else error).split())
-
-
-def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
-  """Sets `--config.a.b=value` by ml_collections' own parsers, and phrases its errors."""
-  for override in overrides:
-    _check_field(
-      config, re.sub(r"^--(no)?config\.", "", override.split("=")[0]) if override.startswith("--") else ""
-    )
-  values = flags.FlagValues()
-  try:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-      config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["main", *overrides])
-      stray = values(["main", *overrides])[1:]
-  except (flags.Error, ValueError, TypeError) as e:
-    raise UserError(_bad_value(config, str(e))) from None
-  if stray:
-    raise UserError(f"stray argument {stray[0]!r}: fields are set as --config.a.b=value")
-  return config
-
-
-def _check_field(config: ConfigDict, path: str) -> None:
-  """Walks an override down the config to the first name that is not there."""
-  node: Any = config
-  for i, part in enumerate(filter(None, path.split("."))):
-    if not isinstance(node, ConfigDict) or part not in node:
-      where = ".".join(["config", *path.split(".")[:i]])
-      raise UserError(
-        f"{where} has no field {part!r}{nearest(part, node if isinstance(node, ConfigDict) else ())}"
-      )
-    node = node[part]
-  if path and isinstance(node, ConfigDict):
-    raise UserError(
-      f"config.{path} is a group of fields; set one of them, as --config.{path}.{next(iter(node), 'NAME')}=..."
-    )
-
-
-def _bad_value(config: ConfigDict, message: str) -> str:
-  match = re.match(r"flag --(config\.[^=]+)=([^:]*): ", message)
-  if not match:
-    return " ".join(message.split())
-  path, value = match.groups()
-  node: Any = config
-  for part in path.split(".")[1:]:
-    node = node[part]
-  wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(
-    type(node), type(node).__name__
-  )
-  return f"{path} takes {wanted} (now {node!r}), not {value!r}"
-
-
-# --- what the types cannot say -------------------------------------------------------------------
+# --- what the types cannot say ------------------------------------------------------------------
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,99}")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from synthjax import config
+from synthjax import command as command_line
 from synthjax.errors import Interrupted, UserError
 
 
 def main(argv: list[str]) -> int:
   """The exit code: 0 done, 2 something to mend (in one line), 128 + n stopped in order by signal n."""
   try:
-    command = config.parse(argv)
+    command = command_line.parse(argv)
     from synthjax import (
       devices,
       study,

@@ -9,7 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import devices, workdir
-from synthjax.config import Command
+from synthjax.command import Command
 from synthjax.errors import UserError, nearest
 from synthjax.labels import spaces
 from synthjax.stages.benchmark import Benchmark

@@ -29,6 +29,7 @@ STOREYS = [
     "embedded",
     "devices",
     "config",
+    "command",
     "workdir",
     "records",
     "errors",

@@ -1,7 +1,6 @@
 """Glyphs 0-9 and A-Z, drawn from strokes in the looks that the prompt grammar can ask for.
 
-`render` draws one, `draw_look` picks a look, `caption` says what is to be seen; all depend on nothing but their
-arguments and the state of the generator. A word a look leaves open ("") is drawn at random within the range of
+`render` depends on nothing but its arguments and the state of the generator. A word a look leaves open ("") is drawn at random within the range of
 the words it could have been. Where ink and ground would be alike (white on white paper), both move apart.
 
 The picture is a field of distances to the strokes, in pixels: every style is a function of that field, which
@@ -11,33 +10,13 @@ needs neither fonts nor supersampling. One core draws about 4,800 images a secon
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from synthjax.embedded.looks import Look
+
 SIDE = 32
-
-# The words of `prompts.writers.grammar`; a test holds them equal. "" leaves the part out.
-SLOTS = {
-  "style": ("printed", "handwritten", "typed", "painted", "scanned", "stamped", "engraved"),
-  "weight": ("", "thin", "bold", "light", "heavy"),
-  "slant": ("", "upright", "slanted to the left", "slanted to the right"),
-  "ink": ("black", "blue", "red", "green", "brown", "white", "grey"),
-  "ground": ("white paper", "grey paper", "yellow paper", "a dark board", "a blue wall", "a brown envelope"),
-  "view": ("", "seen from close", "seen from afar", "in a small picture", "in a blurred picture"),
-}
-STYLES = SLOTS["style"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-  style: str
-  weight: str
-  slant: str
-  ink: str
-  ground: str
-  view: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,11 +178,6 @@ _SHAPES = {c: [_shape(lines) for lines in variants] for c, variants in _LINES.it
 _TYPED = {c: _typed(variants[0]) for c, variants in _LINES.items()}
 _X, _Y = np.meshgrid(*[np.arange(SIDE) + 0.5] * 2)
 _PIXELS_3xP = np.stack([_X, _Y, np.ones_like(_X)]).reshape(3, -1).astype(np.float32)
-
-
-def draw_look(rng: np.random.Generator, styles: tuple[str, ...] = STYLES) -> Look:
-  """Any look of the grammar, as often as the grammar itself would draw it."""
-  return Look(**{s: words[rng.integers(len(words))] for s, words in (SLOTS | {"style": styles}).items()})
 
 
 def render(character: str, look: Look, rng: np.random.Generator) -> np.ndarray:
@@ -369,31 +343,3 @@ def _view(image: np.ndarray, view: str, rng: np.random.Generator) -> np.ndarray:
   if view == "in a blurred picture":
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(rng.uniform(0.8, 1.1))))
   return image
-
-
-def sentence(name: str, parts: Mapping[str, str]) -> str:
-  """The grammar's sentence; parts that are "" or missing go unsaid."""
-  said = {slot: parts.get(slot, "") for slot in SLOTS}
-  head = " ".join(filter(None, [said["style"], said["weight"], name]))
-  colour = " ".join(f"{word} {said[slot]}" for word, slot in (("in", "ink"), ("on", "ground")) if said[slot])
-  return ", ".join(filter(None, [head, said["slant"], colour, said["view"]]))
-
-
-def caption(name: str, look: Look, rng: np.random.Generator) -> str:
-  """True, but not the whole truth: a third each say all, some of it, and next to nothing."""
-  parts = dataclasses.asdict(look)
-  how = rng.integers(3)
-  if how == 0:
-    return f"a photo of a {sentence(name, parts)}"
-  if how == 1:
-    some = {slot: word if rng.random() < 0.5 else "" for slot, word in parts.items()}
-    text = ("a photo of a ", "a ", "")[rng.integers(3)] + sentence(name, some)
-    return text.replace(",", "") if rng.random() < 0.5 else text
-  short = [f"a photo of a {name}"] * 3 + [f"a {look.style} {name}"]
-  # The label space's templates, where they are true.
-  short += [f"a {name} on paper"] * ("paper" in look.ground) + [f"a scan of a {name}"] * (
-    look.style == "scanned"
-  )
-  short += [f"a small picture of a {name}"] * (look.view == "in a small picture")
-  short += [f"a drawing of a {name}"] * (look.style in ("handwritten", "painted"))
-  return short[rng.integers(len(short))]

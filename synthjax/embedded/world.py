@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synthjax.embedded import glyphs
+from synthjax.embedded import glyphs, looks
 from synthjax.labels.spaces import LabelSpace
 
 MAX_TOKENS = 32
-CLIP_STYLES = tuple(s for s in glyphs.STYLES if s != "scanned")
+ALL_STYLES = looks.STYLES
+CLIP_STYLES = tuple(s for s in ALL_STYLES if s != "scanned")
 
 TEXT = dict(
   hidden_size=128,
@@ -86,15 +87,15 @@ def pictures(n: int, labels: LabelSpace, styles: Sequence[str], seed: int) -> Pi
   for i in range(n):
     rng = np.random.default_rng([seed, i])
     c = i % len(labels)
-    look = glyphs.draw_look(rng, tuple(styles))
+    look = looks.draw_look(rng, tuple(styles))
     pixels[i] = glyphs.render(labels.ids[c], look, rng)
-    captions.append(glyphs.caption(labels.names[c], look, rng))
+    captions.append(looks.caption(labels.names[c], look, rng))
   return Pictures(pixels, captions)
 
 
 def words(labels: LabelSpace) -> set[str]:
   """Every word of the world: each becomes one token."""
   text = " ".join(
-    [*labels.names, *labels.templates, labels.template, *(v for s in glyphs.SLOTS.values() for v in s)]
+    [*labels.names, *labels.templates, labels.template, *(v for s in looks.SLOTS.values() for v in s)]
   )
   return {w for w in text.lower().replace(",", " ").replace("{}", " ").split() if w.isalpha()}

@@ -18,22 +18,12 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from synthjax.embedded import world
 from synthjax.errors import UserError, nearest
 from synthjax.generators.stable_diffusion import STEMS, StableDiffusion
 from synthjax.weights import tokenizer
 from synthjax.weights.write import write_params
 
-_SCHEDULER = {
-  "_class_name": "DDIMScheduler",
-  "num_train_timesteps": 1000,
-  "beta_start": 0.00085,
-  "beta_end": 0.012,
-  "beta_schedule": "scaled_linear",
-  "clip_sample": False,
-  "set_alpha_to_one": False,
-  "steps_offset": 1,
-  "prediction_type": "epsilon",
-}
 _TOKENS = 2 * 256 + 2  # every byte, alone and at a word's end, and the two marks
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -88,7 +78,7 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
   for part, config in ARCHITECTURES[architecture].items():
     _write_json(draft / part / "config.json", config)
-  _write_json(draft / "scheduler" / "scheduler_config.json", _SCHEDULER)
+  _write_json(draft / "scheduler" / "scheduler_config.json", world.SCHEDULER)
   tokenizer.write(draft / "tokenizer")
   for i, (part, shapes) in enumerate(StableDiffusion(draft).param_shapes().items()):
     write_params(

@@ -10,6 +10,8 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 
+from synthjax.embedded import looks
+
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
@@ -19,16 +21,6 @@ class Sentence:
 
 Writer = Callable[[str, str, int, int], list[Sentence]]
 
-# The glyph world: how digits and letters can look. "" leaves the part out.
-_GRAMMAR = {
-  "style": ("printed", "handwritten", "typed", "painted", "scanned", "stamped", "engraved"),
-  "weight": ("", "thin", "bold", "light", "heavy"),
-  "slant": ("", "upright", "slanted to the left", "slanted to the right"),
-  "ink": ("black", "blue", "red", "green", "brown", "white", "grey"),
-  "ground": ("white paper", "grey paper", "yellow paper", "a dark board", "a blue wall", "a brown envelope"),
-  "view": ("", "seen from close", "seen from afar", "in a small picture", "in a blurred picture"),
-}
-
 
 def _pick(options: Sequence[str], *key: object) -> str:
   """The same choice on every machine and every version of Python, which `random` does not promise."""
@@ -37,13 +29,11 @@ def _pick(options: Sequence[str], *key: object) -> str:
 
 
 def grammar(class_id: str, name: str, draws: int, seed: int) -> list[Sentence]:
-  """Seeded sentences like `handwritten bold digit 3, slanted to the left, in blue on grey paper`."""
+  """The glyph world's writer: seeded sentences like `handwritten bold digit 3, slanted to the left, in blue on grey paper`."""
   sentences = []
   for draw in range(draws):
-    parts = {slot: _pick(options, seed, class_id, draw, slot) for slot, options in _GRAMMAR.items()}
-    head = " ".join(word for word in (parts["style"], parts["weight"], name) if word)
-    tail = [parts["slant"], f"in {parts['ink']} on {parts['ground']}", parts["view"]]
-    sentences.append(Sentence(", ".join([head, *filter(None, tail)]), parts))
+    parts = {slot: _pick(options, seed, class_id, draw, slot) for slot, options in looks.SLOTS.items()}
+    sentences.append(Sentence(looks.sentence(name, parts), parts))
   return sentences
 
 

@@ -111,7 +111,7 @@ class Network:
 
   def _pictures(self) -> world.Pictures:
     fields = self._fields
-    styles = world.CLIP_STYLES if fields["styles"] == "familiar" else world.glyphs.STYLES
+    styles = world.CLIP_STYLES if fields["styles"] == "familiar" else world.ALL_STYLES
     return world.pictures(fields["pictures"], self._labels, styles, fields["seed"])
 
   def _batches(self, columns: dict[str, Array]) -> BatchAt:

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthjax.embedded import digits, glyphs
+from synthjax.embedded import digits, glyphs, looks
 from synthjax.labels import spaces
-from synthjax.prompts import writers
 
 SPACE = spaces.load("glyphs")
-PRINT = glyphs.Look("printed", "", "upright", "black", "white paper", "")
+PRINT = looks.Look("printed", "", "upright", "black", "white paper", "")
 ON_BOARD = dict(weight="", slant="", ink="white", ground="a dark board", view="")
 
 
@@ -47,34 +46,38 @@ def nearest(known, classes, asked) -> np.ndarray:
   return classes[np.argmax(unit(asked) @ unit(known).T, axis=1)]
 
 
-def test_the_words_are_the_grammars():
-  assert glyphs.SLOTS == writers._GRAMMAR
-  assert [f.name for f in dataclasses.fields(glyphs.Look)] == list(writers._GRAMMAR)
+def test_looks_have_a_word_for_every_slot():
+  assert [f.name for f in dataclasses.fields(looks.Look)] == list(looks.SLOTS)
   assert tuple(glyphs._SHAPES) == SPACE.ids
 
 
-def test_sentence_is_the_grammars():
-  drawn = writers.grammar("Q", "letter Q", draws=200, seed=3)
-  assert [glyphs.sentence("letter Q", s.parts) for s in drawn] == [s.text for s in drawn]
+def test_a_whole_sentence():
+  parts = dict(
+    style="handwritten", weight="bold", slant="upright", ink="red", ground="grey paper", view="seen from afar"
+  )
+  assert (
+    looks.sentence("letter Q", parts)
+    == "handwritten bold letter Q, upright, in red on grey paper, seen from afar"
+  )
 
 
 def test_what_a_caption_leaves_out_leaves_no_trace():
-  assert glyphs.sentence("digit 3", {}) == "digit 3"
+  assert looks.sentence("digit 3", {}) == "digit 3"
   some = {"style": "handwritten", "ink": "red", "view": "seen from afar"}
-  assert glyphs.sentence("digit 3", some) == "handwritten digit 3, in red, seen from afar"
+  assert looks.sentence("digit 3", some) == "handwritten digit 3, in red, seen from afar"
 
 
 def test_captions_say_little_or_much_and_only_what_is_true():
   rng = np.random.default_rng(0)
-  words = {word for slot in glyphs.SLOTS.values() for word in slot if word}
+  words = {word for slot in looks.SLOTS.values() for word in slot if word}
   whole = short = 0
   for _ in range(600):
-    look = glyphs.draw_look(rng)
-    text = glyphs.caption("letter Q", look, rng)
+    look = looks.draw_look(rng)
+    text = looks.caption("letter Q", look, rng)
     assert "letter Q" in text
     true = " ".join(dataclasses.asdict(look).values())
     assert all(word in true for word in words if word in text)
-    whole += text == f"a photo of a {glyphs.sentence('letter Q', dataclasses.asdict(look))}"
+    whole += text == f"a photo of a {looks.sentence('letter Q', dataclasses.asdict(look))}"
     short += text == "a photo of a letter Q"
   assert whole > 120 and short > 60
 
@@ -82,23 +85,23 @@ def test_captions_say_little_or_much_and_only_what_is_true():
 def test_the_same_seed_draws_the_same_picture_and_another_seed_another():
   def some(seed):
     rng = np.random.default_rng(seed)
-    looks = [glyphs.draw_look(rng) for _ in range(40)]
-    return looks, np.stack([glyphs.render("R", look, rng) for look in looks])
+    drawn = [looks.draw_look(rng) for _ in range(40)]
+    return drawn, np.stack([glyphs.render("R", look, rng) for look in drawn])
 
-  looks, images = some(1)
+  drawn, images = some(1)
   again_looks, again = some(1)
-  assert looks == again_looks and (images == again).all()
+  assert drawn == again_looks and (images == again).all()
   assert images.dtype == np.uint8 and images.shape == (40, 32, 32, 3)
   assert (images != some(2)[1]).any(axis=(1, 2, 3)).all()
 
 
-@pytest.mark.parametrize("style", glyphs.STYLES)
+@pytest.mark.parametrize("style", looks.STYLES)
 def test_every_glyph_shows_in_every_ink_on_every_ground(style):
   rng = np.random.default_rng(0)
-  for i, ink_word in enumerate(glyphs.SLOTS["ink"]):
-    for j, ground in enumerate(glyphs.SLOTS["ground"]):
-      for k, weight in enumerate(glyphs.SLOTS["weight"]):
-        look = glyphs.Look(style, weight, "", ink_word, ground, "")
+  for i, ink_word in enumerate(looks.SLOTS["ink"]):
+    for j, ground in enumerate(looks.SLOTS["ground"]):
+      for k, weight in enumerate(looks.SLOTS["weight"]):
+        look = looks.Look(style, weight, "", ink_word, ground, "")
         character = SPACE.ids[(6 * i + j + 7 * k) % 36]
         image = glyphs.render(character, look, rng).astype(float)
         from_paper = np.abs(image - np.median(image, axis=(0, 1))).mean(-1)
@@ -121,21 +124,21 @@ def test_styles_are_told_apart():
     return np.stack([np.sort(x.reshape(len(x), -1))[:, ::8][:, :112] for x in kinds], 1)
 
   def some(seed):
-    return texture(np.concatenate([draw(SPACE.ids, seed, 4, style=s) for s in glyphs.STYLES]))
+    return texture(np.concatenate([draw(SPACE.ids, seed, 4, style=s) for s in looks.STYLES]))
 
-  classes = np.repeat(np.arange(len(glyphs.STYLES)), 144)
+  classes = np.repeat(np.arange(len(looks.STYLES)), 144)
   assert (nearest(some(0), classes, some(1)) == classes).mean() > 0.85  # measured: 0.95
 
 
 def test_weight_makes_the_stroke_wider():
-  for style in glyphs.STYLES:
+  for style in looks.STYLES:
     mass = [ink(draw(SPACE.ids, 0, 2, style=style, weight=w)).sum() for w in ("thin", "", "bold", "heavy")]
     assert mass == sorted(mass), style
   thin, light = (ink(draw(SPACE.ids, 0, 4, weight=w)) for w in ("thin", "light"))
   assert light.max((1, 2)).mean() < 0.9 * thin.max((1, 2)).mean()  # light is pale, not only thin
 
 
-@pytest.mark.parametrize("style", glyphs.STYLES)
+@pytest.mark.parametrize("style", looks.STYLES)
 def test_slant_leans_as_the_word_says(style):
   def lean(slant):
     """How far the ink of H and I moves right on the way up."""
@@ -164,7 +167,7 @@ def test_the_ink_has_the_colour_of_its_name():
 
 
 def test_black_stays_dark_and_white_light_even_on_their_like():
-  for ground in glyphs.SLOTS["ground"]:
+  for ground in looks.SLOTS["ground"]:
     for name, sign in (("black", -1), ("white", 1)):
       images = draw("BEMR", 0, 3, ink=name, ground=ground, weight="bold").mean(-1)
       away = sign * (images - np.median(images, axis=(1, 2), keepdims=True))

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from synthjax import config as fields_of
 from synthjax import study
+from synthjax.command import Command
 from synthjax.errors import UserError
 from synthjax.sampling.drawer import Drawer
 
@@ -32,7 +33,7 @@ def drawn(monkeypatch) -> list:
 
 def run(config, workdir: Path, **kwargs) -> None:
   fields_of.check(config)
-  study.run(fields_of.Command(config, str(workdir), **kwargs))
+  study.run(Command(config, str(workdir), **kwargs))
 
 
 def plan_of(config, workdir, capsys) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pytest
 
 from synthjax import config as fields_of
 from synthjax import study
+from synthjax.command import Command
 from synthjax.embedded import world
 from synthjax.errors import UserError
 from synthjax.training import metrics
@@ -28,7 +29,7 @@ def trained(tmp_path_factory) -> tuple[Path, object]:
 
 def run(config, folder, **kwargs) -> None:
   fields_of.check(config)
-  study.run(fields_of.Command(config, str(folder), **kwargs))
+  study.run(Command(config, str(folder), **kwargs))
 
 
 def test_a_finished_world_is_left_alone_and_growth_goes_on(trained, capsys):

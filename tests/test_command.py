@@ -2,6 +2,7 @@
 
 import pytest
 
+from synthjax import command as command_line
 from synthjax import config as fields_of
 from synthjax.errors import UserError
 
@@ -22,7 +23,7 @@ def parse(tmp_path):
   def run(*flags: str, source: str = GOOD, arg: str = ""):
     file = tmp_path / "study.py"
     file.write_text(source)
-    return fields_of.parse([f"--config={file}{arg}", f"--workdir={tmp_path}", *flags])
+    return command_line.parse([f"--config={file}{arg}", f"--workdir={tmp_path}", *flags])
 
   return run
 
@@ -118,14 +119,20 @@ def test_a_wrong_config_file_is_one_line(parse, source, said):
 def test_a_missing_config_file_names_its_neighbour(parse, tmp_path):
   parse()
   with pytest.raises(UserError, match=r"stud\.py does not exist \(did you mean '.*study\.py'"):
-    fields_of.parse([f"--config={tmp_path}/stud.py", f"--workdir={tmp_path}"])
+    command_line.parse([f"--config={tmp_path}/stud.py", f"--workdir={tmp_path}"])
   with pytest.raises(UserError, match="required: --workdir"):
-    fields_of.parse([f"--config={tmp_path}/study.py"])
+    command_line.parse([f"--config={tmp_path}/study.py"])
 
 
 def test_every_field_is_of_one_kind():
   kinds = {fields_of.IDENTITY, fields_of.GROWTH, fields_of.RUNTIME}
-  for fields in (fields_of.PROMPTS, fields_of.SAMPLING, fields_of.RUNTIME_FIELDS, fields_of.BENCHMARK):
+  for fields in (
+    fields_of.PROMPTS,
+    fields_of.SAMPLING,
+    fields_of.NETWORK,
+    fields_of.RUNTIME_FIELDS,
+    fields_of.BENCHMARK,
+  ):
     assert {f.kind for f in fields.values()} <= kinds
   assert fields_of.of_kind(fields_of.SAMPLING, fields_of.GROWTH) == ("images_per_class",)
 
@@ -134,4 +141,4 @@ def test_shipped_configs_are_valid():
   from tests.conftest import ROOT
 
   for file in (ROOT / "configs").glob("*.py"):
-    fields_of.check(fields_of.load_config_file(str(file)))
+    fields_of.check(command_line.load_config_file(str(file)))
