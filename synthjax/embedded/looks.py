@@ -55,6 +55,11 @@ def caption(name: str, look: Look, rng: np.random.Generator) -> str:
     some = {slot: word if rng.random() < 0.5 else "" for slot, word in parts.items()}
     text = ("a photo of a ", "a ", "")[rng.integers(3)] + sentence(name, some)
     return text.replace(",", "") if rng.random() < 0.5 else text
+  return brief_caption(name, look, rng)
+
+
+def brief_caption(name: str, look: Look, rng: np.random.Generator) -> str:
+  """Little but the name."""
   short = [f"a photo of a {name}"] * 3 + [f"a {look.style} {name}"]
   # The label space's templates, where they are true.
   short += [f"a {name} on paper"] * ("paper" in look.ground) + [f"a scan of a {name}"] * (

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from flax import traverse_util
 
 from synthjax.embedded import world
 from synthjax.errors import UserError, nearest
 from synthjax.generators.stable_diffusion import STEMS, StableDiffusion
+from synthjax.models import initial
 from synthjax.weights import tokenizer
 from synthjax.weights.write import write_params
 
@@ -82,26 +81,14 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   tokenizer.write(draft / "tokenizer")
   for i, (part, shapes) in enumerate(StableDiffusion(draft).param_shapes().items()):
     write_params(
-      draft / part / f"{STEMS[part]}.safetensors", _random_like(shapes, np.random.default_rng([seed, i]))
+      draft / part / f"{STEMS[part]}.safetensors",
+      initial.scaled(shapes, jax.random.fold_in(jax.random.key(seed), i)),
     )
   try:
     draft.rename(out)
   except OSError:  # another process was quicker; its folder is the same
     shutil.rmtree(draft)
   return out
-
-
-def _random_like(shapes: Any, rng: np.random.Generator) -> Any:
-  """Kernels that keep activations of order one; norms and biases as they start."""
-
-  def fill(path: tuple[str, ...], leaf: Any) -> np.ndarray:
-    if path[-1] in ("scale", "bias"):
-      return np.full(leaf.shape, float(path[-1] == "scale"), np.float32)
-    fan_in = np.prod(leaf.shape[:-1]) if path[-1] == "kernel" else leaf.shape[-1]
-    return (rng.standard_normal(leaf.shape) / np.sqrt(fan_in)).astype(np.float32)
-
-  flat = traverse_util.flatten_dict(shapes)
-  return traverse_util.unflatten_dict({path: fill(path, flat[path]) for path in sorted(flat)})
 
 
 def _write_json(file: Path, body: dict[str, Any]) -> None:

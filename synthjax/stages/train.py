@@ -22,6 +22,7 @@ from synthjax import config as fields_of
 from synthjax import records, workdir
 from synthjax.data.order import indices
 from synthjax.embedded import world
+from synthjax.errors import UserError
 from synthjax.generators.samplers import read_schedule
 from synthjax.labels.spaces import LabelSpace
 from synthjax.models.flax_classes import CLIPConfig, CLIPTokenizerFast
@@ -109,16 +110,22 @@ class Network:
 
   # --- what the tasks share ------------------------------------------------------------------------
 
-  def _pictures(self) -> world.Pictures:
+  def _pictures(self, in_rows: bool = False) -> world.Pictures:
     fields = self._fields
     styles = world.CLIP_STYLES if fields["styles"] == "familiar" else world.ALL_STYLES
-    return world.pictures(fields["pictures"], self._labels, styles, fields["seed"])
+    return world.pictures(fields["pictures"], self._labels, styles, fields["seed"], in_rows)
 
-  def _batches(self, columns: dict[str, Array]) -> BatchAt:
-    fields, n = self._fields, len(next(iter(columns.values())))
+  def _batches(self, columns: dict[str, Array], row: int = 1) -> BatchAt:
+    """Batches of whole rows: of `row` examples that follow each other."""
+    fields, rows = self._fields, len(next(iter(columns.values()))) // row
+    if fields["batch"] % row:
+      raise UserError(
+        f"{self.name}: batch {fields['batch']} is not a multiple of the {row} classes, whose pictures share a look"
+      )
 
     def batch_at(step: int) -> dict[str, Array]:
-      chosen = indices(step, fields["batch"], n, fields["seed"])
+      first = indices(step, fields["batch"] // row, rows, fields["seed"]) * row
+      chosen = (first[:, None] + np.arange(row)).ravel()
       return {k: v[chosen] for k, v in columns.items()}
 
     return batch_at
@@ -139,7 +146,7 @@ Export = Callable[[State, Path], None]
 
 
 def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
-  pictures = network._pictures()
+  pictures = network._pictures(in_rows=True)
   to_ids, vocabulary = network._tokenizer(Path(network.folder / "tokenizer"))
   numbers = {text: i for i, text in enumerate(dict.fromkeys(pictures.captions))}
   config = CLIPConfig(**(world.CLIP | {"text_config": world.TEXT | vocabulary}))
@@ -148,7 +155,8 @@ def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
       "pixels": pictures.pixels,
       "ids": to_ids(pictures.captions),
       "caption": np.array([numbers[text] for text in pictures.captions], np.int32),
-    }
+    },
+    row=len(network._labels),
   )
 
   def export(state: State, folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from synthjax.models import initial
 from synthjax.models.flax_classes import CLIPConfig, FlaxCLIPModule
 
 Array = jax.Array
@@ -44,11 +45,11 @@ class Contrast:
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
     ids, pixels = batch["ids"][:1], normalise(batch["pixels"][:1])
-    return {
-      "params": self._module.init(key, ids, pixels, jnp.ones_like(ids), jnp.arange(ids.shape[1])[None])[
-        "params"
-      ]
-    }
+    positions = jnp.arange(ids.shape[1])[None]
+    shapes = jax.eval_shape(self._module.init, key, ids, pixels, jnp.ones_like(ids), positions)["params"]
+    scale = jnp.asarray(self._module.config.logit_scale_init_value)
+    rest = {k: v for k, v in shapes.items() if k != "logit_scale"}
+    return {"params": initial.scaled(rest, key) | {"logit_scale": scale}}
 
   def loss(
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array

@@ -20,7 +20,7 @@ def trained(tmp_path_factory) -> tuple[Path, object]:
   config = fields_of.study_config(labels="digits")
   short = dict(pictures=60, steps=3, batch=8, warmup=1)
   config.networks.generator = fields_of.network("denoise", autoencoder="vae", ema=0.9, **short)
-  config.networks.clip = fields_of.network("contrast", styles="familiar", **short)
+  config.networks.clip = fields_of.network("contrast", styles="familiar", **(short | {"batch": 20}))
   config.networks.vae = fields_of.network("autoencode", **short)
   config.runtime.compile_cache = ""
   run(config, folder)
@@ -45,6 +45,17 @@ def test_a_finished_world_is_left_alone_and_growth_goes_on(trained, capsys):
   rows = metrics.read(etils.epath.Path(folder / "networks/clip"))
   assert [r["step"] for r in rows] == [3, 5]  # the last step of each run
   assert json.loads((folder / "networks/clip/result.json").read_text()) == {"steps": 5}
+
+
+def test_a_batch_holds_whole_rows_of_one_look(trained):
+  pictures = world.pictures(30, study.spaces.load("digits"), world.CLIP_STYLES, seed=0, in_rows=True)
+  corners = pictures.pixels[:, :3, :3].astype(float).mean((1, 2, 3)).reshape(3, 10)
+  assert corners.std(axis=1).max() < 0.5 * corners.mean(axis=1).std()  # one ground a row
+  _, config = trained
+  config.networks.odd = fields_of.network("contrast", batch=15, pictures=60, steps=1)
+  with pytest.raises(UserError, match="batch 15 is not a multiple of the 10 classes"):
+    run(config, trained[0])
+  del config.networks.odd
 
 
 def test_another_identity_is_refused(trained):
