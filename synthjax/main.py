@@ -13,10 +13,8 @@ def main(argv: list[str]) -> int:
   """The exit code: 0 done, 2 something to mend (in one line), 128 + n stopped in order by signal n."""
   try:
     command = command_line.parse(argv)
-    from synthjax import (
-      devices,
-      study,
-    )  # seconds of imports: not before the command line is known to be right
+    # Seconds of imports: not before the command line is known to be right.
+    from synthjax import devices, study
 
     devices.start(command.distributed, command.config.runtime.compile_cache)
     study.run(command)

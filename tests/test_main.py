@@ -58,3 +58,28 @@ def test_the_scripts_are_sound():
   for script in [*(ROOT / "launch").glob("*.sh"), ROOT / ".ci" / "run"]:
     subprocess.run(["bash", "-n", str(script)], check=True)
     assert script.name == "environment.sh" or os.access(script, os.X_OK)
+
+
+def test_a_disk_that_fills_up_and_has_room_again(command, tmp_path):
+  disk = tmp_path / "disk"
+  disk.mkdir()
+  mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], capture_output=True)
+  if mounted.returncode:
+    pytest.skip("needs the right to mount a small disk")
+  flags = (*QUICK, f"--workdir={disk / 'w'}", "--config.sampling.images_per_class=60")
+  try:
+    process = command(*flags)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert (
+      err.splitlines()[-1].startswith(f"synthjax: the disk of {disk}") and "is full; free some room" in err
+    )
+    assert "Traceback" not in err and not list((disk / "w").rglob("*.part"))
+    subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
+    for extra in ([], ["--stages=verify"]):
+      process = command(*flags, *extra)
+      out, err = process.communicate(timeout=120)
+      assert process.returncode == 0, err
+    assert out.splitlines() == [f"images/{s}: every shard is as planned" for s in ("B", "LE")]
+  finally:
+    subprocess.run(["umount", str(disk)], check=True)

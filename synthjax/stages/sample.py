@@ -177,14 +177,10 @@ class ImageSet:
   ) -> Status:
     planned = planned or -(-total // self._fields["images_per_shard"])
     on_disk = sum(shards.facts(self.folder, i).bytes for i in have)
-    each = (
-      on_disk / images if images else 600 + 0.25 * self._setting.stored_size**2
-    )  # a guess: JPEG at 2 bits a pixel
-    flops = (
-      left * self._generator.flops(self._setting.size, self._setting.steps, self._setting.guided)
-      if left
-      else 0.0
-    )
+    setting = self._setting
+    # Where nothing is drawn yet, a guess: JPEG at 2 bits a pixel.
+    each = on_disk / images if images else 600 + 0.25 * setting.stored_size**2
+    flops = left * self._generator.flops(setting.size, setting.steps, setting.guided) if left else 0.0
     return Status(state, images, total, "images", f"{len(have)}/{planned}", on_disk + each * left, flops)
 
   def _manifest_images(self) -> int:
@@ -292,7 +288,7 @@ class ImageSet:
       if not owner.take("metadata"):
         return False
       if self._manifest_images() < plan.size(needed):
-        self._write_sheet(plan)
+        self._write_sheet(plan, needed)
         dataset.write_metadata(self.folder, self._set, plan, needed, self._labels)
       records.update(self.folder, self._record())
     return True
@@ -304,13 +300,10 @@ class ImageSet:
       stale_seconds=self._runtime.stale_seconds,
     )
 
-  def _write_sheet(self, plan: Plan) -> None:
+  def _write_sheet(self, plan: Plan, needed: int) -> None:
     columns = min(_SHEET_COLUMNS, self._target)
     rows: list[list[bytes]] = [[] for _ in self._labels.ids]
-    examples = (
-      row for shard in plan.shards for row in dataset.read_shard(self.folder, shard.index, self._labels)
-    )
-    for row in examples:
+    for row in (row for i in range(needed) for row in dataset.read_shard(self.folder, i, self._labels)):
       if len(rows[row["label"]]) < columns:
         rows[row["label"]].append(row["image"])
       if all(len(r) == columns for r in rows):
@@ -322,6 +315,8 @@ class ImageSet:
 
 @functools.lru_cache(maxsize=1)  # the parameters of one generator at a time
 def _loaded(folder: Path, dtype: str) -> tuple[StableDiffusion, Any]:
+  _loaded.cache_clear()  # let go of the one before, and of the drawers that hold it
+  _drawer.cache_clear()
   generator = StableDiffusion(folder, dtype)
   return generator, generator.load_params(devices.local_mesh())
 
