@@ -2,7 +2,7 @@
 
     python -m synthjax.main --config configs/quickstart.py --workdir runs/quickstart
 
-2 CPU cores. The pictures are coloured noise, since nothing here was trained; prompts, noise, shards, ids and
+2 CPU cores, 20 s. The pictures are coloured noise, since nothing here was trained; prompts, noise, shards, ids and
 records are the real ones. Put your own checkpoint in place of the random one with
 --config.sampling.generator=FOLDER.
 """
