@@ -78,6 +78,8 @@ class Network:
   def make(self, stop: Stop) -> bool:
     if self.status().state == DONE:
       return True
+    if self._fields["task"] == "denoise" and not self._autoencoder.exists():
+      return False  # another process is still training it
     with Owner(
       self.folder,
       heartbeat_seconds=self._runtime.heartbeat_seconds,
@@ -86,7 +88,7 @@ class Network:
       if not owner.take("run"):
         return False
       records.settle(self.folder, self._record())
-      print_name, fields = self.name, self._fields
+      fields = self._fields
       task, batch_at, export = _TASKS[fields["task"]](self)
       recipe = Recipe(
         steps=fields["steps"],
@@ -98,7 +100,7 @@ class Network:
       )
       pace = Pace(save_seconds=self._runtime.save_seconds, log_seconds=self._runtime.log_seconds)
       state = train(
-        task, batch_at, recipe, self.folder, name=print_name, batch_size=fields["batch"], pace=pace, stop=stop
+        task, batch_at, recipe, self.folder, name=self.name, batch_size=fields["batch"], pace=pace, stop=stop
       )
       draft = self.weights.with_name(f".weights.{owner.id}")
       export(state, draft)

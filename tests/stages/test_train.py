@@ -58,6 +58,17 @@ def test_a_batch_holds_whole_rows_of_one_look(trained):
   del config.networks.odd
 
 
+def test_a_generator_waits_for_the_autoencoder_that_another_process_trains(trained, tmp_path):
+  from etils import epath
+
+  from synthjax.stages.train import Network
+  from synthjax.stopping import Stop
+
+  network = Network(trained[1], epath.Path(tmp_path), "generator", study.spaces.load("digits"))
+  assert not network.make(Stop())
+  assert not (tmp_path / "networks").exists()  # no record that names an autoencoder which is not there
+
+
 def test_another_identity_is_refused(trained):
   folder, config = trained
   before = config.networks.clip.learning_rate
