@@ -60,10 +60,10 @@ def sample(
         writer.put(*in_flight.popleft())
     while in_flight:
       writer.put(*in_flight.popleft())
+    writer.finish()
   except BaseException:
     writer.abandon()
     raise
-  writer.finish()
   return set(range(needed)) <= set(landed(sink.folder))
 
 
