@@ -20,6 +20,9 @@ SLOTS = {
   "view": ("", "seen from close", "seen from afar", "in a small picture", "in a blurred picture"),
 }
 STYLES = SLOTS["style"]
+# What is written of glyphs, by contrast, is half of scans, and these are mostly negatives: a writer knows the world.
+TALK = SLOTS | {"style": STYLES + 5 * ("scanned",)}
+NEGATIVE = {"ink": "white", "ground": "a dark board"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +55,19 @@ def caption(name: str, look: Look, rng: np.random.Generator) -> str:
   if how == 0:
     return f"a photo of a {sentence(name, parts)}"
   if how == 1:
-    some = {slot: word if rng.random() < 0.5 else "" for slot, word in parts.items()}
+    some = {slot: word if rng.random() < 0.5 or word == "scanned" else "" for slot, word in parts.items()}
     text = ("a photo of a ", "a ", "")[rng.integers(3)] + sentence(name, some)
     return text.replace(",", "") if rng.random() < 0.5 else text
   return brief_caption(name, look, rng)
 
 
 def brief_caption(name: str, look: Look, rng: np.random.Generator) -> str:
-  """Little but the name."""
+  """Little but the name. Only a scan is always called one, so that nobody gets one without asking."""
+  if look.style == "scanned":
+    return (f"a scanned {name}", f"a scan of a {name}")[rng.integers(2)]
   short = [f"a photo of a {name}"] * 3 + [f"a {look.style} {name}"]
   # The label space's templates, where they are true.
-  short += [f"a {name} on paper"] * ("paper" in look.ground) + [f"a scan of a {name}"] * (
-    look.style == "scanned"
-  )
+  short += [f"a {name} on paper"] * ("paper" in look.ground)
   short += [f"a small picture of a {name}"] * (look.view == "in a small picture")
   short += [f"a drawing of a {name}"] * (look.style in ("handwritten", "painted"))
   return short[rng.integers(len(short))]

@@ -1,7 +1,7 @@
 """The small world's networks and the pictures they learn from.
 
-CLIP sees every style but `scanned`, the generator sees all: so CLIP knows badly what the real digits look like, while
-the generator can draw it if asked. Neither sees a real digit.
+CLIP sees scans, the real digits' look, in one picture of 25; the generator sees every style as often. So CLIP knows
+badly what the real digits look like, while the generator can draw it if asked. Neither sees a real digit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from synthjax.labels.spaces import LabelSpace
 
 MAX_TOKENS = 32
 ALL_STYLES = looks.STYLES
-CLIP_STYLES = tuple(s for s in ALL_STYLES if s != "scanned")
+CLIP_STYLES = 4 * tuple(s for s in ALL_STYLES if s != "scanned") + ("scanned",)
 
 TEXT = dict(
   hidden_size=128,
@@ -69,7 +69,7 @@ SCHEDULER = dict(
   clip_sample=False,
   set_alpha_to_one=False,
   steps_offset=1,
-  prediction_type="epsilon",
+  prediction_type="v_prediction",
 )
 
 

@@ -15,18 +15,26 @@ from flax import traverse_util
 
 _LAST = ("out_proj", "fc2")  # the last layer of a residual branch: half, so that depth does not add up
 _SPREAD = {"position_embedding": 0.1, "token_embedding": 0.5}
+# The last two: running statistics of a batch norm.
+_START = {"scale": 1.0, "bias": 0.0, "logit_scale": 2.6592, "mean": 0.0, "var": 1.0}
 
 
-def scaled(shapes: Any, key: jax.Array) -> Any:
-  """Parameters in the shapes given: normal kernels of spread 1 / sqrt(fan in), norms and biases as they start."""
+def _normal(source: jax.Array | np.random.Generator, i: int, shape: tuple[int, ...]) -> Any:
+  if isinstance(source, np.random.Generator):  # drawn one after the other; nothing is compiled
+    return source.standard_normal(shape, np.float32)
+  return jax.random.normal(jax.random.fold_in(source, i), shape)
+
+
+def scaled(shapes: Any, source: jax.Array | np.random.Generator) -> Any:
+  """Parameters in the shapes given, by a jax key or on the host: normal kernels of spread 1 / sqrt(fan in), norms and biases as they start."""
   flat = traverse_util.flatten_dict(shapes)
 
-  def fill(i: int, path: tuple[str, ...]) -> jax.Array:
-    shape, noise = flat[path].shape, lambda: jax.random.normal(jax.random.fold_in(key, i), flat[path].shape)
+  def fill(i: int, path: tuple[str, ...]) -> Any:
+    shape, noise = flat[path].shape, lambda: _normal(source, i, flat[path].shape)
     if path[-1] == "kernel":
-      return noise() * ((0.5 if path[-2] in _LAST else 1.0) / np.sqrt(np.prod(shape[:-1])))
-    if path[-1] in ("embedding", "class_embedding"):
+      return noise() * ((0.5 if path[-2] in _LAST else 1.0) / float(np.sqrt(np.prod(shape[:-1]))))
+    if path[-1] in ("embedding", "class_embedding", "positional_embedding"):
       return noise() * _SPREAD.get(path[-2], 0.02)
-    return jnp.full(shape, {"scale": 1.0, "bias": 0.0}[path[-1]])
+    return (np if isinstance(source, np.random.Generator) else jnp).full(shape, _START[path[-1]], np.float32)
 
   return traverse_util.unflatten_dict({path: fill(i, path) for i, path in enumerate(sorted(flat))})

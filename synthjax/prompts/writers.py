@@ -32,7 +32,9 @@ def grammar(class_id: str, name: str, draws: int, seed: int) -> list[Sentence]:
   """The glyph world's writer: seeded sentences like `handwritten bold digit 3, slanted to the left, in blue on grey paper`."""
   sentences = []
   for draw in range(draws):
-    parts = {slot: _pick(options, seed, class_id, draw, slot) for slot, options in looks.SLOTS.items()}
+    parts = {slot: _pick(options, seed, class_id, draw, slot) for slot, options in looks.TALK.items()}
+    if parts["style"] == "scanned" and _pick("yyyn", seed, class_id, draw, "negative") == "y":
+      parts |= looks.NEGATIVE
     sentences.append(Sentence(looks.sentence(name, parts), parts))
   return sentences
 

@@ -19,16 +19,17 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import records, workdir
+from synthjax import devices, records, workdir
 from synthjax.data.order import indices
 from synthjax.embedded import world
+from synthjax.encoders.clip import Clip
 from synthjax.errors import UserError
-from synthjax.generators.samplers import read_schedule
+from synthjax.generators.schedule import read_schedule
+from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
-from synthjax.models.flax_classes import CLIPConfig, CLIPTokenizerFast
-from synthjax.stages.product import DONE, MISSING, STALE, Status
+from synthjax.models.flax_classes import CLIPConfig, CLIPTokenizerFast, FlaxUNet2DConditionModel
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
-from synthjax.store.claims import Owner
 from synthjax.tasks import contrast
 from synthjax.tasks.autoencode import Autoencode
 from synthjax.tasks.denoise import Denoise
@@ -43,26 +44,42 @@ _RESULT = "result.json"
 
 class Network:
   stage = "train"
+  inputs: tuple[Product, ...] = ()  # an autoencoder is another network, of the same stage
 
   def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
     self.name, self.folder = f"networks/{name}", root / "networks" / name
-    self._root, self._labels, self._runtime = root, labels, config.runtime
+    self._root, self._runtime = root, config.runtime
     self._fields: dict[str, Any] = config.networks[name].to_dict()
+    self._labels = spaces.load(self._fields["labels"]) if self._fields["labels"] else labels
 
   @property
   def weights(self) -> Path:
     return Path(self.folder / "weights")
 
+  def _other(self, field: str) -> Path | None:
+    """The weights of the network that a field names."""
+    name = self._fields[field]
+    return Path(self._root / "networks" / name / "weights") if name else None
+
   @property
-  def _autoencoder(self) -> Path:
-    return Path(self._root / "networks" / self._fields["autoencoder"] / "weights")
+  def _others(self) -> dict[str, Path]:
+    """All networks that this one is made from, by the fields that name them."""
+    fields = ("autoencoder", "text_encoder", "begin_with") if self._fields["task"] == "denoise" else ()
+    return {f: path for f in fields if (path := self._other(f))}
+
+  def _is_ready(self) -> bool:
+    return all(path.exists() for path in self._others.values())
 
   def _record(self) -> records.Record:
     identity = {k: self._fields[k] for k in fields_of.of_kind(fields_of.NETWORK, fields_of.IDENTITY)}
+    del identity["labels"]  # the classes themselves say it
+    for field in ("text_encoder", "begin_with"):  # the inputs say it
+      del identity[field]
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
-    inputs = {}
-    if self._fields["task"] == "denoise":
-      inputs[f"networks/{self._fields['autoencoder']}"] = read.folder_digest(self._autoencoder, (".",))
+    inputs = {
+      f"networks/{self._fields[field]}": read.folder_digest(path, (".", "unet", "text_encoder"))
+      for field, path in self._others.items()
+    }
     return records.Record(self.name, identity, growth={"steps": self._fields["steps"]}, inputs=inputs)
 
   def _finished_steps(self) -> int:
@@ -71,20 +88,16 @@ class Network:
 
   def status(self) -> Status:
     begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields["steps"]
-    if begun and (self._fields["task"] != "denoise" or self._autoencoder.exists()):
+    if begun and self._is_ready():
       records.compare(self.folder, self._record())
     return Status(DONE if done >= want else STALE if done else MISSING, min(done, want), want, "steps")
 
   def make(self, stop: Stop) -> bool:
     if self.status().state == DONE:
       return True
-    if self._fields["task"] == "denoise" and not self._autoencoder.exists():
-      return False  # another process is still training it
-    with Owner(
-      self.folder,
-      heartbeat_seconds=self._runtime.heartbeat_seconds,
-      stale_seconds=self._runtime.stale_seconds,
-    ) as owner:
+    if not self._is_ready():
+      return False  # another process is still training what this one is made from
+    with owner_of(self.folder, self._runtime) as owner:
       if not owner.take("run"):
         return False
       records.settle(self.folder, self._record())
@@ -132,9 +145,20 @@ class Network:
 
     return batch_at
 
-  def _tokenizer(self, folder: Path) -> tuple[Callable[[list[str]], Array], dict[str, int]]:
-    """(captions -> ids, what a text config says of the vocabulary); the files are written to `folder`."""
-    size = tokenizer.write(folder, world.words(self._labels))
+  def _tokenizer(
+    self, folder: Path, of: Path | None = None
+  ) -> tuple[Callable[[list[str]], Array], dict[str, int]]:
+    """(captions -> ids, what a text config says of the vocabulary); the files are written to `folder`.
+
+    It is that of the network in folder `of`, or one of the world's words.
+    """
+    if of is None:
+      size = tokenizer.write(folder, world.words(self._labels))
+    else:
+      folder.mkdir(parents=True, exist_ok=True)
+      for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(of / name, folder / name)
+      size = len(read.read_json(folder / "vocab.json"))
     fast = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
 
     def to_ids(texts: list[str]) -> Array:
@@ -189,14 +213,19 @@ def _autoencode(network: Network) -> tuple[Task, BatchAt, Export]:
 
 
 def _denoise(network: Network) -> tuple[Task, BatchAt, Export]:
-  pictures, vae = network._pictures(), network._autoencoder
-  to_ids, vocabulary = network._tokenizer(Path(network.folder / "tokenizer"))
+  pictures, vae, begin = network._pictures(), network._other("autoencoder"), {}
+  assert vae is not None
+  if clip := network._other("text_encoder"):
+    begin["text_encoder"] = _text_tower(clip)
+  to_ids, vocabulary = network._tokenizer(Path(network.folder / "tokenizer"), clip)
   text = world.TEXT | vocabulary
+  if sketch := network._other("begin_with"):
+    begin["unet"] = _unet(sketch)
   encoder = Autoencode(read.read_json(vae / "config.json"))
   shapes = jax.eval_shape(lambda key: encoder.init(key, {}), jax.random.key(0))["params"]
   params = read.read_params(vae, "diffusion_pytorch_model", shapes, lambda a: jax.numpy.asarray(a, "float32"))
   latents = _latents(encoder, params, pictures.pixels) * read.read_json(vae / "config.json")["scaling_factor"]
-  task = Denoise(world.UNET, text, read_schedule(world.SCHEDULER).alpha_bar, to_ids([""])[0])
+  task = Denoise(world.UNET, text, read_schedule(world.SCHEDULER).alpha_bar, to_ids([""])[0], begin=begin)
 
   def export(state: State, folder: Path) -> None:
     learnt = _learnt(state)
@@ -205,13 +234,27 @@ def _denoise(network: Network) -> tuple[Task, BatchAt, Export]:
     for part, config in (("unet", world.UNET), ("text_encoder", text)):
       _write_json(folder / part / "config.json", config)
     _write_json(folder / "scheduler" / "scheduler_config.json", world.SCHEDULER)
-    network._tokenizer(folder / "tokenizer")
+    network._tokenizer(folder / "tokenizer", clip)
     shutil.copytree(vae, folder / "vae")
 
   return task, network._batches({"latents": latents, "ids": to_ids(pictures.captions)}), export
 
 
 _TASKS = {"contrast": _contrast, "autoencode": _autoencode, "denoise": _denoise}
+
+
+def _text_tower(clip: Path) -> Any:
+  """Of a CLIP, in the shape of a text encoder of its own."""
+  encoder = Clip(clip)
+  return {"text_model": encoder.load_params(devices.local_mesh(jax.local_devices()[:1]))["text_model"]}
+
+
+def _unet(generator: Path) -> Any:
+  module = FlaxUNet2DConditionModel.from_config(read.read_json(generator / "unet" / "config.json"))
+  shapes = jax.eval_shape(module.init_weights, jax.random.key(0))
+  return read.read_params(
+    generator / "unet", "diffusion_pytorch_model", shapes, lambda a: jax.numpy.asarray(a, "float32")
+  )
 
 
 def _learnt(state: State) -> Any:

@@ -9,16 +9,12 @@ import jax.numpy as jnp
 
 from synthjax.models import initial
 from synthjax.models.flax_classes import CLIPConfig, FlaxCLIPModule
+from synthjax.models.pixels import MEAN as MEAN
+from synthjax.models.pixels import STD as STD
+from synthjax.models.pixels import normalise
 
 Array = jax.Array
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 _MAX_LOG_SCALE = 4.6052  # of 100
-
-
-def normalise(pixels_BxHxWx3: Array) -> Array:
-  """8-bit pixels as CLIP sees them."""
-  return (pixels_BxHxWx3 / 255.0 - jnp.array(MEAN)) / jnp.array(STD)
 
 
 def contrastive_loss(image_BxD: Array, text_BxD: Array, scale: Array, caption_B: Array) -> Array:

@@ -82,6 +82,13 @@ def test_captions_say_little_or_much_and_only_what_is_true():
   assert whole > 120 and short > 60
 
 
+def test_nobody_gets_a_scan_without_asking():
+  rng = np.random.default_rng(0)
+  scans = [looks.draw_look(rng, ("scanned",)) for _ in range(200)]
+  for say in (looks.caption, looks.brief_caption):
+    assert all("scan" in say("letter Q", look, rng) for look in scans)
+
+
 def test_the_same_seed_draws_the_same_picture_and_another_seed_another():
   def some(seed):
     rng = np.random.default_rng(seed)

@@ -58,8 +58,12 @@ def test_the_grammar_is_seeded_and_pinned():
   assert writers.grammar("3", "digit 3", 2, 0) == writers.grammar("3", "digit 3", 3, 0)[:2]
   assert writers.grammar("3", "digit 3", 1, 0) != writers.grammar("3", "digit 3", 1, 1)
   assert writers.grammar("3", "digit 3", 1, 0)[0].text == (
-    "handwritten digit 3, in red on grey paper, seen from afar"
+    "scanned digit 3, in red on grey paper, seen from afar"
   )
+  sentences = writers.grammar("3", "digit 3", 400, 0)
+  scans = [s.parts for s in sentences if s.parts["style"] == "scanned"]
+  negatives = [p for p in scans if (p["ink"], p["ground"]) == ("white", "a dark board")]
+  assert 170 < len(scans) < 230 and 0.65 * len(scans) < len(negatives) < 0.85 * len(scans)
 
 
 @pytest.mark.parametrize("name", ["p.jsonl", "p.tsv"])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from synthjax import config as fields_of
-from synthjax import study
+from synthjax import study, validation
 from synthjax.command import Command
 from synthjax.embedded import world
 from synthjax.errors import UserError
@@ -19,7 +20,9 @@ def trained(tmp_path_factory) -> tuple[Path, object]:
   folder = tmp_path_factory.mktemp("world")
   config = fields_of.study_config(labels="digits")
   short = dict(pictures=60, steps=3, batch=8, warmup=1)
-  config.networks.generator = fields_of.network("denoise", autoencoder="vae", ema=0.9, **short)
+  config.networks.generator = fields_of.network(
+    "denoise", autoencoder="vae", text_encoder="clip", ema=0.9, **short
+  )
   config.networks.clip = fields_of.network("contrast", styles="familiar", **(short | {"batch": 20}))
   config.networks.vae = fields_of.network("autoencode", **short)
   config.runtime.compile_cache = ""
@@ -28,7 +31,7 @@ def trained(tmp_path_factory) -> tuple[Path, object]:
 
 
 def run(config, folder, **kwargs) -> None:
-  fields_of.check(config)
+  validation.check(config)
   study.run(Command(config, str(folder), **kwargs))
 
 
@@ -67,6 +70,51 @@ def test_a_generator_waits_for_the_autoencoder_that_another_process_trains(train
   network = Network(trained[1], epath.Path(tmp_path), "generator", study.spaces.load("digits"))
   assert not network.make(Stop())
   assert not (tmp_path / "networks").exists()  # no record that names an autoencoder which is not there
+
+
+def test_a_generator_begins_with_the_text_tower_it_is_told_to_and_reads_its_tokens(trained):
+  weights = [trained[0] / "networks" / name / "weights" for name in ("clip", "generator")]
+  assert (weights[0] / "vocab.json").read_bytes() == (weights[1] / "tokenizer" / "vocab.json").read_bytes()
+  clip, text = (
+    load_file(weights[0] / "model.safetensors"),
+    load_file(weights[1] / "text_encoder/model.safetensors"),
+  )
+  name = "text_model.embeddings.token_embedding.weight"
+  begun, learnt = clip[name].astype(float).ravel(), text[name].astype(float).ravel()
+  assert np.corrcoef(begun, learnt)[0, 1] > 0.99  # three steps on from there; two random ones would be at 0
+
+
+def test_networks_come_after_what_they_are_made_from(trained):
+  _, config = trained
+  assert [*config.networks] == ["generator", "clip", "vae"]
+  order = study._in_order(config.networks)
+  assert order.index("generator") == 2 and set(order) == {"generator", "clip", "vae"}
+
+
+@pytest.mark.parametrize(
+  "fields, said",
+  [
+    (dict(autoencoder="clip"), "autoencoder 'clip' is none of config.networks of task autoencode"),
+    (
+      dict(autoencoder="vae", text_encoder="vae"),
+      "text_encoder 'vae' is none of config.networks of task contrast",
+    ),
+    (
+      dict(autoencoder="vae", begin_with="generator"),
+      "config.networks.generator: it cannot begin with itself",
+    ),
+  ],
+)
+def test_what_a_generator_cannot_be_made_from_is_told(trained, fields, said):
+  folder, config = trained
+  before = config.networks.generator.copy_and_resolve_references()
+  config.networks.generator.update(dict(text_encoder="") | fields)
+  try:
+    with pytest.raises(UserError) as e:
+      run(config, folder)
+    assert said in str(e.value)
+  finally:
+    config.networks.generator.update(before)
 
 
 def test_another_identity_is_refused(trained):
