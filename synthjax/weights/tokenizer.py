@@ -1,14 +1,54 @@
-"""Writes byte-level tokenizers in CLIP's file format (vocab.json, merges.txt): of bytes alone, or of given words."""
+"""CLIP's tokenizers (vocab.json, merges.txt): read, or written, of bytes alone or of given words."""
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+import numpy as np
+
+from synthjax.errors import UserError
+from synthjax.models.flax_classes import CLIPTokenizerFast
+from synthjax.weights.read import read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+_SINGLE_TOKENS = 2 * 256 + 2  # of a byte-level vocabulary; all others come by merges
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+  """Tokenised texts; `lengths` counts the tokens before anything was cut."""
+
+  ids: np.ndarray  # [n, max_tokens] int32
+  lengths: np.ndarray  # [n]
+
+
+def read(folder: Path, layout: str) -> CLIPTokenizerFast:
+  """`layout` is whose the folder should be, for the error."""
+  for name in ("vocab.json", "merges.txt"):
+    if not (folder / name).exists():
+      raise UserError(f"weights: {folder / name} is missing; the folder must have {layout}' layout")
+  merges = (folder / "merges.txt").read_bytes().count(b"\n") - 1  # a head line
+  if merges < len(read_json(folder / "vocab.json")) - _SINGLE_TOKENS:
+    raise UserError(
+      f"weights: {folder / 'merges.txt'} is not readable: it ends early, at {merges} merges; fetch it again"
+    )
+  try:
+    return CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+  except Exception as e:
+    raise UserError(
+      f"weights: {folder} is not readable ({type(e).__name__}: {' '.join(str(e).split())[:120]}); fetch it again"
+    ) from e
+
+
+def tokenize(tokenizer: CLIPTokenizerFast, texts: Sequence[str], max_tokens: int) -> Tokens:
+  lengths = np.array([len(ids) for ids in tokenizer(list(texts))["input_ids"]])
+  cut = tokenizer(list(texts), padding="max_length", truncation=True, max_length=max_tokens)
+  return Tokens(np.array(cut["input_ids"], np.int32), lengths)
 
 
 def write(folder: Path, words: Iterable[str] = ()) -> int:
@@ -24,16 +64,27 @@ def write(folder: Path, words: Iterable[str] = ()) -> int:
 
 
 def _learn(words: list[str]) -> list[tuple[str, str]]:
-  """Byte-pair merges, until every word is whole."""
-  if not words:
-    return []
-  tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-  tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-  trainer = trainers.BpeTrainer(
-    vocab_size=100_000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False
-  )
-  tokenizer.train_from_iterator(words, trainer)
-  return [tuple(m) for m in json.loads(tokenizer.to_str())["model"]["merges"]]
+  """Byte-pair merges, until every word is whole: the commonest pair first, of equals the first by name.
+
+  The trainer of `tokenizers` breaks ties by chance: a run that resumed would have read other tokens.
+  """
+  parts = {word: [*word[:-1], f"{word[-1]}</w>"] for word in words}
+  merges = []
+  while any(len(p) > 1 for p in parts.values()):
+    counts = collections.Counter(pair for p in parts.values() for pair in itertools.pairwise(p))
+    merges.append(min(counts, key=lambda pair: (-counts[pair], pair)))
+    parts = {word: _merged(p, merges[-1]) for word, p in parts.items()}
+  return merges
+
+
+def _merged(parts: list[str], pair: tuple[str, str]) -> list[str]:
+  merged: list[str] = []
+  for part in parts:
+    if merged and (merged[-1], part) == pair:
+      merged[-1] += part
+    else:
+      merged.append(part)
+  return merged
 
 
 def _byte_letters() -> list[str]:

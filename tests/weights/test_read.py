@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import tracemalloc
+import weakref
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -11,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from synthjax import devices
 from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
-from synthjax.weights import tokenizer
+from synthjax.weights import read, tokenizer
 
 
 @pytest.fixture
@@ -46,6 +49,10 @@ def rename(tensors, old, new):
       "1 wrong-shaped: conv_in.weight is (3, 3, 4, 32), not (32, 4, 3, 3)",
     ),
     (lambda t: rename(t, "conv_in.bias", "conv_in.bais"), "1 missing: conv_in.bias; 1 extra: conv_in.bais"),
+    (
+      lambda t: t.update({"conv_in.bias": t["conv_in.bias"].astype(np.int8)}),
+      "1 unreadable: conv_in.bias is stored as I8",
+    ),
   ],
 )
 def test_every_tensor_is_accounted_for(folder, change, said):
@@ -76,8 +83,56 @@ def test_an_extra_file_and_a_variant(folder):
 
 def test_a_pickle_is_never_opened(folder):
   (folder / UNET).rename(folder / "unet" / "diffusion_pytorch_model.bin")
-  with pytest.raises(UserError, match="a pickle, which can run code"):
+  with pytest.raises(
+    UserError, match=r"a pickle, which can run code.*`python -m synthjax\.weights\.convert`"
+  ):
     load(folder)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_tensors_are_read_as_they_are_stored(tmp_path, dtype):
+  values = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4).astype(dtype)
+  save_file({"a.weight": values, "a.position_ids": np.arange(3)}, tmp_path / "m.safetensors")
+  seen = []
+  shapes = {"a": {"kernel": jax.ShapeDtypeStruct((4, 3), np.float32)}}
+  read.read_params(tmp_path, "m", shapes, lambda a: seen.append(a) or jax.numpy.asarray(a, np.float32))
+  assert seen[0].dtype == dtype
+  np.testing.assert_array_equal(seen[0], values.T)
+
+
+def test_a_network_is_never_whole_in_host_memory(tmp_path):
+  n, each = 24, 2**20
+  save_file({f"l{i}.weight": np.full(each // 2, i, np.float16) for i in range(n)}, tmp_path / "m.safetensors")
+  shapes = {f"l{i}": {"scale": jax.ShapeDtypeStruct((each // 2,), np.float32)} for i in range(n)}
+  earlier: list[weakref.ref] = []
+  alive = []
+
+  def place(tensor):
+    alive.append(sum(ref() is not None for ref in earlier))
+    earlier.append(weakref.ref(tensor))
+    return jax.numpy.asarray(tensor[:1], np.float32)  # what it costs on the device is not the host's
+
+  tracemalloc.start()
+  try:
+    placed = read.read_params(tmp_path, "m", shapes, place)
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert [float(placed[f"l{i}"]["scale"][0]) for i in range(n)] == list(range(n))
+  assert max(alive) <= 1 and peak < 4 * each
+
+
+def test_16_bits_are_read_where_they_alone_lie_there(folder):
+  whole = jax.tree.map(np.asarray, load(folder))
+  file = folder / UNET
+  half = {k: v.astype(np.float16) for k, v in load_file(file).items()}
+  save_file(half, file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+  file.unlink()
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7),
+    whole["unet"],
+    jax.tree.map(np.asarray, load(folder)["unet"]),
+  )
 
 
 @pytest.mark.parametrize(
@@ -102,11 +157,46 @@ def test_a_block_that_is_not_ours_is_refused(folder):
     StableDiffusion(folder)
 
 
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"_class_name": "StableDiffusionPipeline"},
+    {"_class_name": "sneaky.Module"},
+    {"_class_name": ["sneaky", "Module"]},
+    {"architectures": ["Sneaky"]},
+    {"auto_map": {"AutoModel": "sneaky.Module"}},
+    {"_target_": "sneaky.run"},
+    {"custom_pipeline": "sneaky"},
+  ],
+)
+def test_a_config_chooses_no_class_and_no_module(folder, part, change, monkeypatch):
+  """Were `sneaky` imported, a file would tell."""
+  (folder / "sneaky.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\ndef run(): pass\nModule = run\n")
+  monkeypatch.syspath_prepend(str(folder))
+  file = folder / part / "config.json"
+  file.write_text(json.dumps(json.loads(file.read_text()) | change))
+  with pytest.raises(UserError) as e:
+    StableDiffusion(folder)
+  assert any(said in str(e.value) for said in ("here it must be", "code of its own")) and "\n" not in str(
+    e.value
+  )
+  assert not (folder / "ran").exists()
+
+
 @pytest.mark.parametrize(
   ("part", "change", "said"),
   [
     ("unet", {"in_channels": None}, "lacks 'in_channels'"),
-    ("unet", {"addition_embed_type": "text_time"}, "only Stable Diffusion 1.x and 2.x can be read yet"),
+    ("unet", {"addition_embed_type": "image"}, "addition_embed_type='image'; only None or 'text_time'"),
+    ("unet", {"addition_embed_type": "text_time"}, "text_encoder_2/config.json is missing"),
+    ("unet", {"norm_num_groups": 16}, "norm_num_groups=16; only 32 can be read"),
+    (
+      "unet",
+      {"_class_name": "os.system"},
+      "is the config of 'os.system'; here it must be UNet2DConditionModel",
+    ),
+    ("vae", {"latents_mean": [0.1]}, "latents_mean=[0.1]"),
     ("unet", {"in_channels": 9}, "an inpainting model cannot draw from text alone"),
     ("unet", {"cross_attention_dim": 32}, "reads prompts of width 32, its text encoder gives 64"),
   ],
@@ -135,11 +225,24 @@ def test_parts_named_in_an_index(folder):
   file.with_name("part-2.safetensors").unlink()
   with pytest.raises(UserError, match=r"part-2\.safetensors is missing, though"):
     load(folder)
+  for hostile in ({"a": "../../vae/diffusion_pytorch_model.safetensors"}, {"a": {"b": 1}}, ["a"]):
+    file.with_name(f"{file.name}.index.json").write_text(json.dumps({"weight_map": hostile}))
+    with pytest.raises(UserError, match=r"is missing, though|has no weight_map"):
+      load(folder)
+
+
+def test_a_tensor_that_is_in_two_parts_is_told(folder):
+  file = folder / UNET
+  save_file(load_file(file), file.with_name("part-1.safetensors"))
+  save_file({"conv_in.bias": np.zeros(32, np.float32)}, file.with_name("part-2.safetensors"))
+  index = {"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}
+  file.with_name(f"{file.name}.index.json").write_text(json.dumps(index))
+  file.unlink()
+  with pytest.raises(UserError, match=r"conv_in\.bias is in part-1\.safetensors and in part-2\.safetensors"):
+    load(folder)
 
 
 def test_the_digest_follows_the_files(folder):
-  from synthjax.weights import read
-
   parts = ("unet", "vae")
   before = read.folder_digest(folder, parts)
   read.folder_digest.cache_clear()

@@ -1,0 +1,518 @@
+"""What PyTorch wrote becomes safetensors, and nothing that a file holds is run."""
+
+import io
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from synthjax import devices
+from synthjax.errors import UserError
+from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.weights import archive, openai_clip, single_file, single_file_configs
+from synthjax.weights.convert import convert, main
+
+pytestmark = pytest.mark.parity
+
+_SMALL_VAE = dict(block_out_channels=[16, 32, 32, 32], norm_num_groups=8)
+_SMALL_CLIP = dict(
+  hidden_size=32, intermediate_size=64, num_attention_heads=2, projection_dim=32, vocab_size=600
+)
+# Every kind of block and every name, at a width of seconds.
+SMALL = {
+  "sd1": {
+    "text_encoder": _SMALL_CLIP | dict(num_hidden_layers=2),
+    "unet": dict(block_out_channels=[32, 32, 64, 64], cross_attention_dim=32, attention_head_dim=2),
+    "vae": _SMALL_VAE,
+  },
+  "sd2-epsilon": {
+    "text_encoder": _SMALL_CLIP | dict(num_hidden_layers=3),
+    "unet": dict(
+      block_out_channels=[32, 32, 64, 64], cross_attention_dim=32, attention_head_dim=[2, 2, 4, 4]
+    ),
+    "vae": _SMALL_VAE,
+  },
+  "sdxl": {
+    "text_encoder": _SMALL_CLIP | dict(num_hidden_layers=2),
+    "text_encoder_2": _SMALL_CLIP | dict(num_hidden_layers=2),
+    "unet": dict(
+      block_out_channels=[32, 64, 64],
+      cross_attention_dim=64,
+      attention_head_dim=[2, 4, 4],
+      addition_time_embed_dim=8,
+      projection_class_embeddings_input_dim=80,
+    ),
+    "vae": _SMALL_VAE,
+  },
+}
+SMALL["sd2-v_prediction"] = SMALL["sd2-epsilon"]
+
+
+@pytest.fixture
+def narrow(monkeypatch, torch):
+  """The shipped configs, narrowed."""
+  for kind, parts in SMALL.items():
+    own = single_file_configs.CONFIGS[kind]
+    changed = {f"{part}/config.json": own[f"{part}/config.json"] | change for part, change in parts.items()}
+    monkeypatch.setitem(single_file_configs.CONFIGS, kind, own | changed)
+
+
+@pytest.fixture
+def words(tmp_path):
+  """A tokenizer's files."""
+  folder = tmp_path / "words"
+  folder.mkdir()
+  (folder / "vocab.json").write_text("{}")
+  (folder / "merges.txt").write_text("#version: 0.2\n")
+  return folder
+
+
+def checkpoint(kind, device="cpu"):
+  """A single file of a kind, as CompVis and Stability name it; random. And what diffusers' classes call the same."""
+  import torch
+
+  configs = single_file_configs.CONFIGS[kind]
+  file, reference = {}, {}
+  for part, (prefix, name_of) in single_file._parts(kind.split("-")[0], configs).items():
+    reference[part] = {}
+    for name, shape in single_file._wanted(part, configs[f"{part}/config.json"]).items():
+      tensor, source = torch.randn(shape, device=device), name_of(name)
+      reference[part][name] = tensor
+      if source.turned:
+        tensor = tensor.T.contiguous()
+      if part == "vae" and "attn_1" in source.name and tensor.ndim == 2:
+        tensor = tensor[:, :, None, None]
+      file.setdefault(prefix + source.name, []).append((source.third, tensor))
+  joined = {n: torch.cat([t for _, t in sorted(thirds, key=lambda p: p[0])]) for n, thirds in file.items()}
+  return joined, reference
+
+
+def theirs(kind, file):
+  """The same file through diffusers' own conversion."""
+  import torch
+  from diffusers.loaders import single_file_utils as ldm
+
+  configs = single_file_configs.CONFIGS[kind]
+  found = {
+    "unet": ldm.convert_ldm_unet_checkpoint(dict(file), configs["unet/config.json"]),
+    "vae": ldm.convert_ldm_vae_checkpoint(dict(file), configs["vae/config.json"]),
+  }
+  for part, (prefix, is_open) in single_file._TEXT[kind.split("-")[0]].items():
+    if not is_open:
+      found[part] = ldm.convert_ldm_clip_checkpoint(dict(file))
+      continue
+    width = configs[f"{part}/config.json"]["hidden_size"]
+    of_width = torch.nn.Module()
+    of_width.config = type("Config", (), {"hidden_size": width})
+    found[part] = ldm.convert_open_clip_checkpoint(of_width, dict(file), prefix=prefix)
+  return found
+
+
+def same(found, reference):
+  assert found.keys() == reference.keys()
+  for part, own in reference.items():
+    assert found[part].keys() == own.keys()
+    for name, tensor in own.items():
+      np.testing.assert_array_equal(np.asarray(found[part][name]), np.asarray(tensor), err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2-epsilon", "sd2-v_prediction", "sdxl"])
+def test_a_single_file_is_taken_apart_as_diffusers_does(narrow, kind, tmp_path, words):
+  from safetensors.torch import save_file
+
+  file, reference = checkpoint(kind)
+  same(theirs(kind, file), reference)  # the file is what they read, under the names that they give
+  prefix = "conditioner.embedders.1.model." if kind == "sdxl" else "cond_stage_model.model."
+  more = {
+    "model_ema.decay": file["model.diffusion_model.out.2.bias"][:1],
+    "alphas_cumprod": next(iter(file.values()))[:1],
+  }
+  if kind != "sd1":
+    more |= {f"{prefix}logit_scale": more["model_ema.decay"]}
+  save_file(file | {k: v.clone() for k, v in more.items()}, tmp_path / "model.safetensors")
+  prediction = kind.partition("-")[2]
+  convert(tmp_path / "model.safetensors", tmp_path / "out", words, prediction=prediction)
+  found = {p: load_file(next((tmp_path / "out" / p).glob("*.safetensors"))) for p in reference}
+  same(found, reference)
+  schedule = json.loads((tmp_path / "out/scheduler/scheduler_config.json").read_text())
+  assert schedule["prediction_type"] == (prediction or "epsilon")
+  assert (tmp_path / "out/tokenizer/merges.txt").exists()
+  assert (tmp_path / "out/tokenizer_2/merges.txt").exists() == (kind == "sdxl")
+
+
+PUBLISHED = {
+  "sd1": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
+  "sd2-v_prediction": {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840},
+  "sdxl": {
+    "unet": 2_567_463_684,
+    "vae": 83_653_863,
+    "text_encoder": 123_060_480,
+    "text_encoder_2": 694_659_840,
+  },
+}
+# Names by which diffusers knows a kind.
+KNOWN = {
+  "sd1": "model.diffusion_model.output_blocks.11.0.skip_connection.weight",
+  "sd2-v_prediction": "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight",
+  "sdxl": "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias",
+}
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_names_and_shapes_of_the_published_sizes(torch, kind):
+  file, reference = checkpoint(kind, device="meta")
+  sizes = {part: sum(t.numel() for t in own.values()) for part, own in reference.items()}
+  assert sizes == PUBLISHED[kind]
+  assert KNOWN[kind] in file
+  converted = theirs(kind, file)
+  _, found = single_file.split(file, kind.partition("-")[2])
+  for part, own in reference.items():
+    shapes = {n: tuple(t.shape) for n, t in own.items()}
+    assert {n: tuple(t.shape) for n, t in converted[part].items()} == shapes
+    assert {n: tuple(t.shape) for n, t in found[part].items()} == shapes
+
+
+def test_the_average_is_taken_where_it_is_there(narrow):
+  file, reference = checkpoint("sd1")
+  unet = {n: t for n, t in file.items() if n.startswith("model.diffusion_model.")}
+  averaged = {"model_ema." + "".join(n.split(".")[1:]): t + 1 for n, t in unet.items()}
+  _, found = single_file.split(file | averaged)
+  np.testing.assert_array_equal(found["unet"]["conv_in.weight"], reference["unet"]["conv_in.weight"] + 1)
+  np.testing.assert_array_equal(
+    found["vae"]["encoder.conv_in.weight"], reference["vae"]["encoder.conv_in.weight"]
+  )
+
+
+ENTRY = "model.diffusion_model.input_blocks.0.0.weight"
+
+
+@pytest.mark.parametrize(
+  ("kind", "change", "said"),
+  [
+    ("sd1", lambda f: f.pop(ENTRY), "holds no whole Stable Diffusion"),
+    ("sd1", lambda f: f.update({ENTRY: f[ENTRY].repeat(1, 3, 1, 1)[:, :9]}), "UNet takes 9 channels"),
+    (
+      "sd1",
+      lambda f: f.pop("model.diffusion_model.out.2.bias"),
+      "model.diffusion_model.out.2.bias is missing",
+    ),
+    ("sd1", lambda f: f.update({"first_stage_model.lora": f[ENTRY]}), "first_stage_model.lora is extra"),
+    (
+      "sd1",
+      lambda f: f.update(
+        {"model.diffusion_model.time_embed.0.weight": f["model.diffusion_model.time_embed.0.weight"].T}
+      ),
+      "model.diffusion_model.time_embed.0.weight is (32, 128), not (128, 32)",
+    ),
+    ("sd2-epsilon", lambda f: None, "say --prediction epsilon or --prediction v_prediction"),
+    (
+      "sdxl",
+      lambda f: [f.pop(n) for n in list(f) if n.startswith("conditioner.embedders.0")],
+      "has no text encoder",
+    ),
+  ],
+)
+def test_a_single_file_that_does_not_fit_is_one_line(narrow, kind, change, said):
+  file, _ = checkpoint(kind)
+  change(file)
+  with pytest.raises(UserError) as e:
+    single_file.split(file)
+  assert said in str(e.value) and "\n" not in str(e.value)
+
+
+# --- folders ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_bin_files(torch, weights, tmp_path):
+  """The generator reads the result, and computes with the same numbers."""
+  source = tmp_path / "source"
+  for file in weights.rglob("*"):
+    if file.is_dir():
+      continue
+    target = source / file.relative_to(weights)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix != ".safetensors":
+      target.write_bytes(file.read_bytes())
+      continue
+    tensors = {n: torch.from_numpy(t) for n, t in load_file(file).items()}
+    stem = "pytorch_model" if file.stem == "model" else file.stem
+    if stem != "pytorch_model":
+      torch.save(tensors, target.with_name(f"{stem}.bin"))
+      continue
+    names = sorted(tensors)
+    parts = {f"{stem}-0000{i + 1}-of-00002.bin": names[i::2] for i in range(2)}
+    for part, held in parts.items():
+      torch.save({n: tensors[n] for n in held}, target.with_name(part))
+    index = {"weight_map": {n: part for part, held in parts.items() for n in held}}
+    target.with_name(f"{stem}.bin.index.json").write_text(json.dumps(index))
+  torch.save({"state": {}}, source / "optimizer.bin")
+  convert(source, tmp_path / "out")
+  assert not list((tmp_path / "out").rglob("*.bin"))
+  mesh = devices.local_mesh()
+  loaded = [StableDiffusion(folder).load_params(mesh) for folder in (weights, tmp_path / "out")]
+  import jax
+
+  jax.tree.map(np.testing.assert_array_equal, *[jax.tree.map(np.asarray, each) for each in loaded])
+
+
+def test_tied_tensors_and_another_dtype(torch, tmp_path):
+  (tmp_path / "source").mkdir()
+  shared = torch.randn(4, 3)
+  torch.save({"a": shared, "b": shared, "n": torch.arange(3)}, tmp_path / "source/pytorch_model.bin")
+  convert(tmp_path / "source", tmp_path / "out", dtype="float16")
+  found = load_file(tmp_path / "out/model.safetensors")
+  np.testing.assert_array_equal(found["a"], found["b"])
+  assert found["a"].dtype == np.float16 and found["n"].dtype == np.int64
+
+
+# --- OpenAI's archives -----------------------------------------------------------------------------
+
+
+def clip(torch, vision):
+  """A module with the published names; what it computes is of no matter here."""
+  from torch import nn
+
+  def bag(**own):
+    module = nn.Module()
+    for name, value in own.items():
+      setattr(module, name, nn.Parameter(value) if isinstance(value, torch.Tensor) else value)
+    return module
+
+  def blocks(n, width):
+    def block():
+      mlp = bag(c_fc=nn.Linear(width, 4 * width), c_proj=nn.Linear(4 * width, width))
+      attention = nn.MultiheadAttention(width, width // 64)
+      return bag(attn=attention, ln_1=nn.LayerNorm(width), mlp=mlp, ln_2=nn.LayerNorm(width))
+
+    return bag(resblocks=nn.Sequential(*[block() for _ in range(n)]))
+
+  def bottleneck(width):
+    convs = {f"conv{i}": nn.Conv2d(width, width, 1, bias=False) for i in (1, 2, 3)}
+    return bag(**convs, **{f"bn{i}": nn.BatchNorm2d(width) for i in (1, 2, 3)})
+
+  width = 128
+  if vision == "vit":
+    visual = bag(
+      conv1=nn.Conv2d(3, width, 8, bias=False),
+      class_embedding=torch.randn(width),
+      positional_embedding=torch.randn(17, width),
+      ln_pre=nn.LayerNorm(width),
+      transformer=blocks(2, width),
+      ln_post=nn.LayerNorm(width),
+      proj=torch.randn(width, 48),
+    )
+  else:
+    pool = bag(positional_embedding=torch.randn(5, 64), q_proj=nn.Linear(64, 64))
+    stages = {
+      f"layer{i + 1}": nn.Sequential(*[bottleneck(8) for _ in range(n)]) for i, n in enumerate((1, 2, 1, 3))
+    }
+    visual = bag(conv1=nn.Conv2d(3, 4, 3, bias=False), bn1=nn.BatchNorm2d(4), **stages, attnpool=pool)
+
+  class Clip(nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.visual, self.transformer = visual, blocks(3, 64)
+      self.token_embedding, self.ln_final = nn.Embedding(600, 64), nn.LayerNorm(64)
+      self.positional_embedding = nn.Parameter(torch.randn(7, 64))
+      self.text_projection = nn.Parameter(torch.randn(64, 48))
+      self.logit_scale = nn.Parameter(torch.tensor(4.6))
+      self.register_buffer("input_resolution", torch.tensor(32))
+      self.register_buffer("context_length", torch.tensor(7))
+      self.register_buffer("vocab_size", torch.tensor(600))
+
+    def forward(self, x):
+      return self.logit_scale * x
+
+  return Clip().eval()
+
+
+@pytest.mark.parametrize("vision", ["vit", "resnet"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_an_archive_of_openais(torch, tmp_path, words, vision):
+  model = clip(torch, vision).half()
+  model.ln_final.float()  # as published: norms in 32 bits beside the rest in 16
+  torch.jit.trace(model, torch.ones(2).half(), check_trace=False).save(str(tmp_path / "clip.pt"))
+  convert(tmp_path / "clip.pt", tmp_path / "out", words)
+  found = load_file(tmp_path / "out/open_clip_model.safetensors")
+  facts = ("input_resolution", "context_length", "vocab_size")
+  reference = {n: t.numpy() for n, t in model.state_dict().items() if n not in facts}
+  assert found.keys() == reference.keys()
+  for name, tensor in reference.items():
+    assert found[name].dtype == tensor.dtype
+    np.testing.assert_array_equal(found[name], tensor, err_msg=name)
+  body = json.loads((tmp_path / "out/open_clip_config.json").read_text())
+  towers = {
+    "vit": {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8},
+    "resnet": {"image_size": 64, "layers": [1, 2, 1, 3], "width": 8, "patch_size": None},
+  }
+  text = {"context_length": 7, "vocab_size": 600, "width": 64, "heads": 1, "layers": 3}
+  assert body["model_cfg"] == {
+    "embed_dim": 48,
+    "quick_gelu": True,
+    "vision_cfg": towers[vision],
+    "text_cfg": text,
+  }
+  assert body["preprocess_cfg"] == openai_clip.PREPROCESSING
+  assert (tmp_path / "out/merges.txt").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_views_and_every_dtype_of_an_archive(torch, tmp_path):
+  class Views(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      base = torch.arange(24.0).reshape(4, 6)
+      self.register_buffer("turned", base.T)
+      self.register_buffer("cut", base[1:3, ::2])
+      self.register_buffer("empty", torch.zeros(0, 3))
+      for dtype in (torch.float64, torch.float16, torch.int64, torch.uint8, torch.bool):
+        self.register_buffer(str(dtype)[6:], base.to(dtype))
+
+    def forward(self, x):
+      return x
+
+  module = Views()
+  torch.jit.script(module).save(str(tmp_path / "v.pt"))
+  found = archive.read_archive(tmp_path / "v.pt")
+  for name, tensor in module.state_dict().items():
+    np.testing.assert_array_equal(found[name], tensor.numpy())
+    assert found[name].dtype == tensor.numpy().dtype
+
+
+# --- hostile files ---------------------------------------------------------------------------------
+
+
+class Boom:
+  def __init__(self, file):
+    self.file = file
+
+  def __reduce__(self):
+    return os.system, (f"touch {self.file}",)
+
+
+def zipped(file, pickled, **more):
+  with zipfile.ZipFile(file, "w") as opened:
+    for name, body in {"data.pkl": pickled, "constants.pkl": b"", **more}.items():
+      opened.writestr(f"archive/{name}", body)
+  return file
+
+
+def a_pickle(tmp_path, ran):
+  (tmp_path / "model.ckpt").write_bytes(pickle.dumps({"state_dict": Boom(ran)}, 2))
+  return tmp_path / "model.ckpt"
+
+
+def a_zip_of_pytorchs(tmp_path, ran):
+  import torch
+
+  torch.save({"state_dict": Boom(ran)}, tmp_path / "model.ckpt")
+  return tmp_path / "model.ckpt"
+
+
+def a_folder(tmp_path, ran):
+  (tmp_path / "folder" / "unet").mkdir(parents=True)
+  (tmp_path / "folder/unet/diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Boom(ran), 2))
+  return tmp_path / "folder"
+
+
+def an_archive(tmp_path, ran):
+  return zipped(tmp_path / "model.pt", pickle.dumps(Boom(ran), 2))
+
+
+def an_archive_by_stack_global(tmp_path, ran):
+  return zipped(tmp_path / "model.pt", pickle.dumps(Boom(ran), 5))
+
+
+def an_archive_with_a_class_of_its_own(tmp_path, ran):
+  """`__torch__` names containers; a module of that name is never imported."""
+  (tmp_path / "__torch__.py").write_text(f"open({str(ran)!r}, 'w')\ndef M(): pass\n")
+  return zipped(tmp_path / "model.pt", b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00acos\nsystem\nub.")
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    a_pickle,
+    a_zip_of_pytorchs,
+    a_folder,
+    an_archive,
+    an_archive_by_stack_global,
+    an_archive_with_a_class_of_its_own,
+  ],
+)
+def test_nothing_that_a_file_holds_is_run(torch, tmp_path, words, make, capsys, monkeypatch):
+  monkeypatch.syspath_prepend(str(tmp_path))
+  ran = tmp_path / "ran"
+  source = make(tmp_path, ran)
+  assert main([str(source), "--out", str(tmp_path / "out"), "--tokenizer", str(words)]) == 2
+  said = capsys.readouterr().err
+  assert "nothing of it was run" in said and said.count("\n") == 1 and "system" in said
+  assert not ran.exists() and not (tmp_path / "out").exists()
+  assert sorted(p.name for p in tmp_path.glob(".*")) == []  # no draft is left
+
+
+def test_an_archive_that_reaches_out_of_its_storage(torch, tmp_path):
+  class Out:
+    def __init__(self, shape, stride, count):
+      self.how = shape, stride, count
+
+  storage = object()
+
+  def tensor(offset, shape, stride, count=4):
+    body = io.BytesIO()
+
+    class Pickler(pickle.Pickler):
+      def persistent_id(self, value):
+        return ("storage", torch.FloatStorage, "0", "cpu", count) if value is storage else None
+
+      def reducer_override(self, value):
+        if isinstance(value, Out):
+          return torch._utils._rebuild_tensor_v2, (storage, offset, shape, stride, False, None)
+        return NotImplemented
+
+    Pickler(body, 2).dump(Out(shape, stride, count))
+    return zipped(tmp_path / "a.pt", body.getvalue(), **{"data/0": np.arange(4, dtype=np.float32).tobytes()})
+
+  np.testing.assert_array_equal(archive.read_archive(tensor(0, (2, 2), (1, 2)))[""], [[0, 2], [1, 3]])
+  for offset, shape, stride, count in (
+    (1, (2, 2), (1, 2), 4),
+    (0, (2,), (-1,), 4),
+    (0, (5,), (1,), 5),
+    (-1, (1,), (1,), 4),
+  ):
+    with pytest.raises(UserError, match="which no file of tensors needs"):
+      archive.read_archive(tensor(offset, shape, stride, count))
+
+
+def test_what_the_user_gets_wrong_is_one_line(torch, tmp_path, words, capsys):
+  from safetensors.torch import save_file
+
+  (tmp_path / "empty").mkdir()
+  save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+  (tmp_path / "cut.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:-1])
+  (tmp_path / "cut.ckpt").write_bytes(b"PK\x03\x04 cut")
+  out = ["--out", str(tmp_path / "out")]
+  for line, said in (
+    ([str(tmp_path / "none"), *out], "does not exist"),
+    ([str(tmp_path / "empty"), *out], "there is nothing to convert"),
+    ([str(tmp_path / "empty"), "--out", str(words)], "exists already"),
+    ([str(tmp_path / "other.safetensors"), *out], "--tokenizer FOLDER takes one"),
+    (
+      [str(tmp_path / "other.safetensors"), *out, "--tokenizer", str(tmp_path / "empty")],
+      "vocab.json is missing",
+    ),
+    (
+      [str(tmp_path / "other.safetensors"), *out, "--tokenizer", str(words)],
+      "holds no whole Stable Diffusion",
+    ),
+    ([str(tmp_path / "cut.safetensors"), *out], "is truncated"),
+    ([str(tmp_path / "cut.ckpt"), *out], "is truncated"),
+  ):
+    assert main(line) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+  assert not (tmp_path / "out").exists()
