@@ -1,7 +1,12 @@
 """A sampler is a table of coefficients, computed once on the host, and one loop over it on the device.
 
-The schedule comes from the checkpoint's scheduler_config.json. `guide` says how the predictions with and without
-the prompt become one; classifier-free guidance is the usual one, and a learner may steer it later.
+Every sampler here is the same step with other numbers. With x_t = signal * x0 + noise * eps, always of unit variance
+(Euler's and Karras's sigma space is divided by sqrt(1 + sigma^2)), a step goes to
+
+    keep * x_t + clean * x0 + eps * eps + before * (x0 of the step before) + fresh * (new noise)
+
+`guide` says how the predictions with and without the prompt become one; classifier-free guidance is the usual one, and
+a learner may steer it later.
 """
 
 from __future__ import annotations
@@ -14,105 +19,151 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax.errors import UserError, nearest
+from synthjax.errors import UserError
+from synthjax.generators.schedule import Schedule
 
 Array = jax.Array
+Rows = dict[str, np.ndarray]
 # guide(x_t, x0, eps_cond, eps_uncond, t, aux) -> eps; x0 is what eps_cond says of the clean latent.
 Guide = Callable[[Array, Array, Array, Array, Array, Any], Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
-  """How a checkpoint was trained to be noised: alpha-bar by training step, and what its network predicts."""
+class Table:
+  rows: Rows  # a number a step: t, signal, noise, and the step's coefficients
+  start: float = 1.0  # the scale of the noise that sampling starts from
+  clip: float = 0.0  # x0 is clipped to +-clip; 0 = not
 
-  alpha_bar: np.ndarray  # [training steps], float64
-  final_alpha_bar: float  # at the end of sampling, beyond training step 0
-  prediction: str  # epsilon, v_prediction or sample
-  spacing: str  # leading, trailing or linspace
-  offset: int
-  clip: float  # x0 is clipped to +-clip; 0 = not
+  def __len__(self) -> int:
+    return len(self.rows["t"])
 
-
-def read_schedule(config: dict[str, Any]) -> Schedule:
-  """From scheduler_config.json. What it asks for and we do not do is refused, not ignored."""
-  steps = config.get("num_train_timesteps", 1000)
-  betas = _betas(config, steps)
-  alpha_bar = np.cumprod(1.0 - betas)
-  for asked in (
-    "thresholding",
-    "rescale_betas_zero_snr",
-  ):  # the latter: guidance on epsilon is undefined at SNR 0
-    if config.get(asked):
-      raise UserError(
-        f"scheduler_config.json asks for {asked}, which is not supported; set it to false to do without"
-      )
-  prediction = _one_of(config, "prediction_type", "epsilon", ("epsilon", "v_prediction", "sample"))
-  spacing = _one_of(config, "timestep_spacing", "leading", ("leading", "trailing", "linspace"))
-  return Schedule(
-    alpha_bar=alpha_bar,
-    final_alpha_bar=1.0 if config.get("set_alpha_to_one", True) else float(alpha_bar[0]),
-    prediction=prediction,
-    spacing=spacing,
-    offset=config.get("steps_offset", 0),
-    clip=config.get("clip_sample_range", 1.0) if config.get("clip_sample", True) else 0.0,
-  )
+  @property
+  def is_noisy(self) -> bool:
+    return bool(self.rows["fresh"].any())
 
 
-def _one_of(config: dict[str, Any], key: str, default: str, known: tuple[str, ...]) -> str:
-  value = config.get(key, default)
-  if value not in known:
-    raise UserError(f"scheduler_config.json: {key} {value!r}{nearest(str(value), known)}")
-  return value
-
-
-def _betas(config: dict[str, Any], steps: int) -> np.ndarray:
-  start, end = config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
-  if config.get("trained_betas") is not None:
-    return np.asarray(config["trained_betas"], np.float64)
-  kind = _one_of(config, "beta_schedule", "linear", ("linear", "scaled_linear", "squaredcos_cap_v2"))
-  if kind == "linear":
-    return np.linspace(start, end, steps)
-  if kind == "scaled_linear":
-    return np.linspace(start**0.5, end**0.5, steps) ** 2
-  at = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
-  return np.minimum(1 - at[1:] / at[:-1], 0.999)
-
-
-def ddim_table(schedule: Schedule, steps: int, eta: float) -> dict[str, np.ndarray]:
-  """One row a step: at t, x0 from the prediction; then x at the step before t, with noise sigma."""
-  trained = len(schedule.alpha_bar)
+def table(schedule: Schedule, sampler: str, steps: int, eta: float = 0.0, strength: float = 1.0) -> Table:
+  """The steps that lead from noise to a picture; with strength < 1 the last of them, from a noised picture on."""
+  trained = schedule.trained_steps
   if steps > trained:
     raise UserError(
       f"config.sampling.steps is {steps}, the generator was trained on {trained}; use at most {trained}"
     )
-  t = _timesteps(schedule, steps)
+  if sampler == "lcm":
+    return _lcm(schedule, steps, strength)
+  whole = {
+    "ddim": lambda: _ddim(schedule, steps, eta),
+    "dpmpp_2m": lambda: _dpmpp_2m(schedule, steps),
+    "euler": lambda: _euler(schedule, steps, ancestral=False),
+    "euler_ancestral": lambda: _euler(schedule, steps, ancestral=True),
+  }[sampler]()
+  return _last(whole, min(int(steps * strength), steps))
+
+
+def _last(whole: Table, steps: int) -> Table:
+  if steps == len(whole):
+    return whole
+  rows = {k: v[len(whole) - steps :] for k, v in whole.rows.items()}
+  if steps and rows["before"][0]:  # no x0 is known before the first step: it is of first order
+    into = rows["before"][0] + rows["clean"][0]
+    rows = rows | {"clean": rows["clean"].copy(), "before": rows["before"].copy()}
+    rows["clean"][0], rows["before"][0] = into, 0.0
+  return dataclasses.replace(whole, rows=rows)
+
+
+def _rows(t: np.ndarray, alpha_bar: np.ndarray, **coefficients: np.ndarray) -> Rows:
+  """float64 to the last moment; what a sampler does not name is 0."""
+  named = {"signal": np.sqrt(alpha_bar), "noise": np.sqrt(1 - alpha_bar)} | coefficients
+  zero = np.zeros(len(t))
+  columns = ("signal", "noise", "keep", "clean", "eps", "before", "fresh")
+  return {"t": t.astype(np.float32)} | {k: named.get(k, zero).astype(np.float32) for k in columns}
+
+
+# --- the samplers ----------------------------------------------------------------------------------
+
+
+def _ddim(schedule: Schedule, steps: int, eta: float) -> Table:
+  """Song et al. 2021; eta 1 adds as much fresh noise as the ancestral sampler. The clean part is clipped, eps is not."""
+  trained = schedule.trained_steps
+  t = _spaced(schedule, steps, "leading", steps).round().astype(int)
   before = t - trained // steps
   a_t = schedule.alpha_bar[t]
-  a_before = np.where(before >= 0, schedule.alpha_bar[np.maximum(before, 0)], schedule.final_alpha_bar)
-  sigma = eta * np.sqrt(np.maximum((1 - a_before) / (1 - a_t) * (1 - a_t / a_before), 0))
-  rows = {
-    "signal": np.sqrt(a_t),
-    "noise": np.sqrt(1 - a_t),
-    "signal_next": np.sqrt(a_before),
-    "direction": np.sqrt(np.maximum(1 - a_before - sigma**2, 0)),
-    "sigma": sigma,
-  }
-  return {"t": t.astype(np.int32)} | {k: v.astype(np.float32) for k, v in rows.items()}
+  a_next = np.where(before >= 0, schedule.alpha_bar[np.maximum(before, 0)], schedule.final_alpha_bar)
+  sigma = eta * np.sqrt(np.maximum((1 - a_next) / (1 - a_t) * (1 - a_t / a_next), 0))
+  direction = np.sqrt(np.maximum(1 - a_next - sigma**2, 0))
+  return Table(_rows(t, a_t, clean=np.sqrt(a_next), eps=direction, fresh=sigma), clip=schedule.clip)
 
 
-def _timesteps(schedule: Schedule, steps: int) -> np.ndarray:
-  trained = len(schedule.alpha_bar)
-  if schedule.spacing == "leading":
-    t = np.arange(steps)[::-1] * (trained // steps) + schedule.offset
-  elif schedule.spacing == "trailing":
+def _dpmpp_2m(schedule: Schedule, steps: int) -> Table:
+  """Lu et al. 2022, second order by the step before; the first and the last step are of first order."""
+  t = _spaced(schedule, steps, "linspace", steps + 1)[:steps].round()
+  sigmas = schedule.sigmas[t.astype(int)]
+  a_t, a_next = 1 / (1 + sigmas**2), 1 / (1 + np.append(sigmas[1:], 0) ** 2)
+  signal_next, noise_next = np.sqrt(a_next), np.sqrt(1 - a_next)
+  keep = noise_next / np.sqrt(1 - a_t)
+  clean = signal_next - keep * np.sqrt(a_t)  # = -signal_next * (exp(-h) - 1)
+  log_snr = -np.log(sigmas)
+  h = np.diff(log_snr)  # of every step but the last, which ends in no noise at all
+  before = np.zeros(steps)
+  before[1:-1] = -0.5 * clean[1:-1] * h[1:] / h[:-1]  # D1 = (x0 - x0_before) * h / h_before
+  return Table(_rows(t, a_t, keep=keep, clean=clean - before, before=before))
+
+
+def _euler(schedule: Schedule, steps: int, ancestral: bool) -> Table:
+  """Karras et al. 2022, Algorithm 2 without churn; ancestral: as much of a step's noise as may be is fresh."""
+  t = _spaced(schedule, steps, "linspace", steps)
+  sigmas = np.interp(t, np.arange(schedule.trained_steps), schedule.sigmas)
+  after = np.append(sigmas[1:], 0)
+  up = after * np.sqrt(np.maximum(1 - (after / sigmas) ** 2, 0)) if ancestral else np.zeros(steps)
+  down = np.sqrt(after**2 - up**2)
+  a_t, signal_next = 1 / (1 + sigmas**2), 1 / np.sqrt(1 + after**2)
+  rows = _rows(
+    t, a_t, keep=signal_next / np.sqrt(a_t), eps=signal_next * (down - sigmas), fresh=signal_next * up
+  )
+  # Published so: with leading steps the noise is scaled for the sum of picture and noise, else for the noise alone.
+  start = 1.0 if (schedule.spacing or "linspace") == "leading" else float(np.sqrt(1 - a_t[0]))
+  return Table(rows, start)
+
+
+def _lcm(schedule: Schedule, steps: int, strength: float) -> Table:
+  """Luo et al. 2023: x0 by the consistency function, then noise anew; a strength shortens the distilled steps."""
+  distilled = int(schedule.distilled_steps * strength)
+  if steps > distilled:
+    if not distilled:
+      return Table(_rows(np.zeros(0), np.zeros(0)))
+    raise UserError(
+      f"config.sampling.steps is {steps}, but the model was distilled to {distilled} steps at strength {strength:g}; use fewer"
+    )
+  origin = np.arange(1, distilled + 1)[::-1] * (schedule.trained_steps // schedule.distilled_steps) - 1
+  t = origin[np.linspace(0, distilled, steps, endpoint=False).astype(int)]
+  a_t, a_next = schedule.alpha_bar[t], np.append(schedule.alpha_bar[t[1:]], 1.0)
+  scaled = (t * 10.0) / 0.5  # timestep_scaling over the data's standard deviation, as in the paper
+  skip, out = 1 / (1 + scaled**2), scaled / np.sqrt(1 + scaled**2)
+  next_ = np.sqrt(a_next)
+  rows = _rows(t, a_t, keep=next_ * skip, clean=next_ * out, fresh=np.sqrt(1 - a_next))
+  return Table(rows, clip=schedule.clip)
+
+
+def _spaced(schedule: Schedule, steps: int, custom: str, divided_by: int) -> np.ndarray:
+  """Training steps from the noisiest on, by diffusers' conventions; `custom` where the checkpoint does not say.
+
+  `divided_by`: so many intervals are counted for `leading` and points for `linspace` (one more than steps, for some).
+  """
+  trained, spacing = schedule.trained_steps, schedule.spacing or custom
+  if spacing == "leading":
+    t = np.arange(divided_by)[::-1] * (trained // divided_by) + schedule.offset
+  elif spacing == "trailing":
     t = np.round(np.arange(trained, 0, -trained / steps)) - 1
   else:
-    t = np.linspace(0, trained - 1, steps).round()[::-1]
+    t = np.linspace(0, trained - 1, divided_by)[::-1]
   if t.max() >= trained:
     raise UserError(
       f"{steps} steps with steps_offset {schedule.offset} reach beyond the {trained} trained; use fewer steps"
     )
-  return t.astype(np.int64)
+  return t
+
+
+# --- the loop --------------------------------------------------------------------------------------
 
 
 def classifier_free(
@@ -124,45 +175,57 @@ def classifier_free(
   return eps_uncond + scale * (eps_cond - eps_uncond)
 
 
+def begin(rows: dict[str, Array], start: float, noise: Array, clean: Array | None = None) -> Array:
+  """Where sampling starts: noise, or a clean latent noised to the first step's level (with no step: itself)."""
+  if clean is None:
+    return start * noise
+  if not rows["t"].shape[0]:
+    return clean
+  return rows["signal"][0] * clean + rows["noise"][0] * noise
+
+
 def sample(
   predict: Callable[[Array, Array], tuple[Array, Array | None]],
-  table: dict[str, Array],
+  rows: dict[str, Array],
   x: Array,
-  schedule: Schedule,
+  prediction: str,
   *,
+  clip: float = 0.0,
   fresh_noise: Callable[[Array], Array] | None = None,
   guide: Guide = classifier_free,
   aux: Any = None,
 ) -> Array:
-  """From noise to a clean latent.
+  """From `begin` to a clean latent.
 
   `predict(x_t, t)` gives the network's output with the prompt and without it (None: sampled unguided).
-  `fresh_noise(step)` is asked for where the table has a sigma (eta > 0).
+  `fresh_noise(step)` is asked for where the table is noisy.
   """
 
   def to_eps(output: Array, x_t: Array, row: dict[str, Array]) -> Array:
-    if schedule.prediction == "v_prediction":
+    if prediction == "v_prediction":
       return row["signal"] * output + row["noise"] * x_t
-    if schedule.prediction == "sample":
+    if prediction == "sample":
       return (x_t - row["signal"] * output) / row["noise"]
     return output
 
   def to_x0(eps: Array, x_t: Array, row: dict[str, Array]) -> Array:
     return (x_t - row["noise"] * eps) / row["signal"]
 
-  def step(i: Array, x_t: Array) -> Array:
-    row = {k: v[i] for k, v in table.items()}
+  def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    x_t, x0_before = carry
+    row = {k: v[i] for k, v in rows.items()}
     output_cond, output_uncond = predict(x_t, row["t"])
     eps = to_eps(output_cond, x_t, row)
     if output_uncond is not None:
       eps_uncond = to_eps(output_uncond, x_t, row)
       eps = guide(x_t, to_x0(eps, x_t, row), eps, eps_uncond, row["t"], aux)
     x0 = to_x0(eps, x_t, row)
-    if schedule.clip:
-      x0 = jnp.clip(x0, -schedule.clip, schedule.clip)
-    x_next = row["signal_next"] * x0 + row["direction"] * eps
+    if clip:
+      x0 = jnp.clip(x0, -clip, clip)
+    x_next = row["keep"] * x_t + row["clean"] * x0 + row["eps"] * eps + row["before"] * x0_before
     if fresh_noise is not None:
-      x_next = x_next + row["sigma"] * fresh_noise(i)
-    return x_next
+      x_next = x_next + row["fresh"] * fresh_noise(i)
+    return x_next, x0
 
-  return jax.lax.fori_loop(0, table["t"].shape[0], step, x)
+  steps = rows["t"].shape[0]
+  return jax.lax.fori_loop(0, steps, step, (x, jnp.zeros_like(x)))[0] if steps else x

@@ -1,15 +1,11 @@
-"""Latent diffusion in Stable Diffusion's shape, from a folder in diffusers' layout.
+"""Latent diffusion in Stable Diffusion's shape: 1.x, 2.x, and XL with its two text encoders and size conditioning.
 
-    text_encoder/  unet/  vae/        config.json and safetensors under PyTorch's names
-    tokenizer/                        vocab.json, merges.txt
-    scheduler/                        scheduler_config.json
-
-The methods that take `params` are pure: `sampling/drawer.py` puts them into one jitted program.
+The methods that take `params` are pure: `sampling/drawer.py` puts them into one jitted program. A conditioning is a
+dict: tokens [B, L, D], and for XL pooled [B, P] and sizes [B, 6].
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,136 +17,160 @@ import numpy as np
 
 from synthjax import devices
 from synthjax.errors import UserError
-from synthjax.generators import samplers
+from synthjax.generators.checkpoint import STEMS, read_checkpoint
+from synthjax.models import attention
 from synthjax.models.flax_classes import (
   CLIPTextConfig,
   CLIPTokenizerFast,
   FlaxAutoencoderKL,
+  FlaxCLIPTextModelWithProjectionModule,
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
   apply_corrected,
 )
-from synthjax.weights import read
+from synthjax.weights import read, tokenizer
 
 Array = jax.Array
-PARTS = ("text_encoder", "unet", "vae", "tokenizer", "scheduler")
-STEMS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
-_SINGLE_TOKENS = 2 * 256 + 2  # of a byte-level vocabulary; all others come by merges
-# The Flax classes take any unknown block for a plain one, in silence.
-_BLOCKS = {
-  "unet": ("CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-  "vae": ("DownEncoderBlock2D", "UpDecoderBlock2D"),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompts:
-  """Tokenised prompts; `lengths` counts the tokens before anything was cut."""
-
-  ids: np.ndarray  # [n, max_tokens]
-  lengths: np.ndarray  # [n]
+Conditioning = dict[str, Array]
 
 
 class StableDiffusion:
-  """Networks, tokenizer and schedule of one checkpoint; parameters are loaded by `load_params`, on request."""
+  """Networks, tokenizers and schedule of one checkpoint; parameters are loaded by `load_params`, on request."""
 
   def __init__(self, folder: Path, dtype: str = "float32"):
-    if not folder.is_dir():
-      raise UserError(
-        f"generator {folder} is no folder; config.sampling.generator takes a folder in diffusers' layout"
-      )
-    self.folder, self.dtype = folder, jnp.dtype(dtype)
-    text, unet, vae = (
-      read.read_json(folder / part / "config.json") for part in ("text_encoder", "unet", "vae")
-    )
-    _check(folder, text, unet, vae)
-    for part, config in (("unet", unet), ("vae", vae)):
-      for block in (*config.get("down_block_types", ()), *config.get("up_block_types", ())):
-        if block not in _BLOCKS[part]:
-          raise UserError(
-            f"weights: {folder / part / 'config.json'} has block {block!r}; known are {', '.join(_BLOCKS[part])}"
-          )
+    self.checkpoint, self.dtype = read_checkpoint(folder), jnp.dtype(dtype)
+    unet, vae = self.checkpoint.unet, self.checkpoint.vae
+    # XL's published decoder overflows in float16: its file says so.
+    is_wide = self.dtype == jnp.float16 and vae.get("force_upcast", False)
+    self.decoder_dtype = jnp.dtype(jnp.float32) if is_wide else self.dtype
     self._unet = FlaxUNet2DConditionModel.from_config(unet, dtype=self.dtype)
-    self._vae = FlaxAutoencoderKL.from_config(vae, dtype=self.dtype)
-    text_config = CLIPTextConfig(**{k: v for k, v in text.items() if not k.startswith("_")})
-    self._text = FlaxCLIPTextModule(text_config, dtype=self.dtype)
-    self.max_tokens: int = text_config.max_position_embeddings
-    self.schedule = samplers.read_schedule(read.read_json(folder / "scheduler" / "scheduler_config.json"))
+    self._vae = FlaxAutoencoderKL.from_config(vae, dtype=self.decoder_dtype)
+    self._texts = {part: self._text(part, text) for part, text in self.checkpoint.texts.items()}
+    self.max_tokens: int = min(t["max_position_embeddings"] for t in self.checkpoint.texts.values())
+    self.schedule = self.checkpoint.schedule
     self._scale: float = vae.get("scaling_factor", 0.18215)
     self._channels: int = unet["in_channels"]
     self._shrink: int = 2 ** (len(vae["block_out_channels"]) - 1)
     self._multiple: int = self._shrink * 2 ** (len(unet["block_out_channels"]) - 1)
     self.native_size: int = unet["sample_size"] * self._shrink
+    # A distilled model's UNet is told the guidance, and needs no second forward without the prompt.
+    self.guidance_width: int = unet.get("time_cond_proj_dim") or 0
+
+  def _text(self, part: str, config: dict[str, Any]) -> Any:
+    module = FlaxCLIPTextModule if part == "text_encoder" else FlaxCLIPTextModelWithProjectionModule
+    return module(CLIPTextConfig(**config), dtype=self.dtype)
+
+  @property
+  def folder(self) -> Path:
+    return self.checkpoint.folder
 
   @functools.cached_property
   def digest(self) -> str:
-    return read.folder_digest(self.folder, PARTS)
+    return self.checkpoint.digest
 
   @functools.cached_property
-  def _tokenizer(self) -> CLIPTokenizerFast:
-    folder = self.folder / "tokenizer"
-    for name in ("vocab.json", "merges.txt"):
-      if not (folder / name).exists():
-        raise UserError(f"weights: {folder / name} is missing; the folder must have diffusers' layout")
-    merges = (
-      len((folder / "merges.txt").read_text(encoding="utf-8").split("\n")) - 2
-    )  # a head line, a last newline
-    if merges < len(read.read_json(folder / "vocab.json")) - _SINGLE_TOKENS:
-      raise UserError(
-        f"weights: {folder / 'merges.txt'} is not readable: it ends early, at {merges} merges; fetch it again"
-      )
-    try:
-      return CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-    except Exception as e:
-      raise UserError(
-        f"weights: {folder} is not readable ({type(e).__name__}: {' '.join(str(e).split())[:120]}); fetch it again"
-      ) from e
+  def _tokenizers(self) -> list[CLIPTokenizerFast]:
+    names = [part.replace("text_encoder", "tokenizer") for part in self._texts]
+    return [tokenizer.read(self.folder / name, "diffusers") for name in names]
 
   # --- parameters --------------------------------------------------------------------------------
 
   def param_shapes(self) -> dict[str, Any]:
-    key = jax.random.key(0)
-    ids = jnp.zeros((1, self.max_tokens), jnp.int32)
-    return {
-      "text_encoder": jax.eval_shape(lambda k: self._text.init(k, ids, ids, ids), key)["params"],
-      "unet": jax.eval_shape(self._unet.init_weights, key),
-      "vae": jax.eval_shape(self._vae.init_weights, key),
+    key, ids = jax.random.key(0), jnp.zeros((1, self.max_tokens), jnp.int32)
+    shapes = {
+      part: jax.eval_shape(lambda k, m=module: m.init(k, ids, ids, ids), key)["params"]
+      for part, module in self._texts.items()
     }
+    shapes["unet"] = dict(jax.eval_shape(self._unet.init_weights, key))
+    if self.guidance_width:
+      kernel = jax.ShapeDtypeStruct(
+        (self.guidance_width, self.checkpoint.unet["block_out_channels"][0]), jnp.float32
+      )
+      shapes["unet"]["time_embedding"] = shapes["unet"]["time_embedding"] | {"cond_proj": {"kernel": kernel}}
+    return shapes | {"vae": jax.eval_shape(self._vae.init_weights, key)}
+
+  def param_dtype(self, part: str) -> jnp.dtype:
+    return self.decoder_dtype if part == "vae" else self.dtype
 
   def load_params(self, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     """Every parameter on every device of the mesh, in the dtype asked for."""
-    place = functools.partial(jax.device_put, device=devices.place(mesh, devices.REPLICATED))
-    shapes = self.param_shapes()
+    everywhere = devices.place(mesh, devices.REPLICATED)
+
+    def placed(part: str, tensor: np.ndarray) -> Array:
+      return jax.device_put(np.asarray(tensor, self.param_dtype(part)), everywhere)
+
     return {
-      part: read.read_params(
-        self.folder / part, stem, shapes[part], lambda a: place(np.asarray(a, self.dtype))
-      )
-      for part, stem in STEMS.items()
+      part: read.read_params(self.folder / part, STEMS[part], shapes, functools.partial(placed, part))
+      for part, shapes in self.param_shapes().items()
     }
 
   # --- pure functions ----------------------------------------------------------------------------
 
-  def tokenize(self, texts: Sequence[str]) -> Prompts:
-    lengths = np.array([len(ids) for ids in self._tokenizer(list(texts))["input_ids"]])
-    cut = self._tokenizer(list(texts), padding="max_length", truncation=True, max_length=self.max_tokens)
-    return Prompts(np.array(cut["input_ids"], np.int32), lengths)
+  def tokenize(self, texts: Sequence[str]) -> tokenizer.Tokens:
+    """ids [n, encoders, max_tokens]."""
+    each = [tokenizer.tokenize(t, texts, self.max_tokens) for t in self._tokenizers]
+    lengths = np.max([tokens.lengths for tokens in each], axis=0)
+    return tokenizer.Tokens(np.stack([tokens.ids for tokens in each], axis=1), lengths)
 
-  def encode(self, params: Any, ids_BxL: Array) -> Array:
-    """Conditioning [B, L, D] of tokenised prompts."""
+  def encode(self, params: Any, ids_BxExL: Array, size: int) -> Conditioning:
+    """Of tokenised prompts, for pictures of `size` pixels, uncropped."""
+    if not self.checkpoint.is_xl:
+      return {"tokens": self._encoded(params, "text_encoder", ids_BxExL[:, 0])[0]}
+    first = self._encoded(params, "text_encoder", ids_BxExL[:, 0], output_hidden_states=True)
+    second = self._encoded(params, "text_encoder_2", ids_BxExL[:, 1], output_hidden_states=True)
+    # XL was trained on the last layer but one, before the final norm.
+    tokens = jnp.concatenate([first.hidden_states[-2], second.hidden_states[-2]], axis=-1)
+    # As drawn: original height and width, crop from the top and the left, height and width wanted.
+    sizes = jnp.array([size, size, 0, 0, size, size], jnp.float32)
+    return {
+      "tokens": tokens,
+      "pooled": second.text_embeds,
+      "sizes": jnp.broadcast_to(sizes, (len(tokens), 6)),
+    }
+
+  def _encoded(self, params: Any, part: str, ids_BxL: Array, **asked: bool) -> Any:
     positions = jnp.broadcast_to(jnp.arange(ids_BxL.shape[1]), ids_BxL.shape)
-    mask = jnp.ones_like(ids_BxL)
-    return apply_corrected(self._text, params["text_encoder"], ids_BxL, mask, positions)[0]
+    return apply_corrected(self._texts[part], params[part], ids_BxL, None, positions, **asked)
 
-  def predict(self, params: Any, x_BxCxHxW: Array, t: Array, conditioning_BxLxD: Array) -> Array:
-    """The UNet's output, in float32, whatever it computes in."""
-    out = apply_corrected(self._unet, params["unet"], x_BxCxHxW.astype(self.dtype), t, conditioning_BxLxD)
+  def without_prompt(self, params: Any, ids_1xExL: Array, size: int, is_empty: bool) -> Conditioning:
+    """Of the negative prompt; `is_empty`: it has no words."""
+    found = self.encode(params, ids_1xExL, size)
+    if is_empty and self.checkpoint.zeros_for_no_prompt:
+      return found | {name: jnp.zeros_like(found[name]) for name in ("tokens", "pooled")}
+    return found
+
+  def predict(
+    self,
+    params: Any,
+    x_BxCxHxW: Array,
+    t: Array,
+    conditioning: Conditioning,
+    guidance_B: Array | None = None,
+  ) -> Array:
+    """The UNet's output, in float32, whatever it computes in. A distilled UNet is told the guidance."""
+    added = None
+    if self.checkpoint.is_xl:
+      added = {"text_embeds": conditioning["pooled"], "time_ids": conditioning["sizes"]}
+    onto_time = None
+    if self.guidance_width:
+      assert guidance_B is not None
+      kernel = params["unet"]["time_embedding"]["cond_proj"]["kernel"]
+      onto_time = _sinusoids((guidance_B - 1) * 1000, self.guidance_width) @ kernel.astype(jnp.float32)
+    x, tokens = x_BxCxHxW.astype(self.dtype), conditioning["tokens"]
+    out = apply_corrected(self._unet, params["unet"], x, t, tokens, added, onto_time=onto_time)
     return out.sample.astype(jnp.float32)
 
   def decode(self, params: Any, latent_BxCxHxW: Array) -> Array:
     """Pixels [B, H, W, 3] in 0..1, float32."""
-    scaled = (latent_BxCxHxW / self._scale).astype(self.dtype)
+    scaled = (latent_BxCxHxW / self._scale).astype(self.decoder_dtype)
     out = apply_corrected(self._vae, params["vae"], scaled, method=self._vae.decode).sample
     return jnp.clip(out.astype(jnp.float32).transpose(0, 2, 3, 1) / 2 + 0.5, 0, 1)
+
+  def encode_pixels(self, params: Any, pixels_BxHxWx3: Array) -> Array:
+    """The latent, float32, of pixels in 0..1: the mean, not a draw, so that it repeats."""
+    x = (2 * pixels_BxHxWx3 - 1).transpose(0, 3, 1, 2).astype(self.decoder_dtype)
+    found = apply_corrected(self._vae, params["vae"], x, method=self._vae.encode).latent_dist.mean
+    return found.astype(jnp.float32).transpose(0, 3, 1, 2) * self._scale
 
   def latent_shape(self, size: int) -> tuple[int, int, int]:
     if size % self._multiple:
@@ -161,43 +181,27 @@ class StableDiffusion:
 
   # --- cost --------------------------------------------------------------------------------------
 
-  def flops(self, size: int, steps: int, guided: bool) -> float:
-    """Of one image: the compiler's count of one UNet forward and one decoding; nothing is run."""
+  def flops(self, size: int, forwards: int) -> float:
+    """Of one image: the compiler's count of so many UNet forwards and one decoding; nothing is run."""
     shapes, latent = self.param_shapes(), jax.ShapeDtypeStruct((1, *self.latent_shape(size)), jnp.float32)
-    width = self._unet.cross_attention_dim
-    conditioning = jax.ShapeDtypeStruct((1, self.max_tokens, width), self.dtype)
-    t = jax.ShapeDtypeStruct((), jnp.int32)
-    forward = _flops_of(self.predict, shapes, latent, t, conditioning)
-    return forward * steps * (2 if guided else 1) + _flops_of(self.decode, shapes, latent)
+    ids = jax.ShapeDtypeStruct((1, len(self._texts), self.max_tokens), jnp.int32)
+    conditioning = jax.eval_shape(functools.partial(self.encode, size=size), shapes, ids)
+    t, guidance = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
+    forward = _flops_of(self.predict, shapes, latent, t, conditioning, guidance)
+    return forward * forwards + _flops_of(self.decode, shapes, latent)
 
 
-def _check(folder: Path, text: dict[str, Any], unet: dict[str, Any], vae: dict[str, Any]) -> None:
-  """What would otherwise fail deep inside a network, or be ignored by it."""
-  needs = {
-    "text_encoder": (text, ("hidden_size", "max_position_embeddings", "vocab_size")),
-    "unet": (unet, ("in_channels", "sample_size", "block_out_channels", "cross_attention_dim")),
-    "vae": (vae, ("latent_channels", "block_out_channels")),
-  }
-  for part, (config, keys) in needs.items():
-    for key in keys:
-      if key not in config:
-        raise UserError(f"weights: {folder / part / 'config.json'} lacks {key!r}; fetch it again")
-  for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim"):
-    if unet.get(key) is not None:
-      raise UserError(
-        f"weights: {folder} asks for {key}={unet[key]!r} (SDXL and others): only Stable Diffusion 1.x and 2.x can be read yet"
-      )
-  if unet["in_channels"] != vae["latent_channels"]:
-    raise UserError(
-      f"weights: the UNet of {folder} takes {unet['in_channels']} channels, the VAE gives {vae['latent_channels']}: an inpainting model cannot draw from text alone"
-    )
-  if unet["cross_attention_dim"] != text["hidden_size"]:
-    raise UserError(
-      f"weights: the UNet of {folder} reads prompts of width {unet['cross_attention_dim']}, its text encoder gives {text['hidden_size']}"
-    )
+def _sinusoids(values_B: Array, width: int) -> Array:
+  """[B, width] float32; sines first, then cosines."""
+  half = width // 2
+  frequencies = jnp.exp(jnp.arange(half) * (-jnp.log(10000.0) / (half - 1)))
+  angles = values_B[:, None] * frequencies
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
 
 
 def _flops_of(function: Any, *shapes: Any) -> float:
   # A loop's body would be counted once, so the step is lowered alone.
-  analysis = jax.jit(function).lower(*shapes).cost_analysis()
+  with attention.countable():
+    # A jit of its own: one that was traced before would keep the kernels it has.
+    analysis = jax.jit(lambda *args: function(*args)).lower(*shapes).cost_analysis()
   return float((analysis or {}).get("flops", 0.0))

@@ -2,7 +2,7 @@
 
 The program runs per device (`shard_map`): every device computes the same thing on its own slice, so an image's bits
 cannot depend on how many devices there are, and nothing can be silently replicated. What differs between images
-(guidance, noise key, prompt) is data; what is common to a set (steps, size, whether guided) is compiled in.
+(guidance, noise key, prompt, parent) is data; what is common to a set (steps, size, whether guided) is compiled in.
 
 XLA's CPU kernels round differently for different shapes (seen: 1 to 3 and 32 images at once against 8, one grey level
 in one pixel of ten thousand). So on CPUs images are computed in groups of a fixed size, whatever the batch.
@@ -14,7 +14,8 @@ return no cache of conditionings (24 GB for 200,000 prompts) and no wait for one
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -23,11 +24,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from synthjax import devices
+from synthjax.errors import UserError
 from synthjax.generators import samplers
-from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.generators.stable_diffusion import Conditioning, StableDiffusion
+from synthjax.models import attention
 from synthjax.sampling.plan import Image, key_words
 
 Array = jax.Array
+_DECODED = 2**22  # pixels at once, if it is for us to say: 16 pictures of 512 px, 4 of 1024
 
 
 class Draws(Protocol):
@@ -46,35 +50,67 @@ class Setting:
 
   steps: int
   guided: bool
-  eta: float
   size: int
   stored_size: int
+  sampler: str = "ddim"
+  eta: float = 0.0
+  strength: float = 1.0  # below 1, images begin as their parents, noised
+  negative_prompt: str = ""
   group: int = 0  # images computed at once; 0 = the whole batch of a device
+  decode_batch: int = 0  # pictures decoded at once; 0 = by their size
+
+  @property
+  def has_parents(self) -> bool:
+    return self.strength < 1
+
+  def table(self, generator: StableDiffusion) -> samplers.Table:
+    return samplers.table(generator.schedule, self.sampler, self.steps, self.eta, self.strength)
+
+  def is_guided(self, generator: StableDiffusion) -> bool:
+    """Whether each step needs a forward without the prompt too: a distilled UNet is told the guidance."""
+    return self.guided and not generator.guidance_width
+
+  def flops(self, generator: StableDiffusion) -> float:
+    """Of one image."""
+    forwards = len(self.table(generator)) * (2 if self.is_guided(generator) else 1)
+    return generator.flops(self.size, forwards)
 
 
 class Drawer:
-  """Draws the images of one setting with one generator."""
+  """Draws the images of one setting with one generator. `parent` gives the pixels [S, S, 3] of an image's parent."""
 
   def __init__(
-    self, generator: StableDiffusion, params: Any, setting: Setting, mesh: Mesh, per_device_batch: int
+    self,
+    generator: StableDiffusion,
+    params: Any,
+    setting: Setting,
+    mesh: Mesh,
+    per_device_batch: int,
+    parent: Callable[[Image], np.ndarray] | None = None,
   ):
-    per_device = -(-per_device_batch // setting.group) * setting.group if setting.group else per_device_batch
     self.generator, self.setting = generator, setting
-    self.batch_size = per_device * mesh.size
-    self._params, self._mesh = params, mesh
-    self._latent_shape = generator.latent_shape(setting.size)
-    everywhere = devices.place(mesh, devices.REPLICATED)
-    self._table = jax.device_put(
-      samplers.ddim_table(generator.schedule, setting.steps, setting.eta), everywhere
+    self.per_device = (
+      -(-per_device_batch // setting.group) * setting.group if setting.group else per_device_batch
     )
-    self._empty = jax.jit(generator.encode, out_shardings=everywhere)(params, generator.tokenize([""]).ids)
-    replicated, batch = devices.REPLICATED, devices.BATCH
+    self.batch_size = self.per_device * mesh.size
+    self._params, self._mesh, self._parent = params, mesh, parent
+    self.kernels: attention.Chosen = {}  # known once traced
+    self._latent_shape = generator.latent_shape(setting.size)
+    self._table, self._guided = setting.table(generator), setting.is_guided(generator)
+    everywhere = devices.place(mesh, devices.REPLICATED)
+    self._rows = jax.device_put(self._table.rows, everywhere)
+    negative = functools.partial(
+      generator.without_prompt, size=setting.size, is_empty=not setting.negative_prompt.strip()
+    )
+    ids = generator.tokenize([setting.negative_prompt]).ids
+    self._without = jax.jit(negative, out_shardings=everywhere)(params, ids)
+    common, each = (devices.REPLICATED,) * 3, (devices.BATCH,) * (4 if setting.has_parents else 3)
     self.program = jax.jit(
       jax.shard_map(
         self._draw,
         mesh=mesh,
-        in_specs=(replicated, replicated, replicated, batch, batch, batch),
-        out_specs=batch,
+        in_specs=(*common, *each),
+        out_specs=devices.BATCH,
         check_vma=False,  # the networks are diffusers', written before varying types
       )
     )
@@ -82,40 +118,105 @@ class Drawer:
   def arguments(self, images: Sequence[Image]) -> tuple[Any, ...]:
     """The program's arguments; a short batch is filled up with its first image."""
     filled = [*images, *[images[0]] * (self.batch_size - len(images))]
-    data = (
+    data: tuple[np.ndarray, ...] = (
       self.generator.tokenize([image.prompt for image in filled]).ids,
       np.array([image.guidance for image in filled], np.float32),
       np.stack([key_words(image.noise_id) for image in filled]),
     )
-    return (
-      self._params,
-      self._table,
-      self._empty,
-      *jax.device_put(data, devices.place(self._mesh, devices.BATCH)),
-    )
+    if self.setting.has_parents:
+      assert self._parent is not None
+      data += (np.stack([self._parent(image) for image in filled]),)
+    placed = jax.device_put(data, devices.place(self._mesh, devices.BATCH))
+    return (self._params, self._rows, self._without, *placed)
+
+  def _shapes(self) -> tuple[Any, ...]:
+    """Of the arguments, placed as they will be."""
+    b, s, tokens = self.batch_size, self.setting.size, self.generator.max_tokens
+    data = [
+      ((b, len(self.generator.checkpoint.texts), tokens), jnp.int32),
+      ((b,), jnp.float32),
+      ((b, 2), jnp.uint32),
+    ]
+    if self.setting.has_parents:
+      data.append(((b, s, s, 3), jnp.uint8))
+    batch = devices.place(self._mesh, devices.BATCH)
+    shapes = (jax.ShapeDtypeStruct(*shape, sharding=batch) for shape in data)
+    return (self._params, self._rows, self._without, *shapes)
 
   def check(self) -> None:
     """Traces the program: networks that do not fit together, or the size, fail here and not at the first batch."""
-    b, tokens = self.batch_size, self.generator.max_tokens
-    shapes = [((b, tokens), jnp.int32), ((b,), jnp.float32), ((b, 2), jnp.uint32)]
-    jax.eval_shape(
-      self.program, self._params, self._table, self._empty, *(jax.ShapeDtypeStruct(*s) for s in shapes)
+    with attention.recorded(self.kernels):
+      jax.eval_shape(self.program, *self._shapes())
+
+  @functools.cached_property
+  def compiled(self) -> jax.stages.Compiled:
+    with attention.recorded(self.kernels):
+      lowered = self.program.lower(*self._shapes())
+    return lowered.compile()
+
+  @property
+  def memory(self) -> int:
+    """Bytes that a device needs for the program and all it reads and writes, by the compiler's own account."""
+    return devices.memory_of(self.compiled)
+
+  def check_fit(self, limit: int) -> None:
+    """Refuses, before anything runs, a batch that a device of `limit` bytes has no room for."""
+    needed = self.memory
+    if needed <= limit:
+      return
+    most = self._most(limit, needed)
+    mend = (
+      f"at most {most} fit: set config.sampling.per_device_batch={most}"
+      if most
+      else f"not even {self.setting.group or 1} fit; draw smaller pictures (config.sampling.size), or in bfloat16"
+    )
+    raise UserError(
+      f"{self.per_device} images at once need {needed / 1e9:.1f} GB of a device that has {limit / 1e9:.1f} GB; {mend}"
     )
 
-  def draw(self, images: Sequence[Image]) -> Array:
-    return self.program(*self.arguments(images))
+  def _most(self, limit: int, needed: int) -> int:
+    """The largest batch that fits, found by compiling: memory grows about evenly with the batch."""
+    unit, high = self.setting.group or 1, self.per_device
+    fits, tried = 0, {high: needed}
+    while high - fits > unit:
+      low, top = min(tried), max(n for n in tried if n <= high)
+      each = (tried[top] - tried[low]) / (top - low) if top > low else 0
+      guess = (fits + high) // 2 if not each else low + int((limit - tried[low]) / each)
+      n = min(max(guess // unit * unit, fits + unit), high - unit)
+      tried[n] = self._of(n).memory
+      fits, high = (n, high) if tried[n] <= limit else (fits, n)
+    return fits
 
-  def _draw(self, params: Any, table: Any, empty_1xLxD: Array, *images: Array) -> Array:
-    """Per device: tokens, guidance and noise keys to 8-bit pixels, group by group."""
+  def _of(self, per_device_batch: int) -> Drawer:
+    return Drawer(self.generator, self._params, self.setting, self._mesh, per_device_batch, self._parent)
+
+  def draw(self, images: Sequence[Image]) -> Array:
+    return self.compiled(*self.arguments(images))
+
+  # --- the program ---------------------------------------------------------------------------------
+
+  def _draw(self, params: Any, rows: Any, without: Conditioning, *images: Array) -> Array:
+    """Per device: tokens, guidance, noise keys and parents to 8-bit pixels, group by group."""
     if not self.setting.group:
-      return self._draw_group(params, table, empty_1xLxD, *images)
+      return self._draw_group(params, rows, without, *images)
     groups = [x.reshape(-1, self.setting.group, *x.shape[1:]) for x in images]
-    pixels = jax.lax.map(lambda group: self._draw_group(params, table, empty_1xLxD, *group), groups)
+    pixels = jax.lax.map(lambda group: self._draw_group(params, rows, without, *group), groups)
     return pixels.reshape(-1, *pixels.shape[2:])
 
-  def _draw_group(
-    self, params: Any, table: Any, empty_1xLxD: Array, ids_BxL: Array, guidance_B: Array, words_Bx2: Array
+  def _draw_group(self, params: Any, *data: Any) -> Array:
+    return self._to_pixels(params, self.latents(params, *data))
+
+  def latents(
+    self,
+    params: Any,
+    rows: Any,
+    without: Conditioning,
+    ids_BxExL: Array,
+    guidance_B: Array,
+    words_Bx2: Array,
+    parents_BxSxSx3: Array | None = None,
   ) -> Array:
+    """Clean latents [B, C, H, W] of a group, by one device."""
     keys_B = jax.random.wrap_key_data(words_Bx2, impl="threefry2x32")
 
     def noise(stream: Array | int) -> Array:
@@ -124,28 +225,44 @@ class Drawer:
         keys_B
       )
 
-    conditioning = self.generator.encode(params, ids_BxL)
-    if self.setting.guided:
-      conditioning = jnp.concatenate([conditioning, jnp.broadcast_to(empty_1xLxD, conditioning.shape)])
+    conditioning = self.generator.encode(params, ids_BxExL, self.setting.size)
+    if self._guided:
+      conditioning = jax.tree.map(
+        lambda c, u: jnp.concatenate([c, jnp.broadcast_to(u, c.shape)]), conditioning, without
+      )
 
     def predict(x_t: Array, t: Array) -> tuple[Array, Array | None]:
-      if not self.setting.guided:
-        return self.generator.predict(params, x_t, t, conditioning), None
-      with_prompt, without = jnp.split(
+      if not self._guided:
+        return self.generator.predict(params, x_t, t, conditioning, guidance_B), None
+      with_prompt, without_it = jnp.split(
         self.generator.predict(params, jnp.concatenate([x_t, x_t]), t, conditioning), 2
       )
-      return with_prompt, without
+      return with_prompt, without_it
 
-    latent = samplers.sample(
+    clean = None
+    if parents_BxSxSx3 is not None:
+      clean = self.generator.encode_pixels(params, parents_BxSxSx3 / jnp.float32(255))
+    return samplers.sample(
       predict,
-      table,
-      noise(0),
-      self.generator.schedule,
-      fresh_noise=(lambda i: noise(i + 1)) if self.setting.eta else None,
+      rows,
+      samplers.begin(rows, self._table.start, noise(0), clean),
+      self.generator.schedule.prediction,
+      clip=self._table.clip,
+      fresh_noise=(lambda i: noise(i + 1)) if self._table.is_noisy else None,
       aux=guidance_B,
     )
-    pixels = self.generator.decode(params, latent)
-    if self.setting.stored_size != self.setting.size:
-      shape = (pixels.shape[0], self.setting.stored_size, self.setting.stored_size, 3)
-      pixels = jnp.clip(jax.image.resize(pixels, shape, "lanczos3", antialias=True), 0, 1)
-    return jnp.round(pixels * 255).astype(jnp.uint8)
+
+  def _to_pixels(self, params: Any, latent_BxCxHxW: Array) -> Array:
+    """[B, S, S, 3] uint8, decoded part by part: at 1024 px each picture takes a gigabyte on the way."""
+
+    def decode(latent: Array) -> Array:
+      pixels = self.generator.decode(params, latent)
+      if self.setting.stored_size != self.setting.size:
+        shape = (pixels.shape[0], self.setting.stored_size, self.setting.stored_size, 3)
+        pixels = jnp.clip(jax.image.resize(pixels, shape, "lanczos3", antialias=True), 0, 1)
+      return jnp.round(pixels * 255).astype(jnp.uint8)
+
+    at_once = self.setting.decode_batch or max(_DECODED // self.setting.size**2, 1)
+    if self.setting.group or at_once >= len(latent_BxCxHxW):
+      return decode(latent_BxCxHxW)
+    return jax.lax.map(lambda x: decode(x[None])[0], latent_BxCxHxW, batch_size=at_once)

@@ -40,6 +40,7 @@ class Segment:
 
   counts: tuple[int, ...]
   round: int = 0  # 0: asked for by images_per_class; later ones: top-ups for some classes
+  asked_by: str = ""  # of a top-up: filter, encoder and quota
 
   def to_json(self) -> dict:
     return dataclasses.asdict(self)
@@ -73,7 +74,10 @@ class Shard:
 
 
 class Plan:
-  """All images of a set, by shard. `drawing` is the hash of whatever decides a pixel beside the noise."""
+  """All images of a set, by shard. `drawing` is the hash of whatever decides a pixel beside the noise.
+
+  With `parents`, ids of real images by class, sample i of a class begins as parent i mod their number.
+  """
 
   def __init__(
     self,
@@ -85,6 +89,8 @@ class Plan:
     drawing: str,
     guidance: float,
     seed: int,
+    parents: Sequence[Sequence[str]] = (),
+    strength: float = 1.0,
   ):
     self._class_ids = tuple(class_ids)
     by_class: dict[str, list[Prompt]] = {c: [] for c in class_ids}
@@ -93,6 +99,7 @@ class Plan:
     self._lists = [by_class[c] for c in class_ids]
     self._uses = [_uses(prompts) for prompts in self._lists]
     self._drawing, self._guidance, self._seed = drawing, guidance, seed
+    self._parents, self._strength = parents, strength
     self.segments = tuple(segments)
     self.shards: list[Shard] = []
     for s, segment in enumerate(self.segments):
@@ -124,6 +131,10 @@ class Plan:
       counts += np.bincount(labels[shard.start : shard.stop], minlength=len(counts))
     return counts.tolist()
 
+  def asked_by(self) -> np.ndarray:
+    """Who asked for each image of the set, in plan order."""
+    return np.repeat([s.asked_by for s in self.segments], [sum(s.counts) for s in self.segments])
+
   def images(self, shard: Shard) -> list[Image]:
     samples, labels = self._order(shard.segment)
     rows = zip(samples[shard.start : shard.stop], labels[shard.start : shard.stop], strict=True)
@@ -144,7 +155,9 @@ class Plan:
     cycle, place = divmod(i, len(prompts))
     prompt = prompts[place]
     earlier, in_list = self._uses[label][place]
-    noise_id = noise_id_of(self._class_ids[label], prompt.text, cycle * in_list + earlier, "", self._seed)
+    parents = self._parents[label] if self._parents else ("",)
+    parent = parents[i % len(parents)]
+    noise_id = noise_id_of(self._class_ids[label], prompt.text, cycle * in_list + earlier, parent, self._seed)
     return Image(
       image_id=stable_hash("image", self._drawing, noise_id),
       noise_id=noise_id,
@@ -154,6 +167,8 @@ class Plan:
       sample_index=i,
       guidance=self._guidance,
       round=round_,
+      parent_id=parent,
+      strength=self._strength,
     )
 
 

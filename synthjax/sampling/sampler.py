@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from etils import epath
 
+from synthjax import devices
 from synthjax.progress import Progress
 from synthjax.sampling.drawer import Draws
 from synthjax.sampling.plan import Image, Plan, Shard
@@ -41,7 +41,7 @@ class Sink:
 
 
 def encode_threads(sink: Sink) -> int:
-  return sink.threads or min(os.cpu_count() or 1, 8)
+  return sink.threads or devices.threads()
 
 
 def sample(

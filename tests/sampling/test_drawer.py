@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from synthjax import devices
+from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.prompts.strategies import Prompt
 from synthjax.sampling.drawer import Drawer, Setting
@@ -17,11 +18,11 @@ def some_images(n: int, guidance: float = 3.0):
   return plan.images(plan.shards[0])
 
 
-def drawer(weights, n_devices=1, per_device=8, **setting) -> Drawer:
+def drawer(weights, n_devices=1, per_device=8, parent=None, **setting) -> Drawer:
   mesh = devices.local_mesh(jax.local_devices()[:n_devices])
   generator = StableDiffusion(weights)
-  setting = Setting(**(dict(steps=3, guided=True, eta=0.0, size=32, stored_size=32, group=8) | setting))
-  return Drawer(generator, generator.load_params(mesh), setting, mesh, per_device)
+  setting = Setting(**(dict(steps=3, guided=True, size=32, stored_size=32, group=8) | setting))
+  return Drawer(generator, generator.load_params(mesh), setting, mesh, per_device, parent)
 
 
 def draw_all(d: Drawer, images) -> np.ndarray:
@@ -82,3 +83,75 @@ def test_eta_adds_noise_that_belongs_to_the_image(weights):
   images = some_images(3)
   calm, noisy = draw_all(drawer(weights), images), draw_all(drawer(weights, eta=1.0), images)
   assert (calm != noisy).mean() > 0.5
+
+
+# --- samplers, negative prompts, parents ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler_ancestral", "lcm"])
+def test_fresh_noise_is_the_images_own_for_every_sampler(weights, sampler):
+  images = some_images(9)
+  reference = draw_all(drawer(weights, 1, 8, sampler=sampler), images)
+  np.testing.assert_array_equal(
+    draw_all(drawer(weights, 2, 8, sampler=sampler), images[::-1])[::-1], reference
+  )
+  assert (reference != draw_all(drawer(weights, 1, 8), images)).mean() > 0.5
+
+
+def test_guidance_leads_away_from_a_negative_prompt(weights):
+  images = some_images(3)
+  plain = draw_all(drawer(weights), images)
+  negative = draw_all(drawer(weights, negative_prompt="a photo of a digit 7"), images)
+  assert (plain != negative).mean() > 0.3
+  unguided = [
+    draw_all(drawer(weights, guided=False, negative_prompt=n), images) for n in ("", "a photo of a digit 7")
+  ]
+  np.testing.assert_array_equal(*unguided)
+
+
+def test_a_picture_that_is_noised_by_nothing_is_decoded_and_by_little_is_alike(weights):
+  parent = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+  images = some_images(2)
+  pictures = {
+    s: draw_all(drawer(weights, steps=20, strength=s, parent=lambda _: parent), images)
+    for s in (0.0, 0.05, 0.9)
+  }
+  generator = StableDiffusion(weights)
+  params = generator.load_params(devices.local_mesh(jax.local_devices()[:1]))
+  decoded = generator.decode(params, generator.encode_pixels(params, parent[None] / np.float32(255)))
+  np.testing.assert_allclose(pictures[0.0][0], np.round(np.asarray(decoded)[0] * 255), atol=1)
+
+  def away(strength: float) -> float:
+    return np.abs(pictures[strength].astype(int) - pictures[0.0]).mean()
+
+  assert 0 < away(0.05) < away(0.9) * 0.8
+
+
+# --- what fits -----------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(weights):
+  d = drawer(weights, per_device=24, group=0)
+  sizes = {n: drawer(weights, per_device=n, group=0).memory for n in (9, 10, 11)}
+  assert 0 < sizes[9] < sizes[10] < sizes[11] < d.memory
+  limit = (sizes[10] + sizes[11]) // 2
+  with pytest.raises(UserError) as e:
+    d.check_fit(limit)
+  assert str(e.value).endswith("at most 10 fit: set config.sampling.per_device_batch=10")
+  drawer(weights, per_device=10, group=0).check_fit(limit)
+  with pytest.raises(UserError, match="not even 1 fit; draw smaller pictures"):
+    d.check_fit(1000)
+
+
+def test_the_kernels_are_known_whoever_traced_first(weights):
+  checked, compiled = drawer(weights), drawer(weights)
+  checked.check()
+  assert checked.compiled and compiled.compiled and checked.kernels == compiled.kernels
+  assert "64x160 (2 heads of 16)" in checked.kernels["plain"]  # of the UNet's pixels, to the prompt
+
+
+def test_decoding_in_parts_changes_no_picture_and_takes_less_memory(weights):
+  images = some_images(8)
+  whole, parts = (drawer(weights, per_device=8, group=0, decode_batch=n) for n in (8, 2))
+  assert np.abs(draw_all(whole, images).astype(int) - draw_all(parts, images)).max() <= 1
+  assert parts.memory < whole.memory

@@ -12,7 +12,7 @@ from synthjax.progress import Progress
 from synthjax.prompts.strategies import Prompt
 from synthjax.sampling import sampler
 from synthjax.sampling.plan import Plan, Segment
-from synthjax.stages.benchmark import StandIn
+from synthjax.speed.stand_in import StandIn
 from synthjax.stopping import Stop
 from synthjax.store import schema, shards
 from synthjax.store.claims import Owner
