@@ -30,7 +30,7 @@ def segments(folder: epath.Path) -> list[Segment]:
   found = []
   for name in workdir.names(folder / SEGMENTS, "*.json"):
     body = workdir.read_json(folder / SEGMENTS / name, "segment")
-    found.append(Segment(tuple(body["counts"]), body["round"]))
+    found.append(Segment(tuple(body["counts"]), body["round"], body.get("asked_by", "")))
   return found
 
 
@@ -48,13 +48,19 @@ def grow(folder: epath.Path, wanted: int, n_classes: int) -> list[Segment]:
     new = grown(have, wanted, n_classes)
     if len(new) == len(have):
       return new
-    (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
-    name = f"{len(have):05d}.json"
-    workdir.publish_bytes(folder / SEGMENTS / name, workdir.to_json(new[-1].to_json()))
+    name = add_segment(folder, len(have), new[-1])
     if name not in workdir.names(folder / SEGMENTS) or len(segments(folder)) <= len(have):
       raise UserError(
         f"{folder / SEGMENTS} has gaps in its numbers; put the missing file back, or remove {folder}"
       )
+
+
+def add_segment(folder: epath.Path, index: int, segment: Segment) -> str:
+  """Writes a segment down under its number, unless another process has; the file's name."""
+  (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
+  name = f"{index:05d}.json"
+  workdir.publish_bytes(folder / SEGMENTS / name, workdir.to_json(segment.to_json()))
+  return name
 
 
 # --- the whole set -------------------------------------------------------------------------------
@@ -66,7 +72,23 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, lab
   Every process may write them: they come out the same.
   """
   facts = [shards.facts(folder, shard.index) for shard in plan.shards[:n_shards]]
-  features = schema.features(labels.ids)
+  write_tfds_files(folder, name, facts, labels.ids)
+  manifest = {
+    "images": plan.size(n_shards),
+    "segments": [s.to_json() for s in plan.segments],
+    "classes": [
+      {"id": i, "name": n, "images": count}
+      for i, n, count in zip(labels.ids, labels.names, plan.counts(n_shards), strict=True)
+    ],
+    "shards": [{"name": shards.shard_name(i), **dataclasses.asdict(f)} for i, f in enumerate(facts)],
+  }
+  workdir.replace_bytes(folder / "manifest.json", workdir.to_json(manifest))
+
+
+def write_tfds_files(
+  folder: epath.Path, name: str, facts: Sequence[shards.Facts], class_ids: Sequence[str]
+) -> None:
+  """What makes the shards of a folder a TFDS data set."""
   split = tfds.core.SplitInfo(
     name=shards.SPLIT,
     shard_lengths=[f.count for f in facts],
@@ -86,7 +108,7 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, lab
       data_dir=str(folder),
       module_name="synthjax",
     ),
-    features=features,
+    features=schema.features(class_ids),
     description=f"Images that a text-to-image model made: set {name}.",
   )
   info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)
@@ -95,16 +117,6 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, lab
     info.write_to_directory(draft)
     for file in sorted(Path(draft).iterdir()):
       workdir.replace_bytes(folder / file.name, file.read_bytes())
-  manifest = {
-    "images": plan.size(n_shards),
-    "segments": [s.to_json() for s in plan.segments],
-    "classes": [
-      {"id": i, "name": n, "images": count}
-      for i, n, count in zip(labels.ids, labels.names, plan.counts(n_shards), strict=True)
-    ],
-    "shards": [{"name": shards.shard_name(i), **dataclasses.asdict(f)} for i, f in enumerate(facts)],
-  }
-  workdir.replace_bytes(folder / "manifest.json", workdir.to_json(manifest))
 
 
 def _dataset_name(name: str) -> str:

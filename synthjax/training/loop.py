@@ -94,9 +94,13 @@ def train(
   batch_size: int,
   pace: Pace,
   stop: Stop,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> State:
-  """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end."""
-  mesh = devices.local_mesh()
+  """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end.
+
+  Batches are split over the devices of `mesh`, which are all local ones unless told otherwise.
+  """
+  mesh = mesh or devices.local_mesh()
   everywhere = devices.place(mesh, devices.REPLICATED)
   place = functools.partial(jax.device_put, device=devices.place(mesh, devices.BATCH))
   step_of = jax.jit(functools.partial(train_step, task, recipe), donate_argnums=0, out_shardings=everywhere)

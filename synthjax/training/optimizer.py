@@ -16,9 +16,13 @@ class Recipe:
   steps: int
   learning_rate: float = 1e-3
   warmup: int = 0  # steps, linear from 0
-  weight_decay: float = 0.0  # matrices alone: norms, biases and embeddings of one dimension are left out
+  weight_decay: float = 0.0  # of matrices alone: norms, biases and embeddings of one dimension are left out
+  decay_all: bool = False  # of these too, as PyTorch's AdamW does unless told otherwise
   betas: tuple[float, float] = (0.9, 0.999)
   clip_norm: float = 1.0  # global; 0 = off
+  copies: bool = (
+    False  # every parameter's leading axis counts independent learners: each is clipped by its own norm
+  )
   ema: float = 0.0  # decay of the averaged weights; 0 = off
   seed: int = 0
 
@@ -39,9 +43,22 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
     b1=recipe.betas[0],
     b2=recipe.betas[1],
     weight_decay=recipe.weight_decay,
-    mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+    mask=None if recipe.decay_all else lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
   )
-  return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), adamw) if recipe.clip_norm else adamw
+  if not recipe.clip_norm:
+    return adamw
+  clip = optax.clip_by_global_norm(recipe.clip_norm)
+  return optax.chain(_each(clip) if recipe.copies else clip, adamw)
+
+
+def _each(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+  """The same, without state, for each entry of the leading axis."""
+
+  def update(updates: optax.Updates, params: optax.Params) -> optax.Updates:
+    del params
+    return jax.vmap(lambda one: transformation.update(one, optax.EmptyState())[0])(updates)
+
+  return optax.stateless(update)
 
 
 def averaged(ema: optax.Params, params: optax.Params, decay: float, step: jax.Array) -> optax.Params:

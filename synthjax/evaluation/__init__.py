@@ -1,0 +1,1 @@
+"""Measuring: predictions on real images to rows of results."""

@@ -1,0 +1,66 @@
+"""An image set as a source for grain, and a part of it written out as a data set of its own."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import itertools
+import uuid
+from collections.abc import Sequence
+
+import grain
+from etils import epath
+
+from synthjax import workdir
+from synthjax.store import dataset, shards
+
+_PER_SHARD = 4096
+_OPEN = 64  # shards at once
+_BATCH = 64  # examples handed over at once: one by one, grain's threads manage a few thousand a second
+
+
+class Examples(Sequence):
+  """A set's examples as they lie on disk, serialised; random access by place in plan order, or among `places`."""
+
+  def __init__(self, folder: epath.Path, places: Sequence[int] | None = None):
+    landed = shards.landed(folder)
+    self._starts = [0, *itertools.accumulate(shards.facts(folder, i).count for i in landed)]
+    # A process may hold a thousand files open; past that a reader sees an empty shard.
+    self._reader = functools.lru_cache(maxsize=_OPEN)(
+      lambda i: shards.ShardReader(folder / shards.shard_name(landed[i]))
+    )
+    self._places = range(self._starts[-1]) if places is None else places
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __getitem__(self, i: int) -> bytes:
+    place = self._places[i]
+    shard = bisect.bisect_right(self._starts, place) - 1
+    return self._reader(shard)[place - self._starts[shard]]
+
+
+def write_part(
+  folder: epath.Path, places: Sequence[int], final: epath.Path, name: str, class_ids: Sequence[str]
+) -> None:
+  """The examples at `places`, byte for byte, as a TFDS data set in `final`, in the place of an older one."""
+  draft = final.parent / f".{final.name}.{uuid.uuid4().hex}"
+  draft.mkdir(parents=True)
+  try:
+    batches = (
+      grain.MapDataset.source(Examples(folder, places))
+      .batch(_BATCH, batch_fn=list)
+      .to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8))
+    )
+    examples = itertools.chain.from_iterable(batches)
+    for index in range(-(-len(places) // _PER_SHARD)):
+      writer = shards.ShardWriter(draft, index, draft / f".{shards.shard_name(index)}")
+      for example in itertools.islice(examples, _PER_SHARD):
+        writer.write(example)
+      writer.publish()
+    facts = [shards.facts(draft, i) for i in shards.landed(draft)]
+    dataset.write_tfds_files(draft, name, facts, class_ids)
+    workdir.replace_folder(draft, final)
+  finally:
+    if draft.exists():
+      draft.rmtree()

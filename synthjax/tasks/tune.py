@@ -1,0 +1,59 @@
+"""CT, classifier tuning (He et al., Sec. 3.1 and C.4): a linear head on frozen, normalised CLIP features.
+
+It begins as the zero-shot classifier. Several seeds are learnt side by side: every array has them as its leading axis,
+and since the loss is their sum, each one's gradient is its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+  return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)[..., 0]
+
+
+def soft_target_loss(logits: Array, teacher: Array, temperature: float = 2.0) -> Array:
+  """Cross entropy against the zero-shot classifier; the student is not tempered."""
+  targets = jax.nn.softmax(teacher / temperature)
+  return -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
+
+
+def logits_of(head: dict[str, Array], features: Array) -> Array:
+  """W x / |x| + b."""
+  unit = features / jnp.linalg.norm(features, axis=-1, keepdims=True)
+  return jnp.einsum("...bd,...kd->...bk", unit, head["W"], precision="highest") + head["b"][..., None, :]
+
+
+class Tune:
+  """Batches: features [S, B, D] and labels [S, B], of S seeds."""
+
+  def __init__(self, zero_shot_KxD: np.ndarray, seeds: int, soft: bool, temperature: float = 2.0):
+    self._zero_shot, self._seeds = jnp.asarray(zero_shot_KxD), seeds
+    self._soft, self._temperature = soft, temperature
+
+  def init(self, key: Array, batch: Any) -> dict[str, Any]:
+    del key, batch
+    start = jnp.broadcast_to(self._zero_shot, (self._seeds, *self._zero_shot.shape))
+    return {
+      "params": {"W": start, "b": jnp.zeros(start.shape[:2])},
+      "teacher": {"W": self._zero_shot, "b": jnp.zeros(len(self._zero_shot))},
+    }
+
+  def loss(
+    self, variables: dict[str, Any], batch: Any, key: Array, step: Array
+  ) -> tuple[Array, tuple[dict, dict]]:
+    del key, step
+    logits = logits_of(variables["params"], batch["features"])
+    loss_SxB = cross_entropy(logits, batch["labels"])
+    if self._soft:
+      teacher = logits_of(variables["teacher"], batch["features"])
+      loss_SxB = 0.5 * loss_SxB + 0.5 * soft_target_loss(logits, teacher, self._temperature)
+    right = (logits.argmax(-1) == batch["labels"]).mean()
+    return loss_SxB.mean(axis=1).sum(), ({}, {"right": right, "loss_per_seed": loss_SxB.mean()})
