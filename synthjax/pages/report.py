@@ -1,0 +1,355 @@
+"""The report: what a study found, as one HTML file that asks for nothing else, to keep or to send to a colleague.
+
+`render` is a function of the Page alone: no clock, no files, no network. Every text is escaped, and a content security
+policy in the page itself forbids scripts and requests should an escape ever fail. Values that are not finite are
+counted and set aside; what is not there yet is said to be missing.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+import PIL.Image
+
+from synthjax.pages import figures
+from synthjax.pages.figures import Seeds, number, signed
+
+_CLASSES = 30  # in grids, heat tables and acceptance; more do not help the eye
+_CONFUSED = 20  # classes a side of a confusion matrix
+_CELLS = 24  # images a class
+_MISTAKES = 5  # commonest, beside a confusion matrix
+_PIXELS = 128  # a cell is 64 CSS pixels wide; a screen has up to two for each
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One line of the result. With no images learnt from it is zero-shot; the first of these is the reference."""
+
+  name: str  # "LE+CF+CE"
+  how: str  # one sentence: set, filter, loss
+  images: int  # learnt from, in all; 0 for zero-shot
+  per_class: int  # images a class; 0 for zero-shot
+  top1: tuple[float, ...]  # percent, one a seed; () = not there yet
+  mean_class: tuple[float, ...]  # the same, mean over classes
+  by_class: tuple[float, ...]  # percent, mean over seeds, in class order; () = not there yet
+  confusion: tuple[
+    tuple[float, ...], ...
+  ]  # rows true, columns predicted, percent of the true class; () = none
+
+  @property
+  def zero_shot(self) -> bool:
+    return self.images == 0 and self.per_class == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A generated image."""
+
+  jpeg: bytes
+  prompt: str
+  image_id: str
+  score: float | None  # of the filter: probability of its own class
+  kept: bool | None  # None = no filter looked at it
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+  """One image set."""
+
+  name: str  # "LE"
+  note: str  # "guidance 2, 10 steps, 1,000 images"
+  filter: str  # "CF", or "" for none
+  rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # class id, its first images in plan order
+
+
+@dataclasses.dataclass(frozen=True)
+class Acceptance:
+  """What a filter did to one set."""
+
+  keep: str  # "LE/CF"
+  rule: str  # "own class's probability above 0.1"
+  rows: tuple[
+    tuple[str, int, int, int, int], ...
+  ]  # class id, drawn, passed, kept, of them filled up by best score
+  rounds: int  # of topping up
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """A product of the study, and how much of it is there."""
+
+  name: str
+  state: str
+  have: int
+  want: int
+  unit: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+  title: str
+  classes: tuple[tuple[str, str], ...]  # id, name to show
+  test: str  # "digits, second half: 899 images"
+  arms: tuple[Arm, ...]
+  curves: tuple[
+    tuple[str, tuple[tuple[int, tuple[float, ...]], ...]], ...
+  ]  # name, (images a class, top-1 a seed)
+  sheets: tuple[Sheet, ...]
+  acceptance: tuple[Acceptance, ...]
+  progress: tuple[Progress, ...]
+  settings: tuple[tuple[str, str], ...]  # field path, value
+  reproduce: tuple[str, ...]  # commands
+  software: tuple[tuple[str, str], ...]
+  caveat: str  # what this can and cannot prove; "" = nothing to say
+  refresh_seconds: int  # 0 = finished; else the page says that the study is running, and reloads itself
+
+  def __post_init__(self):
+    k = len(self.classes)
+    for arm in self.arms:
+      if len(arm.by_class) not in (0, k):
+        raise ValueError(f"{arm.name}: by_class has {len(arm.by_class)} values for {k} classes")
+      if arm.confusion and {len(arm.confusion), *map(len, arm.confusion)} != {k}:
+        raise ValueError(f"{arm.name}: confusion is not {k} by {k}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  line: str
+  remarks: tuple[str, ...]  # what keeps the line honest
+  zero_shot: Arm | None = None
+  best: Arm | None = None  # of the trained arms
+
+
+def render(page: Page) -> str:
+  """The whole page: one self-contained HTML file, the same for the same Page."""
+  ruling, names = verdict(page.arms), dict(page.classes)
+  zero = Seeds.of(ruling.zero_shot.top1).mean if ruling.zero_shot else None
+  running = page.refresh_seconds > 0
+  pictures: dict[bytes, tuple[str, bool]] = {}
+  return _template().render(
+    page=page,
+    verdict=ruling,
+    running=running,
+    products=page.progress if running or any(p.have < p.want for p in page.progress) else (),
+    zero=zero,
+    arms=[_arm_row(arm, zero) for arm in page.arms],
+    curve=figures.curve(page.curves, zero),
+    curves=[(name, sorted(points)) for name, points in page.curves],
+    heat=_heat(page, ruling),
+    matrices=[_matrix(page, arm) for arm in (ruling.zero_shot, ruling.best) if arm and arm.confusion],
+    acceptance=[_acceptance(a, names) for a in page.acceptance],
+    sheets=[_sheet(sheet, names, pictures) for sheet in page.sheets],
+  )
+
+
+def verdict(arms: Sequence[Arm]) -> Verdict:
+  """The result in one line. Gains are in points of top-1, by means over seeds; an equal to the rounding is no gain."""
+  zero = next((arm for arm in arms if arm.zero_shot and Seeds.of(arm.top1).values), None)
+  trained = [arm for arm in arms if not arm.zero_shot]
+  done = [arm for arm in trained if Seeds.of(arm.top1).values]
+  start = Seeds.of(zero.top1) if zero else Seeds()
+  if not done:
+    return Verdict(
+      f"zero-shot {start}; no trained arm has finished" if zero else "no arm has finished", (), zero
+    )
+  best = max(done, key=lambda arm: Seeds.of(arm.top1).mean)
+  top = Seeds.of(best.top1)
+  of = f"best of {len(done)} trained arms" if len(done) > 1 else "the only trained arm"
+  if len(done) < len(trained):
+    of = (
+      f"best of the {len(done)} finished of {len(trained)} trained arms"
+      if len(done) > 1
+      else (f"the first finished of {len(trained)} trained arms")
+    )
+  remarks = []
+  if len(done) > 1:
+    remarks.append(
+      "Which arm is best was read off this very test, so its number flatters it: expect less on other images."
+    )
+  if zero is None:
+    return Verdict(
+      f"{best.name} {top}, {of}; without zero-shot there is no gain to state", tuple(remarks), None, best
+    )
+  gain = top.mean - start.mean
+  if round(gain, 1) > 0:
+    line = f"zero-shot {start} → {best.name} {top} ({signed(gain)}), {of}"
+    if top.spread is not None and gain <= top.spread:
+      remarks.append("The gain is within the spread of the seeds: this does not tell the two apart.")
+  elif len(done) > 1:
+    line = f"nothing improved on zero-shot {start}: {best.name}, {of}, reaches {top} ({signed(gain)})"
+  else:
+    line = f"no improvement on zero-shot {start}: {best.name}, {of}, reaches {top} ({signed(gain)})"
+  if len(top.values) == 1:
+    remarks.append(f"{best.name} was trained with one seed: how much of this is chance is not known.")
+  return Verdict(line, tuple(remarks), zero, best)
+
+
+def _template() -> jinja2.Template:
+  world = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  world.filters |= {"number": number, "signed": signed, "seeds": Seeds.of}
+  world.filters |= {"count": "{:,}".format, "breakable": figures.breakable}
+  world.globals |= {"figures": figures}
+  return world.get_template("report.html.jinja")
+
+
+def _arm_row(arm: Arm, zero: float | None) -> dict:
+  top = Seeds.of(arm.top1)
+  return dict(
+    arm=arm,
+    top=top,
+    mean_class=Seeds.of(arm.mean_class),
+    gain=None if arm.zero_shot or zero is None or top.mean is None else top.mean - zero,
+    bar=figures.bar(top, zero),
+  )
+
+
+def _heat(page: Page, ruling: Verdict) -> dict:
+  """Accuracy by class: a row a class, a column an arm, and what the best arm gained."""
+  arms = [arm for arm in page.arms if arm.by_class]
+  before, after = (arm.by_class if arm else () for arm in (ruling.zero_shot, ruling.best))
+  rows = [
+    dict(
+      name=name,
+      values=[(arm.by_class[i], figures.shade(arm.by_class[i])) for arm in arms],
+      gain=after[i] - before[i] if before and after else None,
+    )
+    for i, (_, name) in enumerate(page.classes[:_CLASSES])
+  ]
+  return dict(arms=arms, rows=rows, gains=bool(before and after), left_out=_left_out(page.classes, _CLASSES))
+
+
+def _matrix(page: Page, arm: Arm) -> dict:
+  """The first classes' confusions, what went to the other classes, and the commonest mistakes among all."""
+  names = [name for _, name in page.classes]
+  rows = []
+  for i, name in enumerate(names[:_CONFUSED]):
+    shares = arm.confusion[i]
+    cells = [
+      dict(share=s, hit=i == j, shade=figures.shade(s) if i == j else _mistake_shade(s), taken_for=names[j])
+      for j, s in enumerate(shares[:_CONFUSED])
+    ]
+    rows.append(
+      dict(name=name, cells=cells, others=math.fsum(s for s in shares[_CONFUSED:] if math.isfinite(s)))
+    )
+  mistakes = sorted(
+    (-share, i, j)
+    for i, shares in enumerate(arm.confusion)
+    for j, share in enumerate(shares)
+    if i != j and math.isfinite(share) and share > 0
+  )[:_MISTAKES]
+  return dict(
+    arm=arm,
+    names=names[:_CONFUSED],
+    rows=rows,
+    left_out=_left_out(names, _CONFUSED),
+    mistakes=[(names[i], names[j], -share) for share, i, j in mistakes],
+  )
+
+
+def _mistake_shade(share: float) -> int | None:
+  """In full from 40 percent on: mistakes spread, and the small ones are what one looks for."""
+  return figures.shade(share, 40.0, len(figures.ORANGES))
+
+
+def _acceptance(acceptance: Acceptance, names: Mapping[str, str]) -> dict:
+  drawn, passed, kept, filled = (sum(row[i] for row in acceptance.rows) for i in (1, 2, 3, 4))
+  rates = [(row[2] / row[1], names.get(row[0], row[0])) for row in acceptance.rows if row[1]]
+  return dict(
+    acceptance=acceptance,
+    rows=[_accepted(names.get(row[0], row[0]), *row[1:]) for row in acceptance.rows[:_CLASSES]],
+    total=_accepted("all classes", drawn, passed, kept, filled),
+    least=min(rates, default=None),
+    most=max(rates, default=None),
+    left_out=_left_out(acceptance.rows, _CLASSES),
+  )
+
+
+def _accepted(name: str, drawn: int, passed: int, kept: int, filled: int) -> dict:
+  by_rule = kept - filled
+  parts = [("kept", by_rule), ("spare", passed - by_rule), ("filled", filled)]
+  return dict(
+    name=name,
+    drawn=drawn,
+    passed=passed,
+    kept=kept,
+    filled=filled,
+    rate=100 * passed / drawn if drawn else None,
+    bar=figures.stack(parts, drawn),
+  )
+
+
+def _sheet(sheet: Sheet, names: Mapping[str, str], pictures: dict[bytes, tuple[str, bool]]) -> dict:
+  rows = [
+    dict(name=names.get(class_id, class_id), cells=[_cell(c, sheet.filter, pictures) for c in cells[:_CELLS]])
+    for class_id, cells in sheet.rows[:_CLASSES]
+  ]
+  most = max((len(cells) for _, cells in sheet.rows[:_CLASSES]), default=0)
+  return dict(
+    sheet=sheet,
+    rows=rows,
+    shown=sum(len(row["cells"]) for row in rows),
+    left_out=_left_out(sheet.rows, _CLASSES),
+    cut=f"The first {_CELLS} of up to {most} images of each class are shown." if most > _CELLS else "",
+  )
+
+
+def _cell(cell: Cell, chosen_by: str, pictures: dict[bytes, tuple[str, bool]]) -> dict:
+  """An image met before is pointed at, not repeated; `pictures` knows its id in the page and whether it is small."""
+  data = None
+  if cell.jpeg not in pictures:
+    thumbnail, small = _thumbnail(cell.jpeg)
+    data = base64.b64encode(thumbnail).decode()
+    pictures[cell.jpeg] = (f"i-{hashlib.sha256(cell.jpeg).hexdigest()[:16]}", small)
+  anchor, small = pictures[cell.jpeg]
+  fate = "" if cell.kept is None else "kept" if cell.kept else "rejected"
+  score = "" if cell.score is None else number(cell.score, 2)
+  said = [
+    cell.prompt,
+    f"{fate} by {chosen_by}" if fate and chosen_by else fate,
+    score and f"score {score}",
+    cell.image_id,
+  ]
+  return dict(
+    cell=cell,
+    anchor=anchor,
+    data=data,
+    small=small,
+    fate=fate,
+    score=score,
+    said=" · ".join(filter(None, said)),
+  )
+
+
+def _thumbnail(jpeg: bytes) -> tuple[bytes, bool]:
+  """The image, and whether it has fewer pixels than a cell, so that each of them should show.
+
+  Small images, and what no decoder knows, stay as they are; large ones are reduced, their XMP mark kept.
+  """
+  try:
+    with PIL.Image.open(io.BytesIO(jpeg)) as image:
+      if max(image.size) <= _PIXELS:
+        return jpeg, max(image.size) <= _PIXELS // 2
+      reduced, mark = image.convert("RGB"), image.info.get("xmp", b"")
+  except (OSError, SyntaxError, ValueError):
+    return jpeg, False
+  reduced.thumbnail((_PIXELS, _PIXELS))
+  buffer = io.BytesIO()
+  reduced.save(buffer, "JPEG", quality=88, **(dict(xmp=mark) if mark else {}))
+  return buffer.getvalue(), False
+
+
+def _left_out(rows: Sequence, shown: int) -> str:
+  return f"The first {shown} of {len(rows):,} classes are shown." if len(rows) > shown else ""

@@ -1,0 +1,372 @@
+import base64
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+
+import PIL.Image
+import pytest
+
+from synthjax.pages import figures
+from synthjax.pages.figures import Seeds, number, signed
+from synthjax.pages.report import Acceptance, Arm, Cell, Page, Progress, Sheet, render, verdict
+
+_VOID = {"meta", "link", "br", "wbr"}
+_NAN, _INF = float("nan"), float("inf")
+
+
+class Outline(HTMLParser):
+  """Elements with their attributes, text by element; fails on a tag that is not closed where it should be."""
+
+  def __init__(self, html: str):
+    super().__init__()
+    self.elements, self.open, self.text = [], [], {}
+    self.feed(html)
+    self.close()
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.elements.append((tag, dict(attrs)))
+    assert len(dict(attrs)) == len(attrs), f"an attribute twice on {tag}"
+    if tag not in _VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.elements.append((tag, dict(attrs)))
+
+  def handle_endtag(self, tag):
+    assert self.open and self.open.pop() == tag, f"</{tag}> closes another element"
+
+  def handle_data(self, data):
+    for tag in self.open:
+      self.text[tag] = self.text.get(tag, "") + data
+
+  def all(self, tag: str) -> list[dict]:
+    return [attrs for name, attrs in self.elements if name == tag]
+
+
+def jpeg(colour: int, side: int = 32, **kwargs) -> bytes:
+  buffer = io.BytesIO()
+  PIL.Image.new("RGB", (side, side), (colour, 255 - colour, 7)).save(buffer, "JPEG", **kwargs)
+  return buffer.getvalue()
+
+
+def arm(name: str, *top1: float, images: int = 20, by_class=(), confusion=()) -> Arm:
+  return Arm(name, f"how {name} is made", images, images // 2, top1, top1, by_class, confusion)
+
+
+def zero_shot(*top1: float, **kwargs) -> Arm:
+  return arm("zero-shot", *top1, images=0, **kwargs)
+
+
+def page(**kwargs) -> Page:
+  return Page(
+    **dict(
+      title="Two letters",
+      classes=(("a", "letter A"), ("b", "letter B")),
+      test="letters: 50 images",
+      arms=(
+        zero_shot(40.0, by_class=(30.0, 50.0), confusion=((30.0, 70.0), (50.0, 50.0))),
+        arm("LE+CE", 50.0, 53.0, 56.0, by_class=(61.0, 45.0), confusion=((61.0, 39.0), (55.0, 45.0))),
+        arm("LE+SCE", 48.0, 49.0),
+      ),
+      curves=(("LE", ((1, (20.0, 24.0)), (16, (50.0, 52.0)))),),
+      sheets=(
+        Sheet(
+          "LE",
+          "guidance 2",
+          "CF",
+          (("a", (Cell(jpeg(1), "an A", "a0", 0.93, True), Cell(jpeg(2), "an Å", "a1", 0.04, False))),),
+        ),
+        Sheet("B", "guidance 4", "", (("b", (Cell(jpeg(3), "a B", "b0", None, None),)),)),
+      ),
+      acceptance=(
+        Acceptance("LE/CF", "own class above 0.1", (("a", 40, 30, 20, 0), ("b", 40, 12, 20, 8)), 1),
+      ),
+      progress=(Progress("images/LE", "running", 10, 40, "images"),),
+      settings=(("sampling.guidance", "2.0"),),
+      reproduce=("python -m synthjax.main",),
+      software=(("jax", "0.8.1"),),
+      caveat="It proves little.",
+      refresh_seconds=0,
+    )
+    | kwargs
+  )
+
+
+def words(html: str) -> str:
+  return " ".join(Outline(html).text["body"].split())
+
+
+def test_the_page_is_well_formed_and_the_same_each_time():
+  html = render(page())
+  outline = Outline(html)
+  assert html == render(page())
+  assert outline.all("html") == [{"lang": "en"}]
+  assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in outline.all("meta")
+  assert len(outline.all("table")) == len(outline.all("caption")) == 11
+  assert all("scope" in th for th in outline.all("th"))
+
+
+def hostile(value, text: str):
+  """The same with every str replaced, the id of a class too."""
+  if isinstance(value, str):
+    return text
+  if isinstance(value, tuple):
+    return tuple(hostile(v, text) for v in value)
+  if dataclasses.is_dataclass(value):
+    fields = {f.name: hostile(getattr(value, f.name), text) for f in dataclasses.fields(value)}
+    return type(value)(**fields)
+  return value
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onload='alert(1)",
+    "</style></title></details><a href=//evil.example>",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;script&gt;",
+    "]]>--><svg/onload=alert(1)>",
+    "https://evil.example/x.js",
+  ],
+)
+def test_no_text_becomes_markup(text):
+  harmless, outline = Outline(render(page())), Outline(render(hostile(page(refresh_seconds=5), text)))
+  assert not {tag for tag, _ in outline.elements} - {tag for tag, _ in harmless.elements}
+  for tag, attributes in outline.elements:
+    assert tag not in ("script", "iframe", "img", "object", "embed", "form", "base")
+    for name, value in attributes.items():
+      assert not name.startswith("on")
+      if name in ("src", "href", "xlink:href", "action", "style"):
+        assert re.match(r"#[\w-]+$|data:image/jpeg;base64,[\w+/=]+$|data:,$", value), (tag, name, value)
+  assert not re.search(r"url\(|@import|//", outline.text["style"])
+  assert text in outline.text["title"] and outline.text["body"].count(text) > 30
+
+
+def test_a_policy_forbids_scripts_and_requests():
+  policy = next(
+    m for m in Outline(render(page())).all("meta") if m.get("http-equiv") == "Content-Security-Policy"
+  )
+  assert policy["content"].startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+
+
+def test_means_and_spreads_are_those_by_hand():
+  seeds = Seeds.of((50.0, 53.0, 56.0))
+  assert (seeds.mean, seeds.spread) == (53.0, 3.0)  # (9 + 0 + 9) / 2 = 9
+  assert Seeds.of((48.0, 49.0)).spread == pytest.approx(0.5**0.5)
+  html = render(page())
+  assert '<b>53.0</b> <span class="pm">± 3.0</span>' in html
+  assert '<b>48.5</b> <span class="pm">± 0.7</span>' in html
+  assert '<b>40.0</b> <span class="pm">one seed</span>' in html
+  assert 'title="seeds: 50.00, 53.00, 56.00"' in html
+  assert '<td class="n">+13.0</td>' in html and '<td class="n">+8.5</td>' in html
+
+
+def test_values_that_are_not_finite_are_set_aside_and_said_to_be():
+  assert Seeds.of((50.0, _NAN, 54.0, _INF)) == Seeds((50.0, 54.0), lost=2)
+  arms = (
+    zero_shot(_NAN),
+    arm("half", 50.0, _NAN, by_class=(_NAN, 1.0), confusion=((_NAN, 1.0), (_INF, 0.0))),
+    arm("none", _INF),
+  )
+  cell = Cell(jpeg(1), "p", "i", _NAN, False)
+  text = words(
+    render(
+      page(
+        arms=arms,
+        curves=(("c", ((1, (_NAN,)), (2, (3.0, -_INF)))),),
+        sheets=(Sheet("s", "", "F", (("a", (cell,)),)),),
+      )
+    )
+  )
+  assert "(1 not finite, set aside)" in text and "not finite" in text
+  assert not re.search(r"\b(nan|inf)\b", text, re.IGNORECASE)
+  assert "without zero-shot there is no gain to state" in text
+
+
+def test_verdict_of_a_gain_says_how_the_best_was_chosen():
+  said = verdict(page().arms)
+  assert said.line == "zero-shot 40.0 → LE+CE 53.0 ± 3.0 (+13.0), best of 2 trained arms"
+  assert "read off this very test" in said.remarks[0] and len(said.remarks) == 1
+  assert said.best.name == "LE+CE" and said.line[1:] in render(page())
+
+
+def test_verdict_when_nothing_improved():
+  said = verdict((zero_shot(60.0), arm("A", 55.0, 57.0), arm("B", 58.0, 60.0)))
+  assert (
+    said.line == "nothing improved on zero-shot 60.0: B, best of 2 trained arms, reaches 59.0 ± 1.4 (−1.0)"
+  )
+  said = verdict((zero_shot(60.0), arm("A", 60.04)))
+  assert said.line == "no improvement on zero-shot 60.0: A, the only trained arm, reaches 60.0 (0.0)"
+  assert said.remarks == ("A was trained with one seed: how much of this is chance is not known.",)
+
+
+def test_verdict_before_the_arms_are_there():
+  assert verdict(()).line == "no arm has finished"
+  assert verdict((zero_shot(), arm("A"))).line == "no arm has finished"
+  assert verdict((zero_shot(41.2), arm("A"))).line == "zero-shot 41.2; no trained arm has finished"
+  some = (zero_shot(41.2), arm("A", 50.0, 51.0), arm("B"), arm("C"))
+  assert verdict(some).line.endswith("(+9.3), the first finished of 3 trained arms")
+  some += (arm("D", 40.0, 41.0),)
+  assert verdict(some).line.endswith("(+9.3), best of the 2 finished of 4 trained arms")
+
+
+def test_a_gain_within_the_spread_is_called_so():
+  said = verdict((zero_shot(50.0), arm("A", 49.0, 53.0)))
+  assert said.line == "zero-shot 50.0 → A 51.0 ± 2.8 (+1.0), the only trained arm"
+  assert said.remarks == ("The gain is within the spread of the seeds: this does not tell the two apart.",)
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_only_a_running_study_reloads(seconds):
+  html = render(page(refresh_seconds=seconds))
+  refresh = [m["content"] for m in Outline(html).all("meta") if m.get("http-equiv") == "refresh"]
+  assert refresh == (["30"] if seconds else [])
+  assert ("The study is running." in html) == bool(seconds)
+
+
+def test_progress_stays_until_all_is_there():
+  unfinished, whole = page().progress, (Progress("images/LE", "done", 40, 40, "images"),)
+  assert 'id="progress"' in render(page(progress=unfinished))
+  assert 'id="progress"' not in render(page(progress=whole))
+  assert 'id="progress"' in render(page(progress=whole, refresh_seconds=9))
+  assert 'width="25.00%"' in render(page(progress=unfinished))
+
+
+def test_every_image_is_there_once_and_shown_as_often_as_asked():
+  first, *others = page().sheets
+  html = render(page(sheets=(first, *others, dataclasses.replace(first, filter="CG"))))
+  outline = Outline(html)
+  pictures = [base64.b64decode(image["href"].partition(",")[2]) for image in outline.all("image")]
+  assert pictures == [jpeg(1), jpeg(2), jpeg(3)]
+  ids = [image["id"] for image in outline.all("image")]
+  assert [use["href"] for use in outline.all("use")] == [f"#{ids[0]}", f"#{ids[1]}"]
+  assert html.count("an Å · rejected by CF · score 0.04 · a1") == 1  # on hover
+  assert html.count('<td class="prompt">an Å</td>') == 2  # in the lists
+  kinds = [li.get("class") for li in outline.all("li") if "class" in li]
+  assert kinds == ["kept", "rejected"] * 2
+  assert html.count('<span class="mark" aria-hidden="true">✗</span> 0.04') == 2
+
+
+def test_large_images_are_reduced_and_stay_marked():
+  mark = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">made by a model</x:xmpmeta>'
+  cells = (Cell(jpeg(9, 512, xmp=mark), "p", "i", None, None), Cell(b"no JPEG", "q", "j", None, None))
+  outline = Outline(render(page(sheets=(Sheet("LE", "", "", (("a", cells),)),))))
+  small, odd = (base64.b64decode(image["href"].partition(",")[2]) for image in outline.all("image"))
+  with PIL.Image.open(io.BytesIO(small)) as image:
+    assert image.size == (128, 128) and image.info["xmp"] == mark
+  assert odd == b"no JPEG"
+  assert "small" not in [svg.get("class") for svg in outline.all("svg")]
+  assert [svg.get("class") for svg in Outline(render(page())).all("svg")].count("small") == 3  # of 32 pixels
+
+
+def test_a_thousand_classes_are_cut_with_a_word_about_it():
+  k = 1000
+  classes = tuple((f"n{i}", f"thing {i}") for i in range(k))
+  confusion = tuple(
+    tuple(70.0 if i == j else 30.0 if j == (i + 500) % k else 0.0 for j in range(k)) for i in range(k)
+  )
+  arms = (zero_shot(70.0, by_class=(70.0,) * k, confusion=confusion), arm("A", 71.0, by_class=(71.0,) * k))
+  cell = Cell(jpeg(1), "p", "i", None, None)
+  html = render(
+    page(
+      classes=classes,
+      arms=arms,
+      sheets=(Sheet("LE", "", "", tuple((c, (cell,) * 40) for c, _ in classes)),),
+      acceptance=(
+        Acceptance("LE/CF", "r", tuple((c, 10, i % 10, 5, 0) for i, (c, _) in enumerate(classes)), 0),
+      ),
+    )
+  )
+  outline, text = Outline(html), words(html)
+  assert text.count("The first 30 of 1,000 classes are shown.") == 3  # heat, acceptance, images
+  assert text.count("The first 20 of 1,000 classes are shown.") == 1
+  assert "The first 24 of up to 40 images of each class are shown." in text
+  assert len(outline.all("use")) + len(outline.all("image")) == 30 * 24
+  assert "thing 29" in text and "thing 30 " not in text
+  assert "4,500 of 10,000 images passed (45.0 %)" in text.replace("\xa0", " ")  # of all, not of those shown
+  others = re.findall(r'<td class="b7 hit">70</td>.*?<td>30</td></tr>', html)
+  assert len(others) == 20  # what went to classes that are not shown
+
+
+def test_an_empty_study_has_a_page():
+  text = words(
+    render(
+      page(
+        arms=(),
+        curves=(),
+        sheets=(),
+        acceptance=(),
+        progress=(),
+        settings=(),
+        reproduce=(),
+        software=(),
+        caveat="",
+      )
+    )
+  )
+  assert "no arm has finished" in text and "cannot prove" not in text
+  text = words(render(page(arms=(zero_shot(), arm("A")), classes=())))
+  assert text.count("not there yet") == 2
+
+
+def test_the_filters_counts_add_up_in_the_foot():
+  html = render(page()).replace("&nbsp;", " ")
+  assert "42 of 80 images passed (52.5 %): least of “letter B” (30 %), most of “letter A” (75 %)" in html
+  foot = html[html.index("<tfoot>") : html.index("</tfoot>")]
+  assert re.findall(r'<td class="n">(\w+)</td>', foot) == ["80", "42", "40", "8"]
+  bars = re.findall(r'<rect class="(\w+)" x="([\d.]+)%" width="([\d.]+)%"', foot)
+  assert bars == [("kept", "0.00", "40.00"), ("spare", "40.00", "12.50"), ("filled", "52.50", "10.00")]
+
+
+def test_the_commonest_mistake_is_named():
+  text = words(render(page())).replace("\xa0", " ")
+  assert "letter A taken for letter B (70 %); letter B taken for letter A (50 %)." in text
+  assert "letter B taken for letter A (55 %); letter A taken for letter B (39 %)." in text
+
+
+def test_a_doubling_is_as_wide_anywhere():
+  svg = str(figures.curve((("c", ((1, (10.0,)), (2, (20.0,)), (4, (20.0,)), (16, (30.0,)))),), 15.0))
+  path = re.search(r'<polyline points="([^"]+)"', svg).group(1)
+  x = [float(point.partition(",")[0]) for point in path.split()]
+  assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11) == pytest.approx((x[3] - x[2]) / 2, abs=0.11)
+  assert svg.count('class="reference"') == 1
+  assert "reference" not in figures.curve((("c", ((1, (10.0,)),)),), None)
+  assert figures.curve((("zero images", ((0, (10.0,)),)),), 15.0) == ""
+
+
+def test_ticks_hold_the_data_between_them():
+  for low, high in ((0.0, 0.0), (41.2, 58.3), (-0.3, 100.2), (9.99, 10.01), (99.0, 100.0)):
+    ticks = figures._ticks(low, high)
+    assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 7
+
+
+def _luminance(colour: str) -> float:
+  parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+  linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+  return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("palette", [figures.BLUES, figures.ORANGES])
+def test_colours_darken_step_by_step_and_their_text_is_legible(palette):
+  grounds = [_luminance(ground) for ground, _ in palette]
+  assert grounds == sorted(grounds, reverse=True) and len(set(grounds)) == len(grounds)
+  for ground, text in palette:
+    low, high = sorted((_luminance(ground), _luminance(text)))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_numbers():
+  assert (number(-0.04), number(-1.25), number(None), number(_INF)) == ("0.0", "−1.2", "–", "–")
+  assert (signed(0.04), signed(0.06), signed(-0.06), signed(_NAN)) == ("0.0", "+0.1", "−0.1", "–")
+  assert [figures.shade(v) for v in (-5.0, 4.9, 5.1, 100.0, 120.0, _NAN)] == [0, 0, 1, 10, 10, None]
+
+
+def test_a_page_that_contradicts_itself_is_refused():
+  with pytest.raises(ValueError, match="by_class has 1 values for 2 classes"):
+    page(arms=(arm("A", 1.0, by_class=(1.0,)),))
+  with pytest.raises(ValueError, match="confusion is not 2 by 2"):
+    page(arms=(arm("A", 1.0, confusion=((1.0, 2.0),)),))
