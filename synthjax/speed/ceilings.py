@@ -1,0 +1,72 @@
+"""What a device could do at most: dense 16-bit peaks as published, and on CPUs what a matrix product reaches here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from synthjax import devices
+from synthjax.speed.rounds import seconds
+
+# TFLOP/s. Of NVIDIA's the first whose words stand in the name: an L40S is no L4, and slower boards bear the chip's name.
+_NVIDIA = {
+  "H100 PCIe": 756.0,
+  "H100 NVL": 835.0,
+  "H200 NVL": 835.0,
+  "H100": 989.0,
+  "H200": 989.0,
+  "GH200": 989.0,
+  "A100": 312.0,
+  "L4": 121.0,
+}
+_TPU = {
+  "TPU v4": 275.0,
+  "TPU v5 lite": 197.0,
+  "TPU v5e": 197.0,
+  "TPU v5": 459.0,
+  "TPU v5p": 459.0,
+  "TPU v6 lite": 918.0,
+  "TPU v6e": 918.0,
+}
+_SIDE, _PRODUCTS = 1536, 3  # of the matrices that are multiplied, and how often
+
+
+def published(device_kind: str) -> float | None:
+  """Of bfloat16 and float16 alike; None where it is not known."""
+  if device_kind in _TPU:
+    return _TPU[device_kind]
+  if not device_kind.startswith("NVIDIA") or "MIG" in device_kind:  # a part of a device
+    return None
+  found = (peak for name, peak in _NVIDIA.items() if re.search(rf"\b{name}\b", device_kind))
+  return next(found, None)
+
+
+def of(dtype: jnp.dtype, mesh: Mesh) -> tuple[str, Callable[[], float]] | None:
+  """Whose word it is, and TFLOP/s of one device; a CPU is asked anew each time, since others may work beside us."""
+  device = mesh.devices.flat[0]
+  if device.platform == "cpu" and dtype == jnp.float32:
+    return "measured", matrix_product(mesh)
+  if dtype.itemsize == 2 and (peak := published(device.device_kind)):
+    return "published", lambda: peak
+  return None
+
+
+def matrix_product(mesh: Mesh) -> Callable[[], float]:
+  """TFLOP/s of one device while all multiply float32 matrices."""
+  multiply = jax.jit(
+    jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=devices.BATCH, out_specs=devices.BATCH)
+  )
+  x = jax.device_put(
+    jnp.full((mesh.size, _SIDE, _SIDE), 1 / _SIDE, jnp.float32), devices.place(mesh, devices.BATCH)
+  )
+  multiply(x).block_until_ready()  # compiles
+
+  def measure() -> float:
+    took = min(seconds(lambda: multiply(x).block_until_ready()) for _ in range(_PRODUCTS))
+    return 2 * _SIDE**3 / took / 1e12
+
+  return measure
