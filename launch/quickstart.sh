@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The quickstart on a fresh machine: makes a virtual environment if none is active, installs, runs, opens the result.
+# The quickstart on a fresh machine: makes a virtual environment if none is active, installs, runs, opens the report.
 #   launch/quickstart.sh [flags of synthjax.main]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,9 +8,9 @@ cd "$(dirname "$0")/.."
 workdir=${WORKDIR:-runs/quickstart}
 python -m synthjax.main --config configs/quickstart.py --workdir "$workdir" "$@"
 
-sheet="$workdir/images/LE/contact_sheet.png"
-if [ -f "$sheet" ] && [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && command -v xdg-open >/dev/null; then
-  xdg-open "$sheet"
-elif [ -f "$sheet" ] && [ "$(uname)" = Darwin ]; then
-  open "$sheet"
+page="$workdir/report/index.html"
+if [ -f "$page" ] && [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && command -v xdg-open >/dev/null; then
+  xdg-open "$page"
+elif [ -f "$page" ] && [ "$(uname)" = Darwin ]; then
+  open "$page"
 fi

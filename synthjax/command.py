@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import io
 import re
+import shlex
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,8 +16,8 @@ from typing import Any, NoReturn
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from synthjax.config import check
 from synthjax.errors import UserError, nearest
+from synthjax.validation import check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Command:
   plan: bool = False
   stages: tuple[str, ...] = ()
   distributed: str = "auto"
+  line: str = ""  # as it was typed, for those who want to type it again
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +54,12 @@ def parse(argv: list[str]) -> Command:
   config = _apply_overrides(load_config_file(path, arg), rest)
   check(config)
   return Command(
-    config, known.workdir, known.plan, tuple(s for s in known.stages.split(",") if s), known.distributed
+    config,
+    known.workdir,
+    known.plan,
+    tuple(s for s in known.stages.split(",") if s),
+    known.distributed,
+    line=shlex.join(["python", "-m", "synthjax.main", *argv]),
   )
 
 
@@ -79,6 +86,8 @@ def load_config_file(path: str, arg: str = "") -> ConfigDict:
     raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_one_line(e)}") from e
   if not isinstance(config, ConfigDict):
     raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
+  if config.get("study") == "":
+    config.study = file.stem
   return config
 
 

@@ -5,13 +5,13 @@ A field is of one kind:
   growth    may grow, and only what is missing is made;
   runtime   how, where and how fast; recorded, never refused.
 
-A config file holds `get_config(arg="")`, which starts from `study_config()` and names what differs.
+A config file holds `get_config(arg="")`, which starts from `study_config()` and names what differs. What a value may be
+is in `validation.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,12 +51,19 @@ PROMPTS = {
   "seed": identity(0),  # for LE
 }
 
+SAMPLERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral", "lcm")
 # Drawing an image set. `config.sets.NAME` may override any of these for one set.
 SAMPLING = {
-  "generator": identity(""),  # a folder in diffusers' layout, or random:ARCHITECTURE for random weights
+  "generator": identity(""),  # a folder, org/name[@revision] of the hub, or random:ARCHITECTURE
   "images_per_class": growth(100),
+  "sampler": identity(
+    "ddim"
+  ),  # ddim, dpmpp_2m (20 to 25 steps), euler, euler_ancestral, lcm (4, distilled models)
   "steps": identity(50),
   "guidance": identity(2.0),  # 7.5, the aesthetic default, narrows the images and trains worse (Fan et al.)
+  "negative_prompt": identity(""),  # what guidance leads away from
+  "parents": identity(""),  # real images to begin as, like config.tests: folder:PATH, embedded:digits:first
+  "strength": identity(1.0),  # how far a parent is noised: 0 = it is only decoded, 1 = parents are ignored
   "eta": identity(0.0),  # DDIM: 0 = deterministic, 1 = as much fresh noise as the ancestral sampler
   "size": identity(0),  # pixels the generator draws at; 0 = its native size
   "stored_size": identity(0),  # pixels kept on disk; 0 = as drawn
@@ -68,6 +75,7 @@ SAMPLING = {
   "long_prompts": identity("refuse"),  # a prompt longer than the text encoder takes: refuse, or cut
   "images_per_shard": identity(512),  # the unit of claiming and of loss at a kill
   "per_device_batch": runtime(16),
+  "decode_batch": runtime(0),  # pictures decoded at once; 0 = by their size: 16 of 512 px, 4 of 1024
   "preview": runtime(0),  # > 0: only the first n images a class, and their contact sheet
 }
 
@@ -77,6 +85,10 @@ RUNTIME_FIELDS = {
   "heartbeat_seconds": runtime(5.0),
   "stale_seconds": runtime(60.0),  # a claim whose owner has not been heard of for so long is re-taken
   "grace_seconds": runtime(20.0),  # after SIGTERM: the shard in hand is finished if it fits in here
+  "cpu_devices": runtime(
+    0
+  ),  # devices that a CPU is split into, each computing on its own; 0 = one a core, from 2 to 8
+  "device_memory_gb": runtime(0.0),  # of each device, to be used; 0 = all that it says it has
   "compile_cache": runtime("~/.cache/synthjax/xla"),  # "" = off
   "save_seconds": runtime(300.0),  # between checkpoints of a training
   "log_seconds": runtime(30.0),  # a note in a log; on a terminal the line moves by itself
@@ -85,9 +97,12 @@ RUNTIME_FIELDS = {
 # Training one of the small world's own networks.
 NETWORK = {
   "task": identity("contrast"),  # contrast (CLIP), autoencode, denoise (latent diffusion)
-  "styles": identity("all"),  # of the pictures learnt from; familiar = all but scans
+  "labels": identity(""),  # of the glyphs learnt; "" = the study's
+  "styles": identity("all"),  # of the pictures learnt from; familiar = hardly any scans
   "pictures": identity(40_000),  # rendered once, before the first step
   "autoencoder": identity(""),  # for denoise: the network of this study whose latents are denoised
+  "text_encoder": identity(""),  # for denoise: the network of this study whose text tower it begins with
+  "begin_with": identity(""),  # for denoise: the network of this study whose UNet it begins with
   "batch": identity(128),
   "steps": growth(1000),
   "learning_rate": identity(1e-3),
@@ -97,10 +112,81 @@ NETWORK = {
   "seed": identity(0),
 }
 
-# Measuring instead of making; with rounds > 0 the sets are not drawn.
+# Who judges images: features, and the zero-shot classifier that filters and tuning start from.
+ENCODER = {
+  "weights": identity("embedded:clip"),  # a folder, or org/name[@revision] of the hub
+  "ensemble": identity(
+    False
+  ),  # the classifier's prompts: False = the label space's one template, True = all of them
+  "dtype": identity("float32"),
+  "per_device_batch": runtime(64),
+}
+
+# CF (He et al.): image x of class c stays when softmax_k(scale * cos(f(x), h(k)))[c] exceeds the threshold.
+FILTER = {
+  "rule": identity("clip"),
+  "encoder": identity("clip"),  # of config.encoders; it need not be the one that is tuned
+  "threshold": identity(0.0),  # 0 = 1/N for N classes
+  "kept_per_class": growth(0),  # the quota: the first n kept, in plan order; 0 = all that pass
+  "when_short": identity(
+    "top"
+  ),  # of a class that misses the quota: top = the best-scored of the rest, fewer = leave it
+  "max_rounds": growth(3),  # of drawing more for the classes that fall short; 0 = never
+  "max_drawn": growth(4.0),  # ... up to so many times the quota
+  "write": runtime(False),  # also as a data set of its own, `keep/<set>/<filter>-<encoder>/dataset`
+}
+
+# Classifier tuning (He et al., C.4): a linear head on frozen, normalised features, begun as the zero-shot classifier.
+TUNING = {
+  "encoder": identity("clip"),
+  "loss": identity("CE"),  # CE, or SCE: the mean of it and the soft targets of the zero-shot classifier
+  "images_per_class": identity(
+    0
+  ),  # the first n a class (of the kept ones, with a filter); 0 = all that were asked for
+  "learning_rate": identity(2e-3),
+  "weight_decay": identity(0.1),
+  "epochs": identity(30),
+  "batch": identity(512),
+  "clip_norm": identity(1.0),
+  "temperature": identity(2.0),  # of the teacher; the student is not tempered
+}
+
+# Using a tuned classifier: `--stages predict`.
+PREDICT = {
+  "images": runtime(""),  # folder:PATH
+  "arm": runtime(""),  # "" = the study's last arm
+  "seed": runtime(0),
+  "output": runtime(""),  # "" = predictions.csv in the workdir
+}
+
+REPORT = {
+  "refresh_seconds": runtime(
+    20
+  ),  # between two versions of the page while the study runs; 0 = only at the end
+  "images": runtime(12),  # of each class and set
+}
+
+# Measuring instead of making: with rounds > 0 a study is its benchmark, and nothing is drawn that stays.
 BENCHMARK = {
-  "rounds": runtime(0),
-  "batches": runtime(16),  # a round
+  "rounds": runtime(0),  # each measures everything once, in turn
+  "seconds": runtime(
+    2.0
+  ),  # about, of each measurement: one batch at least, two where the host works beside it
+  "torch": runtime(True),  # PyTorch is timed beside, where it is installed
+}
+# What is measured: `config.benchmark.sampling.NAME` and `config.benchmark.encoding.NAME`.
+SAMPLING_CASE = {
+  "generator": runtime("random:tiny"),  # as config.sampling.generator; random weights are made on the devices
+  "size": runtime(0),  # pixels; 0 = the generator's native size
+  "steps": runtime(50),
+  "guided": runtime(True),  # two forwards a step
+  "dtype": runtime("float32"),
+  "per_device_batch": runtime(8),
+}
+ENCODING_CASE = {
+  "weights": runtime("random:clip-b16"),  # as config.encoders.NAME.weights, or random:ARCHITECTURE
+  "dtype": runtime("float32"),
+  "per_device_batch": runtime(64),  # on CPUs 32 at once, whatever is asked for
 }
 
 
@@ -111,19 +197,42 @@ def _group(fields: dict[str, Field]) -> ConfigDict:
 def study_config(labels: str = "digits") -> ConfigDict:
   """The defaults of every study; `config.prompts` and `config.sets` are for the study to fill."""
   config = ConfigDict()
+  config.study = ""  # its name in results; "" = the config file's
   config.labels = labels  # digits, glyphs, or a YAML/JSON file of your own
-  config.prompts = ConfigDict()  # name -> prompt_list(...)
-  config.sets = ConfigDict()  # name -> image_set(...)
-  config.networks = ConfigDict()  # name -> network(...)
+  config.prompts = ConfigDict(sort_keys=False)  # name -> prompt_list(...)
+  config.sets = ConfigDict(sort_keys=False)  # name -> image_set(...)
+  config.networks = ConfigDict(sort_keys=False)  # name -> network(...)
+  config.encoders = ConfigDict(sort_keys=False)  # name -> encoder(...)
+  config.filters = ConfigDict(sort_keys=False)  # name -> image_filter(...)
+  config.arms = ConfigDict(sort_keys=False)  # name -> arm(...)
+  config.tests = ConfigDict(
+    sort_keys=False
+  )  # name -> where real, labelled images lie: embedded:digits:second, folder:PATH
+  config.seeds = 3  # of every arm; may grow
   config.sampling = _group(SAMPLING)
+  config.tuning = _group(TUNING)
+  config.predict = _group(PREDICT)
+  config.report = _group(REPORT)
   config.runtime = _group(RUNTIME_FIELDS)
   config.benchmark = _group(BENCHMARK)
+  config.benchmark.sampling = ConfigDict(sort_keys=False)  # name -> sampling_case(...)
+  config.benchmark.encoding = ConfigDict(sort_keys=False)  # name -> encoding_case(...)
   return config
 
 
 def prompt_list(strategy: str, **fields: Any) -> ConfigDict:
   """A prompt list for `config.prompts`."""
   return _override(_group(PROMPTS), dict(strategy=strategy, **fields), "prompt_list")
+
+
+def encoder(weights: str = "embedded:clip", **fields: Any) -> ConfigDict:
+  """An encoder for `config.encoders`."""
+  return _override(_group(ENCODER), dict(weights=weights, **fields), "encoder")
+
+
+def image_filter(rule: str, **fields: Any) -> ConfigDict:
+  """A filter for `config.filters`."""
+  return _override(_group(FILTER), dict(rule=rule, **fields), "image_filter")
 
 
 def network(task: str, **fields: Any) -> ConfigDict:
@@ -133,8 +242,27 @@ def network(task: str, **fields: Any) -> ConfigDict:
 
 def image_set(prompts: str, **fields: Any) -> ConfigDict:
   """An image set for `config.sets`: a prompt list drawn by `config.sampling` and what is overridden here."""
-  empty = {name: config_dict.placeholder(type(field.default)) for name, field in SAMPLING.items()}
-  return _override(ConfigDict(dict(prompts=prompts, **empty)), fields, "image_set")
+  return _override(ConfigDict(dict(prompts=prompts, **_empty(SAMPLING))), fields, "image_set")
+
+
+def arm(images: str = "", **fields: Any) -> ConfigDict:
+  """A line of the result, for `config.arms`: a set, or SET/FILTER for what a filter kept of it, and `config.tuning`
+  but for what is overridden here. Without images it is the zero-shot classifier, and nothing is learnt."""
+  return _override(ConfigDict(dict(images=images, **_empty(TUNING))), fields, "arm")
+
+
+def sampling_case(generator: str, **fields: Any) -> ConfigDict:
+  """A generator to time, for `config.benchmark.sampling`."""
+  return _override(_group(SAMPLING_CASE), dict(generator=generator, **fields), "sampling_case")
+
+
+def encoding_case(weights: str, **fields: Any) -> ConfigDict:
+  """An encoder to time, for `config.benchmark.encoding`."""
+  return _override(_group(ENCODING_CASE), dict(weights=weights, **fields), "encoding_case")
+
+
+def _empty(fields: dict[str, Field]) -> dict[str, Any]:
+  return {name: config_dict.placeholder(type(field.default)) for name, field in fields.items()}
 
 
 def _override(config: ConfigDict, fields: dict[str, Any], where: str) -> ConfigDict:
@@ -150,115 +278,17 @@ def _override(config: ConfigDict, fields: dict[str, Any], where: str) -> ConfigD
 
 def set_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   """The sampling fields of one image set: its own where given, else `config.sampling`'s."""
-  own = config.sets[name]
-  return {k: config.sampling[k] if own[k] is None else own[k] for k in SAMPLING}
+  return _merged(config.sampling, config.sets[name], SAMPLING)
+
+
+def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:
+  """The tuning fields of one arm, likewise."""
+  return _merged(config.tuning, config.arms[name], TUNING)
+
+
+def _merged(common: ConfigDict, own: ConfigDict, fields: Iterable[str]) -> dict[str, Any]:
+  return {k: common[k] if own[k] is None else own[k] for k in fields}
 
 
 def of_kind(fields: dict[str, Field], kind: str) -> tuple[str, ...]:
   return tuple(name for name, field in fields.items() if field.kind == kind)
-
-
-# --- what the types cannot say ------------------------------------------------------------------
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,99}")
-
-
-def check_name(name: str, what: str) -> str:
-  """A name from a config may become a folder's name: nothing else in this package does."""
-  if not _NAME.fullmatch(name):
-    raise UserError(f"{what} {name!r}: a name takes letters, digits, and _ + - inside, at most 100")
-  return name
-
-
-def check(config: ConfigDict) -> None:
-  """Values that would fail late, or make a study that nobody meant."""
-  _complete("config", config, study_config())
-  _complete("config.sampling", config.sampling, SAMPLING)
-  _complete("config.runtime", config.runtime, RUNTIME_FIELDS)
-  _complete("config.benchmark", config.benchmark, BENCHMARK)
-  for name, own in config.prompts.items():
-    check_name(name, "prompt list")
-    _complete(f"config.prompts.{name}", own, PROMPTS, "prompt_list(...)")
-  for name, own in config.networks.items():
-    check_name(name, "network")
-    _complete(f"config.networks.{name}", own, NETWORK, "network(...)")
-    _check_network(f"config.networks.{name}", own, config.networks)
-  for name, own in config.sets.items():
-    check_name(name, "image set")
-    _complete(f"config.sets.{name}", own, ("prompts", *SAMPLING), "image_set(...)", may_be_none=True)
-    if own.prompts not in config.prompts:
-      raise UserError(
-        f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
-      )
-    _check_set(f"config.sets.{name}", set_fields(config, name))
-  for name, low in {
-    "heartbeat_seconds": 0.1,
-    "encode_threads": 0,
-    "grace_seconds": 0,
-    "save_seconds": 0,
-    "log_seconds": 0,
-  }.items():
-    _at_least(f"config.runtime.{name}", config.runtime[name], low)
-  _at_least("config.benchmark.batches", config.benchmark.batches, 1)
-  if config.benchmark.rounds and not config.sets:
-    raise UserError("config.benchmark needs at least one set in config.sets to measure")
-  _at_least(
-    "config.runtime.stale_seconds (3 heartbeats)",
-    config.runtime.stale_seconds,
-    3 * config.runtime.heartbeat_seconds,
-  )
-
-
-def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
-  for name, known in {"task": ("contrast", "autoencode", "denoise"), "styles": ("all", "familiar")}.items():
-    if own[name] not in known:
-      raise UserError(f"{where}: {name} {own[name]!r}{nearest(own[name], known)}")
-  for name in ("pictures", "batch", "steps"):
-    _at_least(f"{where}: {name}", own[name], 1)
-  if own.task == "denoise" and own.autoencoder not in networks:
-    raise UserError(
-      f"{where}: autoencoder {own.autoencoder!r} is none of config.networks{nearest(own.autoencoder, networks)}"
-    )
-
-
-def _complete(
-  where: str, given: Any, known: Iterable[str], maker: str = "study_config()", may_be_none: bool = False
-) -> None:
-  """Every known field, and no other."""
-  if not isinstance(given, ConfigDict):
-    raise UserError(f"{where} is {given!r}; make it with {maker}")
-  for name in given:
-    if name not in known:
-      raise UserError(f"{where} has no field {name!r}{nearest(name, known)}")
-  for name in known:
-    if name not in given:
-      raise UserError(f"{where} lacks the field {name!r}; make it with {maker}")
-    if given[name] is None and not may_be_none:
-      raise UserError(f"{where}.{name} is None; it needs a value")
-
-
-def _check_set(where: str, fields: dict[str, Any]) -> None:
-  for name, low in dict(
-    images_per_class=1,
-    steps=1,
-    cpu_group=1,
-    size=0,
-    stored_size=0,
-    images_per_shard=1,
-    per_device_batch=1,
-    preview=0,
-    guidance=0,
-  ).items():
-    _at_least(f"{where}: {name}", fields[name], low)
-  if not 0 <= fields["eta"] <= 1:
-    raise UserError(f"{where}: eta is between 0 and 1, not {fields['eta']}")
-  if not 1 <= fields["jpeg_quality"] <= 100:
-    raise UserError(f"{where}: jpeg_quality is between 1 and 100, not {fields['jpeg_quality']}")
-  for name, known in dict(dtype=("float32", "bfloat16", "float16"), long_prompts=("refuse", "cut")).items():
-    if fields[name] not in known:
-      raise UserError(f"{where}: {name} {fields[name]!r}{nearest(fields[name], known)}")
-
-
-def _at_least(what: str, value: float, low: float) -> None:
-  if not value >= low:  # so that nan is told too
-    raise UserError(f"{what} is at least {low}, not {value}")

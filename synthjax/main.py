@@ -16,7 +16,8 @@ def main(argv: list[str]) -> int:
     # Seconds of imports: not before the command line is known to be right.
     from synthjax import devices, study
 
-    devices.start(command.distributed, command.config.runtime.compile_cache)
+    runtime = command.config.runtime
+    devices.start(command.distributed, runtime.compile_cache, runtime.cpu_devices)
     study.run(command)
   except UserError as e:
     print(f"synthjax: {e}", file=sys.stderr)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
 
 
 def duration(seconds: float) -> str:
@@ -51,6 +51,12 @@ class Progress:
     self._own += n
     self._done += n
     self._tell()
+
+  def counting(self, items: Iterable[Any]) -> Iterator[Any]:
+    """The same items, each counted once it has been taken."""
+    for item in items:
+      yield item
+      self.add(1)
 
   def seen(self, done: int) -> None:
     """The whole count, other processes' work included."""

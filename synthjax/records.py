@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterable
 from typing import Any
 
 from etils import epath
@@ -50,6 +51,11 @@ class Record:
   def to_json(self) -> bytes:
     body = dataclasses.asdict(self) | {"format": FORMAT, "hash": self.hash, "software": software()}
     return workdir.to_json(body)
+
+
+def to_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+  """JSON lines."""
+  return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows).encode()
 
 
 def software() -> dict[str, str]:

@@ -2,68 +2,222 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import devices, workdir
 from synthjax.command import Command
+from synthjax.data.sources import open_source
 from synthjax.errors import UserError, nearest
 from synthjax.labels import spaces
 from synthjax.stages.benchmark import Benchmark
-from synthjax.stages.product import DONE, Product, Status
+from synthjax.stages.embed import Encoder, RealEmbeddings, SetEmbeddings
+from synthjax.stages.keep import KeepList
+from synthjax.stages.predict import predict
+from synthjax.stages.product import DONE, STALE, Product, Status
 from synthjax.stages.prompts import PromptList
+from synthjax.stages.report import Report
 from synthjax.stages.sample import SHEET, ImageSet
 from synthjax.stages.train import Network
+from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
 
-STAGES = ("train", "prompts", "sample", "benchmark")  # in order; "verify" runs on request
+STAGES = ("train", "prompts", "sample", "embed", "keep", "tune", "report", "benchmark")  # in order
+ON_REQUEST = ("verify", "predict")
 _POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
 
-def products(config: ConfigDict, root: epath.Path) -> list[Product]:
-  """Everything the config asks for, each after what it is made from."""
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """All products of a config, by kind."""
+
+  networks: list[Network]
+  lists: dict[str, PromptList]
+  sets: dict[str, ImageSet]
+  embeddings: list[SetEmbeddings | RealEmbeddings]
+  keeps: list[KeepList]
+  arms: list[Arm]
+  last: list[Product]  # the report, or the benchmark
+
+  @property
+  def products(self) -> list[Product]:
+    """Each after what it is made from."""
+    made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
+    return [product for kind in made for product in kind] + self.last
+
+
+def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
+  """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
+  if config.benchmark.rounds:
+    return Study([], {}, {}, [], [], [], [Benchmark(config, root)])
   labels = spaces.load(config.labels)
   networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
   lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
-  sets = [ImageSet(config, root, name, labels, lists[own.prompts]) for name, own in config.sets.items()]
-  if config.benchmark.rounds:
-    return [*networks, *lists.values(), Benchmark(config, root, sets, len(labels))]
-  return [*networks, *lists.values(), *sets]
+  sets = {name: ImageSet(config, root, name, labels, lists[own.prompts]) for name, own in config.sets.items()}
+  encoders = {name: Encoder(config, root, name, labels) for name in config.encoders}
+  sources = {name: open_source(config.tests[name], labels) for name in config.tests} if config.arms else {}
+  embeddings: dict[tuple[str, str], SetEmbeddings] = {}
+  tests: dict[tuple[str, str], RealEmbeddings] = {}
+  keeps: dict[tuple[str, str], KeepList] = {}
+
+  def embedded(set_name: str, encoder: str) -> SetEmbeddings:
+    if (set_name, encoder) not in embeddings:
+      embeddings[set_name, encoder] = SetEmbeddings(config, root, sets[set_name], encoders[encoder])
+    return embeddings[set_name, encoder]
+
+  def kept(set_name: str, rule: str) -> KeepList:
+    if (set_name, rule) not in keeps:
+      judge = config.filters[rule].encoder
+      keeps[set_name, rule] = KeepList(
+        config, root, rule, sets[set_name], embedded(set_name, judge), encoders[judge]
+      )
+    return keeps[set_name, rule]
+
+  def tested(encoder: str) -> dict[str, RealEmbeddings]:
+    for name in config.tests:
+      if (name, encoder) not in tests:
+        tests[name, encoder] = RealEmbeddings(config, root, name, sources[name], encoders[encoder])
+    return {name: tests[name, encoder] for name in config.tests}
+
+  arms = []
+  for name, own in config.arms.items():
+    encoder = own.encoder or config.tuning.encoder
+    set_name, _, rule = own.images.partition("/")
+    arms.append(
+      Arm(
+        config,
+        root,
+        name,
+        encoders[encoder],
+        tested(encoder),
+        sets.get(set_name),
+        embedded(set_name, encoder) if set_name else None,
+        kept(set_name, rule) if rule else None,
+      )
+    )
+  if arms and len(labels) < 2:
+    raise UserError(f"config.labels has {len(labels)} class; a classifier needs two")
+  for name in dict.fromkeys([k.encoder_name for k in keeps.values()] + [a.encoder_name for a in arms]):
+    encoders[name].check()  # now, and not after a night of sampling
+  study = Study(
+    networks, lists, sets, [*tests.values(), *embeddings.values()], list(keeps.values()), arms, []
+  )
+  if arms:
+    study.last.append(Report(config, root, labels, study.products, command))
+  return study
 
 
 def _in_order(networks: ConfigDict) -> list[str]:
-  """A network comes after the autoencoder it works on."""
-  return sorted(networks, key=lambda name: bool(networks[name].autoencoder))
+  """A network comes after those that it works on or begins with."""
+  order = list(networks)
+  for name in networks:
+    for other in (networks[name].autoencoder, networks[name].text_encoder, networks[name].begin_with):
+      if other in order and order.index(other) > order.index(name):
+        order.remove(other)
+        order.insert(order.index(name), other)
+  return order
 
 
 def run(command: Command) -> None:
   """The study, or what `--plan` and `--stages` leave of it."""
+  known = (*STAGES, *ON_REQUEST)
   for stage in command.stages:
-    if stage not in (*STAGES, "verify"):
-      raise UserError(f"--stages: no stage {stage!r}{nearest(stage, (*STAGES, 'verify'))}")
+    if stage not in known:
+      raise UserError(f"--stages: no stage {stage!r}{nearest(stage, known)}")
   root = workdir.open_workdir(command.workdir)
-  asked = products(command.config, root)
-  chosen = [p for p in asked if not command.stages or p.stage in command.stages]
+  study = design(command.config, root, command.line)
+  chosen = [p for p in study.products if not command.stages or p.stage in command.stages]
   if command.plan:
     print(plan_table([(p.name, p.status()) for p in chosen]))
     return
+  _check_inputs(chosen)
+  if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
+    raise UserError(
+      f"--distributed on: {alone[0]} is trained by one process on its own devices yet; use --distributed auto, "
+      "where processes share the runs"
+    )
   with Stop(command.config.runtime.grace_seconds) as stop:
-    make(chosen, stop)
-  if "verify" in command.stages and devices.is_speaker():
-    verify([p for p in asked if isinstance(p, ImageSet)])
-  elif devices.is_speaker():
-    for sheet in [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]:
-      print(sheet)
+    reports = [p for p in chosen if isinstance(p, Report)] if devices.is_speaker() else []
+    with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):
+      make(chosen, stop)
+  if devices.is_speaker():
+    for line in (line for report in reports for line in report.summary()):
+      print(line)
+    if "verify" in command.stages:
+      verify(list(study.sets.values()))
+    if "predict" in command.stages:
+      print(predict(command.config, root, study.arms))
+    for path in _to_look_at(chosen):
+      print(path)
+
+
+@contextlib.contextmanager
+def _growing(reports: Sequence[Report], seconds: int) -> Iterator[None]:
+  """Draws the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
+  over = threading.Event()
+
+  def draw_all(refresh_seconds: int) -> None:
+    for report in reports:
+      try:
+        report.draw(refresh_seconds)
+      except (UserError, OSError):
+        continue  # what is wrong is told by the stage that meets it
+      except Exception as e:  # noqa: BLE001  a page is not worth a study
+        print(f"the page could not be drawn: {type(e).__name__}: {e}", file=sys.stderr)
+        over.set()
+
+  def draw() -> None:
+    pause = 1.0  # the first one soon
+    while not over.wait(pause):
+      began = time.monotonic()
+      draw_all(seconds)
+      pause = max(seconds, 20 * (time.monotonic() - began))  # a twentieth of one core at most
+
+  thread = threading.Thread(target=draw, name="page", daemon=True)
+  if reports and seconds:
+    thread.start()
+  try:
+    yield
+  except UserError:
+    over.set()
+    draw_all(0)  # as far as it came
+    raise
+  finally:
+    over.set()
+    if thread.is_alive():
+      thread.join(timeout=5.0)  # who was asked to stop has no time for a page
+
+
+def _to_look_at(chosen: Iterable[Product]) -> list[epath.Path]:
+  """The report, or the sheets of a study that has none."""
+  pages = [p.page for p in chosen if isinstance(p, Report)]
+  return pages or [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]
+
+
+def _check_inputs(chosen: Sequence[Product]) -> None:
+  """With --stages, what the chosen stages need must be among them or there: nobody else will make it."""
+  for product in chosen:
+    for needed in product.inputs:
+      if needed not in chosen and (state := needed.status().state) != DONE:
+        raise UserError(
+          f"{product.name} is made from {needed.name}, which is {state}; add {needed.stage} to --stages"
+        )
 
 
 def make(chosen: Sequence[Product], stop: Stop) -> None:
   """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
   pending, told = list(chosen), False
-  while pending:
+  while pending := pending or [
+    p for p in chosen if p.status().state == STALE
+  ]:  # a filter may have drawn more
     left = [product for product in pending if not _made(product, stop)]
     if len(left) == len(pending):
       if not told and devices.is_speaker():
@@ -85,7 +239,7 @@ def plan_table(rows: Sequence[tuple[str, Status]]) -> str:
   """One line a product."""
   cells = [("product", "state", "have/want", "", "shards", "bytes", "FLOPs to do")]
   for name, s in rows:
-    flops = _scaled(s.flops, "FLOP") if s.flops else ""
+    flops = _scaled(cost, "FLOP") if (cost := s.flops()) else ""
     want = f"{s.have:,}/{s.want:,}" if s.want else ""
     cells.append((name, s.state, want, s.unit, s.shards, _scaled(s.bytes, "B") if s.bytes else "", flops))
   widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]

@@ -104,6 +104,14 @@ def replace_bytes(final: epath.Path, data: bytes) -> None:
   _sync(final.parent)
 
 
+def replace_folder(made: epath.Path, final: epath.Path) -> None:
+  """Gives a whole folder its final name, in the place of an older one: for what can be derived again."""
+  if final.exists():
+    final.rmtree()
+  os.rename(made, final)
+  _sync(final.parent)
+
+
 def create_exclusive(path: epath.Path, text: str) -> bool:
   """Takes a name: of all processes that try, one succeeds. The text may be read half-written."""
   try:

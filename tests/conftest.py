@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import jax
 import pytest
 
 from synthjax import config as fields_of
@@ -46,6 +47,33 @@ def small(weights):
   return make
 
 
+@pytest.fixture
+def digits(weights):
+  """A whole study of seconds: random generators' images of the ten digits, judged by the CLIP that ships."""
+
+  def make(**sampling):
+    config = fields_of.study_config(labels="digits")
+    config.study = "small"
+    config.prompts.LE = fields_of.prompt_list("LE", per_class=4, draws=6)
+    config.sets.LE = fields_of.image_set("LE")
+    config.sampling.generator = str(weights)
+    config.sampling.update(
+      dict(steps=2, images_per_class=4, images_per_shard=16, per_device_batch=8) | sampling
+    )
+    config.encoders.clip = fields_of.encoder()
+    config.filters.CF = fields_of.image_filter("clip", kept_per_class=3, max_rounds=2)
+    config.tests.digits = "embedded:digits:first"
+    config.tuning.update(batch=16, epochs=4)
+    config.arms["zero-shot"] = fields_of.arm()
+    config.arms["LE+CE"] = fields_of.arm("LE")
+    config.arms["LE+CF+SCE"] = fields_of.arm("LE/CF", loss="SCE")
+    config.seeds = 2
+    config.runtime.compile_cache = ""
+    return config
+
+  return make
+
+
 @pytest.fixture(scope="session")
 def torch():
   if importlib.util.find_spec("torch") is None:
@@ -57,9 +85,13 @@ def torch():
   return torch
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def compile_cache(tmp_path_factory) -> str:
-  return str(tmp_path_factory.mktemp("xla"))
+  """Of this session, for this process and those it starts: many tests compile the same programs."""
+  folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("xla"))
+  jax.config.update("jax_compilation_cache_dir", folder)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  return folder
 
 
 @pytest.fixture

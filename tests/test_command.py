@@ -4,6 +4,7 @@ import pytest
 
 from synthjax import command as command_line
 from synthjax import config as fields_of
+from synthjax import validation
 from synthjax.errors import UserError
 
 GOOD = """
@@ -126,19 +127,16 @@ def test_a_missing_config_file_names_its_neighbour(parse, tmp_path):
 
 def test_every_field_is_of_one_kind():
   kinds = {fields_of.IDENTITY, fields_of.GROWTH, fields_of.RUNTIME}
-  for fields in (
-    fields_of.PROMPTS,
-    fields_of.SAMPLING,
-    fields_of.NETWORK,
-    fields_of.RUNTIME_FIELDS,
-    fields_of.BENCHMARK,
-  ):
-    assert {f.kind for f in fields.values()} <= kinds
+  groups = [value for name, value in vars(fields_of).items() if name.isupper() and isinstance(value, dict)]
+  fields = [f for group in groups for f in group.values() if isinstance(f, fields_of.Field)]
+  assert len(fields) > 50 and {f.kind for f in fields} <= kinds
   assert fields_of.of_kind(fields_of.SAMPLING, fields_of.GROWTH) == ("images_per_class",)
 
 
 def test_shipped_configs_are_valid():
   from tests.conftest import ROOT
 
-  for file in (ROOT / "configs").glob("*.py"):
-    fields_of.check(command_line.load_config_file(str(file)))
+  for file, *args in (("benchmark",), ("embedded_world", "", "trial"), ("quickstart", "", "curve")):
+    for arg in args or [""]:
+      validation.check(command_line.load_config_file(str(ROOT / "configs" / f"{file}.py"), arg))
+  assert len(list((ROOT / "configs").glob("*.py"))) == 3

@@ -20,6 +20,7 @@ STOREYS = [
     "training",
     "evaluation",
     "scaling",
+    "speed",
     "pages",
   },
   {
@@ -29,6 +30,7 @@ STOREYS = [
     "embedded",
     "devices",
     "config",
+    "validation",
     "command",
     "workdir",
     "records",

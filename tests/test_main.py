@@ -11,16 +11,25 @@ QUICK = (
   "--config=configs/quickstart.py",
   "--config.sampling.images_per_class=2",
   "--config.sampling.steps=2",
+  "--config.filters.CF.kept_per_class=1",
+  "--config.filters.CF.max_rounds=0",
+  "--config.tuning.epochs=1",
   "--distributed=off",
 )
 
 
 def test_the_terminal_shows_our_lines_alone(command, tmp_path):
   process = command(*QUICK, f"--workdir={tmp_path}")
-  out, err = process.communicate(timeout=120)
+  out, err = process.communicate(timeout=240)
   assert process.returncode == 0
-  assert [line.split()[0] for line in err.splitlines()] == ["images/B", "images/LE"]
-  assert out.splitlines() == [f"{tmp_path}/images/{s}/contact_sheet.png" for s in ("B", "LE")]
+  said = dict.fromkeys(line.split()[0].rstrip(":") for line in err.splitlines())
+  arms = [f"{images}+{loss}" for images in ("B", "LE", "LE+CF") for loss in ("CE", "SCE")]
+  made = ["images/B", "images/LE", "embeddings/digits/clip", "embeddings/B/clip", "embeddings/LE/clip"]
+  said.pop("keep/LE/CF-clip", None)  # speaks where a class falls short
+  assert list(said) == [*made, *(f"runs/{arm}" for arm in arms)]
+  *results, page = out.splitlines()
+  assert [line.split()[0] for line in results] == ["zero-shot", *arms]
+  assert page == f"{tmp_path}/report/index.html"
 
 
 @pytest.mark.parametrize(

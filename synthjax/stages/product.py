@@ -1,18 +1,25 @@
-"""What the study asks of a product."""
+"""What the study asks of a product, and what all that work on one need."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import devices
+from synthjax.progress import Progress
 from synthjax.stopping import Stop
+from synthjax.store.claims import Owner
 
 MISSING, STALE, DONE = "missing", "stale", "done"
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """For --plan. `flops` and the bytes beyond those on disk are what is still to be spent."""
+  """How far a product is. `flops` (asked for by --plan alone) and bytes beyond those on disk are still to be spent."""
 
   state: str
   have: int = 0
@@ -20,12 +27,13 @@ class Status:
   unit: str = "images"
   shards: str = ""  # landed of planned
   bytes: float = 0.0
-  flops: float = 0.0
+  flops: Callable[[], float] = float
 
 
 class Product(Protocol):
   name: str  # its folder in the workdir: prompts/LE, images/LE
   stage: str  # prompts, sample
+  inputs: Sequence[Product]  # what it is made from
 
   def status(self) -> Status:
     """Reads, and refuses a changed identity; makes nothing."""
@@ -34,3 +42,21 @@ class Product(Protocol):
   def make(self, stop: Stop) -> bool:
     """True: it is whole. False: all that is left is being made by other processes."""
     ...
+
+
+def owner_of(folder: epath.Path, runtime: ConfigDict) -> Owner:
+  """This process's hold on parts of the product in `folder`."""
+  return Owner(folder, heartbeat_seconds=runtime.heartbeat_seconds, stale_seconds=runtime.stale_seconds)
+
+
+def progress_of(name: str, total: int, done: int, runtime: ConfigDict, unit: str = "images") -> Progress:
+  """The line of a product, told by one process."""
+  return Progress(
+    name,
+    total,
+    done,
+    unit=unit,
+    devices=devices.local_mesh().size,
+    log_seconds=runtime.log_seconds,
+    speak=devices.is_speaker(),
+  )

@@ -15,7 +15,7 @@ from synthjax import records, workdir
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.prompts import strategies
-from synthjax.stages.product import DONE, MISSING, Status
+from synthjax.stages.product import DONE, MISSING, Product, Status
 from synthjax.stopping import Stop
 
 # The fields that decide what a strategy writes; the others may change without making another list.
@@ -24,10 +24,12 @@ _USED = {"B": (), "templates": (), "LE": ("writer", "draws", "per_class", "seed"
 
 class PromptList:
   stage = "prompts"
+  inputs: tuple[Product, ...] = ()
 
   def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
     self.name, self.folder, self._labels = f"prompts/{name}", root / "prompts" / name, labels
     self._fields: dict[str, Any] = config.prompts[name].to_dict()
+    self._read: list[strategies.Prompt] | None = None
 
   @property
   def _file(self) -> epath.Path:
@@ -70,7 +72,9 @@ class PromptList:
   def read(self) -> list[strategies.Prompt]:
     if not self._file.exists():
       raise UserError(f"{self.name} is missing; add prompts to --stages")
-    return strategies.read_list(self._file.read_text())
+    if self._read is None:  # published once, and never changed
+      self._read = strategies.read_list(self._file.read_text())
+    return self._read
 
   def content_hash(self) -> str:
     """What depends on the list records this."""

@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from synthjax import config as fields_of
-from synthjax import study
+from synthjax import study, validation
 from synthjax.command import Command
 from synthjax.errors import UserError
 from synthjax.sampling.drawer import Drawer
@@ -32,7 +32,7 @@ def drawn(monkeypatch) -> list:
 
 
 def run(config, workdir: Path, **kwargs) -> None:
-  fields_of.check(config)
+  validation.check(config)
   study.run(Command(config, str(workdir), **kwargs))
 
 
@@ -239,7 +239,9 @@ def test_a_class_without_prompts_leaves_nothing_behind(small, tmp_path):
 
 def test_stages_and_what_they_need(small, tmp_path, drawn):
   config = small(tmp_path)
-  with pytest.raises(UserError, match="prompts/B is missing; add prompts to --stages"):
+  with pytest.raises(
+    UserError, match="images/B is made from prompts/B, which is missing; add prompts to --stages"
+  ):
     run(config, tmp_path / "w", stages=("sample",))
   with pytest.raises(UserError, match="did you mean 'sample'"):
     run(config, tmp_path / "w", stages=("smaple",))

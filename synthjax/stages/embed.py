@@ -1,0 +1,296 @@
+"""Stage embed: what an encoder makes of an image set, or of real images, as `embeddings/<what>/<encoder>`.
+
+A file a shard (real images: one file), each whole or not there: features [n, D], labels, and the images' ids. So a set
+that grows is embedded where it grew, and processes share the shards by claims.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import devices, records, workdir
+from synthjax.data.sources import Source, Unreadable
+from synthjax.encoders import clip
+from synthjax.encoders.clip import Clip
+from synthjax.encoders.preprocess import Preprocess
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
+from synthjax.stages.sample import ImageSet
+from synthjax.stopping import Stop
+from synthjax.weights import hub
+
+Array = np.ndarray
+_CHUNK = 256  # images decoded before they are asked for
+_UNREADABLE = 0.01  # of a folder of real images: more is a mistake of the user's, not of the files
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+  """In plan order, or in the order of the source."""
+
+  features: Array  # [n, D]
+  labels: Array  # [n]
+  ids: Array  # [n] str
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def at(self, places: Array) -> Features:
+    return Features(*(getattr(self, f.name)[places] for f in dataclasses.fields(Features)))
+
+
+def rank(labels: Array) -> Array:
+  """How many images of its class come before each image: in plan order, its sample index."""
+  found = np.zeros(len(labels), int)
+  for c in np.unique(labels):
+    own = np.flatnonzero(labels == c)
+    found[own] = np.arange(len(own))
+  return found
+
+
+class Encoder:
+  """An encoder of the config, with the zero-shot classifier of the study's label space."""
+
+  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
+    self.name, self.labels, self._root = name, labels, root
+    self._fields: dict[str, Any] = config.encoders[name].to_dict()
+
+  @functools.cached_property
+  def clip(self) -> Clip:
+    return Clip(hub.locate(self._fields["weights"], self._root), self._fields["dtype"])
+
+  @property
+  def reference(self) -> str:
+    return hub.pinned(self._fields["weights"], self._root)
+
+  @property
+  def templates(self) -> tuple[str, ...]:
+    return self.labels.templates if self._fields["ensemble"] else (self.labels.template,)
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """Of the features."""
+    return {"encoder": self.clip.digest, "dtype": self._fields["dtype"]}
+
+  @property
+  def classifier_identity(self) -> dict[str, Any]:
+    words = {"class_ids": self.labels.ids, "class_names": self.labels.names, "templates": self.templates}
+    return self.identity | words
+
+  @functools.cached_property
+  def zero_shot(self) -> Array:
+    """[K, D], with CLIP's scale."""
+    return np.asarray(self.clip.zero_shot(self._params, self.labels.names, self.templates))
+
+  def check(self) -> None:
+    """What can be known to be wrong without a device: files, shapes, prompts."""
+    if not self.templates:
+      raise UserError(
+        f"config.encoders.{self.name}: ensemble, but the label space has no templates; give it some, or set it to False"
+      )
+    self.clip.check(self.labels.names, self.templates)
+
+  @property
+  def _params(self) -> Any:
+    return _loaded(self.clip)
+
+  def embed(self, images: Iterable[Array]) -> Array:
+    return clip.embed(self.clip, self._params, images, self._fields["per_device_batch"])
+
+
+@functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time
+def _loaded(encoder: Clip) -> Any:
+  return encoder.load_params(devices.local_mesh())
+
+
+class SetEmbeddings:
+  """Of an image set."""
+
+  stage = "embed"
+
+  def __init__(self, config: ConfigDict, root: epath.Path, image_set: ImageSet, encoder: Encoder):
+    set_name = image_set.name.removeprefix("images/")
+    self.name = f"embeddings/{set_name}/{encoder.name}"
+    self.folder = root / "embeddings" / set_name / encoder.name
+    self.inputs: tuple[Product, ...] = (image_set,)
+    self._set, self._encoder, self._runtime = image_set, encoder, config.runtime
+
+  def _record(self, images: int = 0) -> records.Record:
+    inputs = {self._set.name: self._set.identity_hash()}
+    return records.Record(self.name, self._encoder.identity, growth={"images": images}, inputs=inputs)
+
+  def status(self) -> Status:
+    whole = self._set.status()
+    if whole.have == 0:
+      return Status(MISSING, 0, whole.want)
+    records.compare(self.folder, self._record())
+    plan, needed = self._set.landed()
+    have = sum(len(plan.shards[i]) for i in range(needed) if self._file(i).exists())
+    state = DONE if have == whole.want else STALE if have else MISSING
+    return Status(state, have, whole.want)
+
+  def make(self, stop: Stop) -> bool:
+    if self._set.status().state != DONE:
+      return False
+    plan, needed = self._set.landed()
+    missing = [i for i in range(needed) if not self._file(i).exists()]
+    if not missing:
+      return True
+    records.settle(self.folder, self._record())
+    total = plan.size(needed)
+    progress = progress_of(self.name, total, total - sum(len(plan.shards[i]) for i in missing), self._runtime)
+    with owner_of(self.folder, self._runtime) as owner:
+      for index in missing:
+        stop.check()
+        if not owner.take(str(index)):
+          continue
+        if not self._file(index).exists():
+          rows = list(self._set.read_shard(index))
+          labels = np.array([row["label"] for row in rows], np.int32)
+          ids = np.array([row["image_id"].decode() for row in rows])
+          decode = self._encoder.clip.preprocess.decode
+          images = _in_threads(decode, [row["image"] for row in rows])
+          features = self._encoder.embed(progress.counting(images))
+          _save(self._file(index), Features(features, labels, ids))
+        owner.release(str(index))
+    progress.close()
+    if not self.has(needed):
+      return False
+    records.update(self.folder, self._record(total))
+    return True
+
+  def _file(self, index: int) -> epath.Path:
+    return self.folder / f"{index:05d}.npz"
+
+  def has(self, needed: int) -> bool:
+    """Whether the first so many shards are embedded."""
+    return all(self._file(i).exists() for i in range(needed))
+
+  def reach(self) -> int:
+    """How many shards are embedded, from the first on. A filter, or another process, may just have asked for more."""
+    _, needed = self._set.landed()
+    return next((i for i in range(needed) if not self._file(i).exists()), needed)
+
+  def load(self, reach: int) -> Features:
+    """Of the first so many shards."""
+    parts = [_load(self._file(i)) for i in range(reach)]
+    return Features(
+      *(np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Features))
+    )
+
+  def names(self, reach: int) -> tuple[Array, Array]:
+    """(labels, ids), likewise: who reads these alone spares the features, which may be gigabytes."""
+    labels, ids = [], []
+    for i in range(reach):
+      with self._file(i).open("rb") as opened, np.load(opened) as arrays:
+        labels.append(arrays["labels"])
+        ids.append(arrays["ids"])
+    return np.concatenate(labels), np.concatenate(ids)
+
+
+class RealEmbeddings:
+  """Of real images."""
+
+  stage = "embed"
+  inputs: tuple[Product, ...] = ()
+
+  def __init__(self, config: ConfigDict, root: epath.Path, test: str, source: Source, encoder: Encoder):
+    self.name, self.folder = f"embeddings/{test}/{encoder.name}", root / "embeddings" / test / encoder.name
+    self.source, self._encoder, self._runtime = source, encoder, config.runtime
+    self._reference = config.tests[test]
+
+  @functools.cached_property
+  def _record(self) -> records.Record:
+    identity = self._encoder.identity | {"images": self.source.digest, "class_ids": self._encoder.labels.ids}
+    return records.Record(self.name, identity, runtime={"source": self._reference})
+
+  @property
+  def _file(self) -> epath.Path:
+    return self.folder / "all.npz"
+
+  def status(self) -> Status:
+    records.compare(self.folder, self._record)
+    n = len(self.source)
+    return Status(DONE, n, n) if self._file.exists() else Status(MISSING, 0, n)
+
+  def make(self, stop: Stop) -> bool:
+    if self.status().state == DONE:
+      return True
+    stop.check()
+    records.settle(self.folder, self._record)
+    with owner_of(self.folder, self._runtime) as owner:
+      if not owner.take("all"):
+        return False
+      progress = progress_of(self.name, len(self.source), 0, self._runtime)
+      images = Readable(self.source, self._encoder.clip.preprocess)
+      features = self._encoder.embed(progress.counting(images))
+      progress.close()
+      self._check(images.faults)
+      labels, ids = np.asarray(self.source.labels)[images.places], np.array(self.source.keys)[images.places]
+      _save(self._file, Features(features, labels.astype(np.int32), ids))
+    return True
+
+  def _check(self, faults: Sequence[Unreadable]) -> None:
+    """Images that cannot be read are named and left out, where they are few."""
+    if len(faults) > _UNREADABLE * len(self.source):
+      raise UserError(
+        f"{self._reference}: {len(faults)} of {len(self.source)} images cannot be read, first {faults[0]}; mend or remove them"
+      )
+    for fault in faults:
+      print(f"{self.name}: left out, cannot be read: {fault}", file=sys.stderr)
+
+  def load(self) -> Features:
+    return _load(self._file)
+
+
+class Readable:
+  """The images of a source that can be read, preprocessed, in its order; which they were, and which were not."""
+
+  def __init__(self, source: Source, preprocess: Preprocess):
+    self._source, self._preprocess = source, preprocess
+    self.places: list[int] = []
+    self.faults: list[Unreadable] = []
+
+  def __iter__(self) -> Iterator[Array]:
+    for i, pixels in enumerate(_in_threads(self._read, range(len(self._source)))):
+      if isinstance(pixels, Unreadable):
+        self.faults.append(pixels)
+      else:
+        self.places.append(i)
+        yield pixels
+
+  def _read(self, i: int) -> Array | Unreadable:
+    try:
+      return self._preprocess.pixels(self._source.image(i))
+    except Unreadable as e:
+      return e
+
+
+def _in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+  """In order, and not far ahead of who asks."""
+  with ThreadPoolExecutor(devices.threads(), thread_name_prefix="decode") as pool:
+    for start in range(0, len(items), _CHUNK):
+      yield from pool.map(work, items[start : start + _CHUNK])
+
+
+def _save(file: epath.Path, features: Features) -> None:
+  """The bytes repeat: numpy writes no clock into its archives."""
+  buffer = io.BytesIO()
+  np.savez(buffer, **dataclasses.asdict(features))
+  workdir.publish_bytes(file, buffer.getvalue())
+
+
+def _load(file: epath.Path) -> Features:
+  with file.open("rb") as opened, np.load(opened) as arrays:
+    return Features(**{f.name: arrays[f.name] for f in dataclasses.fields(Features)})

@@ -1,0 +1,215 @@
+"""Stage keep: what a filter keeps of an image set, as `keep/<set>/<filter>-<encoder>`; it draws more where too few stay.
+
+    ids.txt         image ids that stay, in plan order
+    scores.npz      of every image looked at: id, label, score, whether it stays
+    summary.json    by class: drawn, passed, kept, and how many of these only fill the quota up
+
+With a quota the set grows by rounds for the classes that fall short. How much a round draws follows from the scores
+alone, so a study that is killed in the middle ends with the same images.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import config as fields_of
+from synthjax import devices, records, workdir
+from synthjax.filters.choose import Choice, choose, further
+from synthjax.filters.clip import own_class_probability
+from synthjax.sampling.plan import Plan
+from synthjax.stages.embed import Encoder, Features, SetEmbeddings, rank
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.stages.sample import ImageSet
+from synthjax.stopping import Stop
+from synthjax.store import export
+
+SUMMARY = "summary.json"
+DATASET = "dataset"
+_BASIS = "kept_from.json"
+
+
+class KeepList:
+  stage = "keep"
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    root: epath.Path,
+    name: str,
+    image_set: ImageSet,
+    embeddings: SetEmbeddings,
+    encoder: Encoder,
+  ):
+    set_name = image_set.name.removeprefix("images/")
+    self.filter, self.set_name, self.encoder_name = name, set_name, encoder.name
+    self.name = f"keep/{set_name}/{name}-{encoder.name}"
+    self.folder = root / "keep" / set_name / f"{name}-{encoder.name}"
+    self.inputs: tuple[Product, ...] = (image_set, embeddings)
+    self._set, self._embeddings, self._encoder = image_set, embeddings, encoder
+    self._fields: dict[str, Any] = config.filters[name].to_dict()
+    self._runtime = config.runtime
+
+  @property
+  def threshold(self) -> float:
+    return self._fields["threshold"] or 1 / len(self._encoder.labels)
+
+  @property
+  def quota(self) -> int:
+    return self._fields["kept_per_class"]
+
+  def _record(self, growth: dict[str, Any] | None = None) -> records.Record:
+    kept = {k: self._fields[k] for k in fields_of.of_kind(fields_of.FILTER, fields_of.IDENTITY)}
+    identity = kept | self._encoder.classifier_identity
+    inputs = {self._set.name: self._set.identity_hash()}
+    return records.Record(self.name, identity, growth=growth or {}, inputs=inputs)
+
+  def _basis(self, plan: Plan) -> dict[str, Any]:
+    """What the list on disk must have been made for."""
+    growth = {k: self._fields[k] for k in fields_of.of_kind(fields_of.FILTER, fields_of.GROWTH)}
+    own = sum(
+      sum(s.counts) for s in plan.segments if s.asked_by.startswith(f"{self.filter}-{self._encoder.name} ")
+    )
+    return growth | {"images_per_class": self._set.asked, "drawn_for_it": own}
+
+  def _is_written(self, basis: dict[str, Any]) -> bool:
+    """The data set of its own, where one is wanted."""
+    path = self.folder / DATASET / _BASIS
+    return not self._fields["write"] or (path.exists() and workdir.read_json(path, "data set") == basis)
+
+  def status(self) -> Status:
+    want = self.quota * len(self._encoder.labels)
+    drawn = self._set.status()
+    if drawn.have == 0:
+      return Status(MISSING, 0, want)
+    records.compare(self.folder, self._record())
+    summary = self.summary()
+    if summary is None:
+      return Status(MISSING, 0, want)
+    kept = sum(row["kept"] for row in summary["classes"])
+    basis = self._basis(self._set.landed()[0])
+    done = summary["basis"] == basis and drawn.state == DONE
+    return Status(
+      DONE if done and self._is_written(basis) else STALE, kept, kept if done else max(want, kept)
+    )
+
+  def make(self, stop: Stop) -> bool:
+    if self.status().state == DONE:
+      return True
+    while self._set.make(stop) and self._embeddings.make(stop):
+      stop.check()
+      records.settle(self.folder, self._record())
+      with owner_of(self.folder, self._runtime) as owner:
+        if not owner.take("list"):
+          return False
+        if self._choose():
+          return True
+    return False
+
+  def _choose(self) -> bool:
+    """True: the list is written. False: more images have been asked for, by this process or another."""
+    plan, needed = self._set.landed()  # one look: another process may be adding a round
+    if not self._embeddings.has(needed):
+      return False  # it has: those images come first
+    features, places = self._visible(plan, needed)
+    scores = own_class_probability(features.features, features.labels, self._encoder.zero_shot)
+    fill = self._fields["when_short"] == "top"
+    choice = choose(scores, features.labels, len(self._encoder.labels), self.threshold, self.quota, fill)
+    more: tuple[int, ...] = ()
+    if self.quota and self._rounds(plan) < self._fields["max_rounds"]:
+      more = further(choice, self.quota, round(self._fields["max_drawn"] * self.quota))
+    if not any(more):
+      self._write(plan, features, places, scores, choice)
+      return True
+    if devices.is_speaker():
+      print(f"{self.name}: round {len(plan.segments)} draws {sum(more)} more images", file=sys.stderr)
+    self._set.top_up(more, len(plan.segments), self._asks_as)
+    return False
+
+  def _visible(self, plan: Plan, needed: int) -> tuple[Features, np.ndarray]:
+    """The images that were asked for, and those drawn for this very filter, with their places in the set.
+
+    So what another filter has drawn changes nothing here.
+    """
+    features = self._embeddings.load(needed)
+    asked_by = plan.asked_by()[: len(features)]
+    own = np.char.startswith(asked_by, f"{self.filter}-{self._encoder.name} ")
+    places = np.flatnonzero(own | (rank(features.labels) < self._set.asked))
+    return features.at(places), places
+
+  @property
+  def _asks_as(self) -> str:
+    return f"{self.filter}-{self._encoder.name} {self.quota} a class"
+
+  def _rounds(self, plan: Plan) -> int:
+    """Of drawing more, for this filter and this quota."""
+    return sum(segment.asked_by == self._asks_as for segment in plan.segments)
+
+  def _write(
+    self, plan: Plan, features: Features, places: np.ndarray, scores: np.ndarray, choice: Choice
+  ) -> None:
+    """The summary last: it says that the rest is there."""
+    (self.folder / SUMMARY).unlink(missing_ok=True)  # until the rest is there again
+    basis = self._basis(plan)
+    ids = features.ids[choice.stays_N]
+    workdir.replace_bytes(self.folder / "ids.txt", "".join(f"{i}\n" for i in ids).encode())
+    buffer = io.BytesIO()
+    np.savez(buffer, ids=features.ids, labels=features.labels, scores=scores, stays=choice.stays_N)
+    workdir.replace_bytes(self.folder / "scores.npz", buffer.getvalue())
+    if self._fields["write"]:
+      name, stay = f"{self.set_name}_{self.filter}", places[choice.stays_N].tolist()
+      export.write_part(self._set.folder, stay, self.folder / DATASET, name, self._encoder.labels.ids)
+      workdir.replace_bytes(self.folder / DATASET / _BASIS, workdir.to_json(basis))
+    columns = (x.tolist() for x in (choice.drawn, choice.passed, choice.kept, choice.filled))
+    rows = [
+      {"id": c, "drawn": d, "passed": p, "kept": k, "filled": f, "acceptance": p / d if d else None}
+      for c, d, p, k, f in zip(self._encoder.labels.ids, *columns, strict=True)
+    ]
+    summary = {"basis": basis, "threshold": self.threshold, "rounds": self._rounds(plan), "classes": rows}
+    workdir.replace_bytes(self.folder / SUMMARY, workdir.to_json(summary))
+    records.update(self.folder, self._record(basis))
+    for line in _shortfalls(self.name, rows, self.quota):
+      if devices.is_speaker():
+        print(line, file=sys.stderr)
+
+  def summary(self) -> dict[str, Any] | None:
+    path = self.folder / SUMMARY
+    return workdir.read_json(path, "keep-list summary") if path.exists() else None
+
+  def ids(self) -> list[str]:
+    """Of the images that stay, in plan order."""
+    return (self.folder / "ids.txt").read_text().split()
+
+  def load(self) -> dict[str, np.ndarray]:
+    """ids, labels, scores, stays: of every image that was looked at, in plan order."""
+    with (self.folder / "scores.npz").open("rb") as opened, np.load(opened) as arrays:
+      return dict(arrays)
+
+  @functools.cached_property
+  def how(self) -> str:
+    return f"own class's probability above {self.threshold:.3g}" + (
+      f", {self.quota} a class" if self.quota else ""
+    )
+
+
+def _shortfalls(name: str, rows: list[dict[str, Any]], quota: int) -> list[str]:
+  """What the user should know."""
+  lines = []
+  none = [row["id"] for row in rows if not row["passed"]]
+  filled = sum(row["filled"] for row in rows)
+  short = [row["id"] for row in rows if row["kept"] < quota]
+  if none:
+    lines.append(f"{name}: no image of {len(none)} classes passed ({', '.join(none[:5])})")
+  if filled:
+    lines.append(
+      f"{name}: {filled} images that did not pass fill up classes that missed the quota of {quota}"
+    )
+  if short:
+    lines.append(f"{name}: {len(short)} classes have fewer than {quota} images ({', '.join(short[:5])})")
+  return lines

@@ -1,0 +1,207 @@
+"""Stage report: all rows as `results.jsonl`, and the page `report/index.html`. Both are derived from the products."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import config as fields_of
+from synthjax import records, workdir
+from synthjax.labels.spaces import LabelSpace
+from synthjax.pages import report as page
+from synthjax.stages.keep import KeepList
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
+from synthjax.stages.sample import ImageSet
+from synthjax.stages.tune import Arm
+from synthjax.stopping import Stop
+
+RESULTS = "results.jsonl"
+_CAVEAT = (
+  "This study runs in the small world that ships with synthjax: a generator and a CLIP of a few million parameters, "
+  "trained on rendered glyphs, and 899 real handwritten digits as the test. It shows that every part works and which "
+  "way things move here. It says nothing about what Stable Diffusion, CLIP or the papers' data sets would give."
+)
+
+
+class Report:
+  name, stage = "report", "report"
+
+  def __init__(
+    self, config: ConfigDict, root: epath.Path, labels: LabelSpace, products: Sequence[Product], command: str
+  ):
+    self._config, self._root, self._labels, self._command = config, root, labels, command
+    self.page = root / "report" / "index.html"
+    self.inputs = tuple(products)
+    self._arms = [p for p in products if isinstance(p, Arm)]
+    self._lock, self._is_final = threading.Lock(), False
+
+  @property
+  def _state(self) -> epath.Path:
+    return self._root / "report" / "state.json"
+
+  def _rows(self) -> list[dict[str, Any]]:
+    return [row for arm in self._arms for row in arm.rows()]
+
+  def _wanted(self, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What the finished page must have been drawn from."""
+    settings = dict(_settings(self._config))
+    return {"settings": records.digest(settings), "rows": records.digest(rows)}
+
+  def status(self) -> Status:
+    if not self._state.exists():
+      return Status(MISSING, unit="page")
+    drawn = workdir.read_json(self._state, "report") == self._wanted(self._rows())
+    whole = all(product.status().state == DONE for product in self.inputs)
+    return Status(DONE if drawn and whole else STALE, unit="page")
+
+  def make(self, stop: Stop) -> bool:
+    stop.check()
+    if any(product.status().state != DONE for product in self.inputs):
+      return False
+    rows = self._rows()
+    workdir.replace_bytes(self._root / RESULTS, records.to_lines(rows))
+    self.draw(refresh_seconds=0)
+    workdir.replace_bytes(self._state, workdir.to_json(self._wanted(rows)))
+    return True
+
+  def draw(self, refresh_seconds: int) -> None:
+    """The page as things stand; with seconds to refresh, it says that the study is running."""
+    with self._lock:  # the study and the thread that draws meanwhile
+      if self._is_final:
+        return
+      self.page.parent.mkdir(parents=True, exist_ok=True)
+      if refresh_seconds:
+        self._state.unlink(missing_ok=True)  # the page there is not the finished one
+      workdir.replace_bytes(self.page, page.render(self._page(refresh_seconds)).encode())
+      self._is_final = not refresh_seconds
+
+  def summary(self) -> list[str]:
+    """The result for a terminal: one line an arm."""
+    lines = []
+    for arm in self._arms:
+      for test in self._config.tests:
+        values = np.array([t.metrics()["top1"] for t in arm.tallies(test)])
+        if len(values):
+          spread = f" +- {values.std(ddof=1):.1f} ({len(values)} seeds)" if len(values) > 1 else ""
+          lines.append(f"{arm.arm:<16} {test}  top-1 {values.mean():.1f}{spread}")
+    return lines
+
+  # --- what the page shows -----------------------------------------------------------------------
+
+  def _page(self, refresh_seconds: int) -> page.Page:
+    config = self._config
+    test = next(iter(config.tests))  # the first one's table; the others are in results.jsonl
+    shipped = any(e.weights.startswith("embedded:") for e in config.encoders.values())
+    shipped |= config.sampling.generator.startswith("embedded:")
+    keeps = [k for k in self.inputs if isinstance(k, KeepList) and k.summary()]
+    first = {k.set_name: k for k in reversed(keeps)}  # a set is shown as the first of its filters saw it
+    sets = [s for s in self.inputs if isinstance(s, ImageSet)]
+    return page.Page(
+      title=f"{config.study or 'Study'}: real images, recognised because of generated ones",
+      classes=tuple(zip(self._labels.ids, self._labels.names, strict=True)),
+      test=self._test(test),
+      arms=tuple(self._arm(arm, test) for arm in self._arms),
+      curves=tuple(self._curves(test)),
+      sheets=tuple(
+        self._sheet(s, first.get(s.name.removeprefix("images/"))) for s in sets if s.status().have
+      ),
+      acceptance=tuple(_acceptance(keep) for keep in keeps),
+      progress=tuple(
+        page.Progress(p.name, s.state, s.have, s.want, s.unit) for p in self.inputs for s in (p.status(),)
+      ),
+      settings=tuple(_settings(config)),
+      reproduce=(self._command,),
+      software=tuple(records.software().items()),
+      caveat=_CAVEAT if shipped else "",
+      refresh_seconds=refresh_seconds,
+    )
+
+  def _test(self, test: str) -> str:
+    sources = [arm.source(test) for arm in self._arms]
+    return f"{test} ({sources[0].name}, {sources[0].split}): {len(sources[0]):,} real images"
+
+  def _arm(self, arm: Arm, test: str) -> page.Arm:
+    tallies = arm.tallies(test)
+    metrics = [t.metrics() for t in tallies]
+    shares = [t.confusion_KxK / np.maximum(t.confusion_KxK.sum(1, keepdims=True), 1) for t in tallies]
+    confusion = 100 * np.mean(shares, axis=0) if tallies else np.zeros((0, 0))
+    return page.Arm(
+      name=arm.arm,
+      how=arm.how,
+      images=arm.images if tallies else 0,
+      per_class=arm.per_class if tallies else arm.asked_per_class,
+      top1=tuple(m["top1"] for m in metrics),
+      mean_class=tuple(m["mean_class"] for m in metrics),
+      by_class=tuple(np.mean([t.by_class for t in tallies], axis=0).tolist()) if tallies else (),
+      confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+  def _curves(self, test: str) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:
+    """Arms that differ in nothing but the number of images."""
+    lines: dict[str, tuple[str, dict[int, tuple[float, ...]]]] = {}
+    for arm in self._arms:
+      own = self._config.arms[arm.arm]
+      tallies = arm.tallies(test)
+      if own.images and tallies:
+        fields = fields_of.arm_fields(self._config, arm.arm) | {"images": own.images, "images_per_class": 0}
+        name = f"{own.images.replace('/', '+')}+{fields['loss']}"
+        points = lines.setdefault(records.digest(fields), (name, {}))[1]
+        points[arm.per_class] = tuple(t.metrics()["top1"] for t in tallies)
+    for name, points in lines.values():
+      if len(points) > 1:
+        yield name, tuple(sorted(points.items()))
+
+  def _sheet(self, image_set: ImageSet, keep: KeepList | None) -> page.Sheet:
+    images, judged = image_set.first(self._config.report.images), {}
+    if keep:
+      arrays = keep.load()
+      shown = np.flatnonzero(np.isin(arrays["ids"], [row["image_id"].decode() for row in images]))
+      judged = {arrays["ids"][i]: (arrays["scores"][i], arrays["stays"][i]) for i in shown}
+    rows: dict[int, list[page.Cell]] = {c: [] for c in range(len(self._labels))}
+    for row in images:
+      image_id = row["image_id"].decode()
+      score, stays = judged.get(image_id, (None, None))
+      rows[row["label"]].append(
+        page.Cell(
+          jpeg=row["image"],
+          prompt=row["prompt"].decode(),
+          image_id=image_id,
+          score=None if score is None else float(score),
+          kept=None if stays is None else bool(stays),
+        )
+      )
+    status, fields = image_set.status(), image_set.fields
+    return page.Sheet(
+      name=image_set.name.removeprefix("images/"),
+      note=f"{status.have:,} images, guidance {fields['guidance']:g}, {fields['steps']} steps",
+      filter=keep.filter if keep else "",
+      rows=tuple((c, tuple(rows[i])) for i, c in enumerate(self._labels.ids)),
+    )
+
+
+def _acceptance(keep: KeepList) -> page.Acceptance:
+  summary = keep.summary()
+  assert summary is not None
+  columns = ("id", "drawn", "passed", "kept", "filled")
+  rows = tuple(tuple(row[c] for c in columns) for row in summary["classes"])
+  return page.Acceptance(f"{keep.set_name}/{keep.filter}", keep.how, rows, summary["rounds"])
+
+
+def _settings(config: ConfigDict) -> Iterator[tuple[str, str]]:
+  """Every field of the config that bears on the result."""
+  for path, value in _leaves(config.to_dict(), ""):
+    if value is not None and not path.startswith(("runtime.", "benchmark.", "predict.", "report.")):
+      yield path, str(value)
+
+
+def _leaves(node: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+  for name, value in node.items():
+    if isinstance(value, dict):
+      yield from _leaves(value, f"{path}{name}.")
+    else:
+      yield path + name, value

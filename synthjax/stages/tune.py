@@ -1,0 +1,277 @@
+"""Stage tune: an arm, tuned for several seeds at once and measured on the real images, as `runs/<hash>`.
+
+    run.json              the resolved arm and what it was made from: its hash names the folder
+    groups/00000.json     seeds that are, or were, learnt side by side; a further seed makes a group of its own
+    group-00000/          checkpoints, metrics.jsonl, TensorBoard events
+    seed-0/               the tuned classifier
+    tests/<test>.<seed>.json   its confusions on real images
+    rows.jsonl            the rows of results, derived
+
+The hash covers all that decides the result. So a run is never stale: where its images have grown, it is another run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import config as fields_of
+from synthjax import devices, records, workdir
+from synthjax.data.order import indices
+from synthjax.data.sources import Source
+from synthjax.errors import UserError
+from synthjax.evaluation.accuracy import Tally
+from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
+from synthjax.stages.keep import KeepList
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.stages.sample import ImageSet
+from synthjax.stopping import Stop
+from synthjax.tasks.tune import Tune
+from synthjax.training import head
+from synthjax.training.loop import BatchAt, Pace, train
+from synthjax.training.optimizer import Recipe
+
+Array = np.ndarray
+_HASH = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+  """Images of a set that an arm learns from."""
+
+  places: Array  # in plan order
+  digest: str  # of their ids
+
+
+class Arm:
+  stage = "tune"
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    root: epath.Path,
+    name: str,
+    encoder: Encoder,
+    tests: Mapping[str, RealEmbeddings],
+    image_set: ImageSet | None,
+    embeddings: SetEmbeddings | None,
+    keep: KeepList | None,
+  ):
+    self.arm, self.name, self.encoder_name, self._root = name, f"runs/{name}", encoder.name, root
+    self._study, self._runtime, self._encoder, self._tests = config.study, config.runtime, encoder, tests
+    self._set, self._embeddings, self._keep = image_set, embeddings, keep
+    self.inputs: tuple[Product, ...] = (*tests.values(), *filter(None, (image_set, embeddings, keep)))
+    self._fields = fields_of.arm_fields(config, name)
+    self.seeds = config.seeds if image_set else 1  # nothing is drawn at random where nothing is learnt
+    asked = fields_of.set_fields(config, _bare(image_set.name))["images_per_class"] if image_set else 0
+    self._last_chosen: tuple[tuple[int, str], Chosen] | None = None
+    self._per_class = self._fields["images_per_class"] or (keep.quota if keep else asked)
+
+  # --- what is wanted ----------------------------------------------------------------------------
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """All that decides the result. Reads the inputs, which must be there."""
+    zero_shot = self._encoder.classifier_identity
+    if self._set is None:
+      return zero_shot
+    learnt = {k: v for k, v in self._fields.items() if k not in ("encoder", "images_per_class")}
+    return zero_shot | learnt | {"images": self._chosen.digest}
+
+  @property
+  def folder(self) -> epath.Path:
+    return self._root / "runs" / records.digest(self.identity)[:_HASH]
+
+  def _is_ready(self) -> bool:
+    return all(product.status().state == DONE for product in self.inputs)
+
+  @property
+  def _chosen(self) -> Chosen:
+    """What is learnt from: the first n a class, of the kept ones where there is a filter, in plan order."""
+    assert self._embeddings is not None
+    reach = self._embeddings.reach()  # what was drawn since the inputs were whole is for others
+    key = reach, records.digest(self._keep.summary()) if self._keep else ""
+    if self._last_chosen is None or self._last_chosen[0] != key:
+      labels, ids = self._embeddings.names(reach)
+      stays = np.isin(ids, self._keep.ids()) if self._keep else np.ones(len(ids), bool)
+      places = np.flatnonzero(stays)
+      if self._per_class:
+        places = places[rank(labels[places]) < self._per_class]
+      self._last_chosen = key, Chosen(places, records.digest(ids[places].tolist()))
+    return self._last_chosen[1]
+
+  @property
+  def images(self) -> int:
+    return len(self._chosen.places) if self._set else 0
+
+  @property
+  def per_class(self) -> int:
+    """Images a class that are learnt from; the mean where a filter leaves classes unequal."""
+    return round(self.images / len(self._encoder.labels))
+
+  @property
+  def asked_per_class(self) -> int:
+    """Before the images are there; 0 where nothing is learnt, or where as many are learnt as pass."""
+    return self._per_class
+
+  def source(self, test: str) -> Source:
+    return self._tests[test].source
+
+  @property
+  def how(self) -> str:
+    """For the page."""
+    if self._set is None:
+      return f"CLIP's zero-shot classifier from {_said(self._encoder.templates)}; nothing is learnt"
+    loss = {"CE": "cross entropy", "SCE": "half cross entropy, half the zero-shot classifier's soft targets"}
+    kept = f", kept by {self._keep.filter}" if self._keep else ""
+    return f"images of set {_bare(self._set.name)}{kept}; {loss[self._fields['loss']]}"
+
+  # --- what is there -----------------------------------------------------------------------------
+
+  def status(self) -> Status:
+    want = self.seeds * len(self._tests)
+    if not self._is_ready():
+      return Status(MISSING, 0, want, "results")
+    have = sum(self._tally_file(test, seed).exists() for test in self._tests for seed in range(self.seeds))
+    return Status(DONE if have == want else STALE if have else MISSING, have, want, "results")
+
+  def tallies(self, test: str) -> list[Tally]:
+    """One a seed; empty until all are there."""
+    return self._tallies(test) if self.status().state == DONE else []
+
+  def _tallies(self, test: str) -> list[Tally]:
+    files = [self._tally_file(test, seed) for seed in range(self.seeds)]
+    return [Tally.from_json(workdir.read_json(file, "result")) for file in files]
+
+  def rows(self) -> list[dict[str, Any]]:
+    """What results.jsonl says of this arm; empty until all is there."""
+    return self._rows() if self.status().state == DONE else []
+
+  def _rows(self) -> list[dict[str, Any]]:
+    found = []
+    for test, real in self._tests.items():
+      for seed, tally in enumerate(self._tallies(test)):
+        about = dict(study=self._study, arm=self.arm, dataset=test, split=real.source.split)
+        for metric, value in tally.metrics().items():
+          found.append(about | dict(metric=metric, value=value, n=tally.n, seed=seed, images=self.images))
+    return found
+
+  def is_learnt(self, seed: int) -> bool:
+    drawn = [p for p in self.inputs if p not in self._tests.values()]
+    return all(p.status().state == DONE for p in drawn) and head.exists(self.classifier_folder(seed))
+
+  def classifier_folder(self, seed: int) -> epath.Path:
+    return self.folder / f"seed-{seed}"
+
+  def _tally_file(self, test: str, seed: int) -> epath.Path:
+    real = self._tests[test].source.digest[:8]  # other real images under this name are another result
+    return self.folder / "tests" / f"{test}-{real}.{seed}.json"
+
+  # --- making it ---------------------------------------------------------------------------------
+
+  def make(self, stop: Stop) -> bool:
+    for product in self.inputs:  # a filter may have drawn more of a set that another product was made from
+      if product.status().state != DONE and not product.make(stop):
+        return False
+    if self.status().state == DONE:
+      return True
+    if self._set is not None and not self.images:
+      raise UserError(
+        f"arm {self.arm}: its filter kept no image; lower its threshold, or let it fill up (when_short=top)"
+      )
+    run = {"arm": self.arm, "fields": self._fields, "identity": self.identity, "images": self.images}
+    self.folder.mkdir(parents=True, exist_ok=True)
+    workdir.publish_bytes(self.folder / "run.json", workdir.to_json(run))
+    with owner_of(self.folder, self._runtime) as owner:
+      if not owner.take("run"):
+        return False
+      for index, seeds in enumerate(self._groups()):
+        if not all(head.exists(self.classifier_folder(seed)) for seed in seeds):
+          self._learn(index, seeds, stop)
+      for test, real in self._tests.items():
+        features = real.load()
+        for seed in range(self.seeds):
+          if not self._tally_file(test, seed).exists():
+            logits = head.read(self.classifier_folder(seed)).logits(features.features)
+            tally = Tally.empty(len(self._encoder.labels)).update(logits, features.labels)
+            self._tally_file(test, seed).parent.mkdir(exist_ok=True)
+            workdir.publish_bytes(self._tally_file(test, seed), workdir.to_json(tally.to_json()))
+      workdir.replace_bytes(self.folder / "rows.jsonl", records.to_lines(self._rows()))
+    return True
+
+  def _groups(self) -> list[Sequence[int]]:
+    """Seeds that are learnt side by side. A group is written down before it begins, and never changes."""
+    folder = self.folder / "groups"
+    groups = [tuple(workdir.read_json(folder / n, "group")["seeds"]) for n in workdir.names(folder, "*.json")]
+    known = sum(map(len, groups))
+    if known < self.seeds:
+      folder.mkdir(exist_ok=True)
+      groups.append(tuple(range(known, self.seeds)))
+      workdir.publish_bytes(folder / f"{len(groups) - 1:05d}.json", workdir.to_json({"seeds": groups[-1]}))
+    return groups
+
+  def _learn(self, index: int, seeds: Sequence[int], stop: Stop) -> None:
+    zero_shot = self._encoder.zero_shot
+    heads = {"W": zero_shot[None], "b": np.zeros((1, len(zero_shot)), np.float32)}
+    if self._set is not None:
+      assert self._embeddings is not None
+      fields, images = self._fields, self._embeddings.load(self._embeddings.reach()).at(self._chosen.places)
+      recipe = Recipe(
+        steps=math.ceil(fields["epochs"] * len(images) / fields["batch"]),
+        learning_rate=fields["learning_rate"],
+        weight_decay=fields["weight_decay"],
+        decay_all=True,
+        clip_norm=fields["clip_norm"],
+        copies=True,
+      )
+      state = train(
+        Tune(zero_shot, len(seeds), fields["loss"] == "SCE", fields["temperature"]),
+        _batches(images, seeds, fields["batch"]),
+        recipe,
+        self.folder / f"group-{index:05d}",
+        name=self.name,
+        batch_size=fields["batch"] * len(seeds),
+        pace=Pace(save_seconds=self._runtime.save_seconds, log_seconds=self._runtime.log_seconds),
+        stop=stop,
+        mesh=devices.local_mesh(jax.local_devices()[:1]),  # a head is small
+      )
+      heads = {k: np.asarray(v) for k, v in state.variables["params"].items()}
+    for place, seed in enumerate(seeds):
+      self._classifier(heads["W"][place], heads["b"][place], seed).write(self.classifier_folder(seed))
+
+  def _classifier(self, W: Array, b: Array, seed: int) -> head.Classifier:
+    clip = self._encoder.clip
+    return head.Classifier(
+      W,
+      b,
+      self._encoder.labels.ids,
+      self._encoder.labels.names,
+      encoder=self._encoder.identity
+      | {"reference": self._encoder.reference, "preprocessing": clip.preprocess.to_json()},
+      made={"arm": self.arm, "seed": seed, "images": self.images, "study": self._study},
+    )
+
+
+def _batches(images: Features, seeds: Sequence[int], batch: int) -> BatchAt:
+  """[S, B, ...]: every seed goes through the images in an order of its own."""
+
+  def batch_at(step: int) -> dict[str, Array]:
+    chosen = np.stack([indices(step, batch, len(images), seed) for seed in seeds])
+    return {"features": images.features[chosen], "labels": images.labels[chosen]}
+
+  return batch_at
+
+
+def _bare(name: str) -> str:
+  return name.rpartition("/")[2]
+
+
+def _said(templates: Sequence[str]) -> str:
+  return f"the prompt '{templates[0]}'" if len(templates) == 1 else f"{len(templates)} prompts a class"

@@ -1,0 +1,230 @@
+"""Values that would fail late, or make a study that nobody meant: each is told in one line before anything begins."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from synthjax import config as fields_of
+from synthjax.errors import UserError, nearest
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,99}")
+# Group of named products: the fields of each, what makes one, and whether its fields may be left to a default (None).
+_NAMED = {
+  "prompts": (tuple(fields_of.PROMPTS), "prompt_list(...)", False),
+  "networks": (tuple(fields_of.NETWORK), "network(...)", False),
+  "sets": (("prompts", *fields_of.SAMPLING), "image_set(...)", True),
+  "encoders": (tuple(fields_of.ENCODER), "encoder(...)", False),
+  "filters": (tuple(fields_of.FILTER), "image_filter(...)", False),
+  "arms": (("images", *fields_of.TUNING), "arm(...)", True),
+  "benchmark.sampling": (tuple(fields_of.SAMPLING_CASE), "sampling_case(...)", False),
+  "benchmark.encoding": (tuple(fields_of.ENCODING_CASE), "encoding_case(...)", False),
+}
+_GROUPS = {
+  "sampling": fields_of.SAMPLING,
+  "tuning": fields_of.TUNING,
+  "predict": fields_of.PREDICT,
+  "report": fields_of.REPORT,
+  "runtime": fields_of.RUNTIME_FIELDS,
+  "benchmark": (*fields_of.BENCHMARK, "sampling", "encoding"),
+}
+
+
+def check(config: ConfigDict) -> None:
+  """The whole config of a study."""
+  _complete("config", config, fields_of.study_config())
+  for group, known in _GROUPS.items():
+    _complete(f"config.{group}", config[group], known)
+  for group, (known, maker, may_be_none) in _NAMED.items():
+    for name, own in operator.attrgetter(group)(config).items():
+      check_name(name, f"config.{group}:")
+      _complete(f"config.{group}.{name}", own, known, maker, may_be_none)
+  for name, own in config.networks.items():
+    _check_network(f"config.networks.{name}", own, config.networks)
+  for name, own in config.sets.items():
+    if own.prompts not in config.prompts:
+      raise UserError(
+        f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
+      )
+    _check_set(f"config.sets.{name}", fields_of.set_fields(config, name))
+  for name, own in config.encoders.items():
+    _known(f"config.encoders.{name}: dtype", own.dtype, _DTYPES)
+    _at_least(f"config.encoders.{name}: per_device_batch", own.per_device_batch, 1)
+  for name, own in config.filters.items():
+    _check_filter(f"config.filters.{name}", own, config)
+  for name, own in config.arms.items():
+    _check_arm(f"config.arms.{name}", own, config)
+  for name in config.tests:
+    check_name(name, "config.tests:")
+    if not isinstance(config.tests[name], str):
+      raise UserError(
+        f"config.tests.{name} is a text like embedded:digits:second, not {config.tests[name]!r}"
+      )
+    if name in config.sets:
+      raise UserError(f"config.tests: {name} is the name of an image set; real images need another")
+  if config.arms and not config.tests:
+    raise UserError(
+      "config.arms are measured on real images: name some, config.tests.NAME = 'embedded:digits:second'"
+    )
+  for name, low in {
+    "runtime.heartbeat_seconds": 0.1,
+    "runtime.encode_threads": 0,
+    "runtime.grace_seconds": 0,
+    "runtime.save_seconds": 0,
+    "runtime.log_seconds": 0,
+    "runtime.cpu_devices": 0,
+    "runtime.device_memory_gb": 0,
+    "benchmark.rounds": 0,
+    "benchmark.seconds": 0.01,
+    "report.refresh_seconds": 0,
+    "report.images": 0,
+    "seeds": 1,
+  }.items():
+    group, _, field = name.rpartition(".")
+    _at_least(f"config.{name}", (config[group] if group else config)[field], low)
+  _check_benchmark(config.benchmark)
+  _at_least(
+    "config.runtime.stale_seconds (3 heartbeats)",
+    config.runtime.stale_seconds,
+    3 * config.runtime.heartbeat_seconds,
+  )
+
+
+def check_name(name: str, what: str) -> str:
+  """A name from a config may become a folder's name: nothing else in this package does."""
+  if not _NAME.fullmatch(name):
+    raise UserError(f"{what} {name!r}: a name takes letters, digits, and _ + - inside, at most 100")
+  return name
+
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _known(what: str, value: str, known: Iterable[str]) -> None:
+  if value not in known:
+    raise UserError(f"{what} {value!r}{nearest(value, known)}")
+
+
+def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
+  _known(f"{where}: task", own.task, ("contrast", "autoencode", "denoise"))
+  _known(f"{where}: styles", own.styles, ("all", "familiar"))
+  for name in ("pictures", "batch", "steps"):
+    _at_least(f"{where}: {name}", own[name], 1)
+  for field, task in dict(autoencoder="autoencode", text_encoder="contrast", begin_with="denoise").items():
+    if own.task != "denoise" or (field != "autoencoder" and not own[field]):
+      continue
+    of_task = [name for name in networks if networks[name].task == task]
+    if own[field] not in of_task:
+      raise UserError(
+        f"{where}: {field} {own[field]!r} is none of config.networks of task {task}{nearest(own[field], of_task)}"
+      )
+  if own.begin_with and where.endswith(f".{own.begin_with}"):
+    raise UserError(f"{where}: it cannot begin with itself")
+
+
+def _check_filter(where: str, own: ConfigDict, config: ConfigDict) -> None:
+  _known(f"{where}: rule", own.rule, ("clip",))
+  _known(f"{where}: when_short", own.when_short, ("top", "fewer"))
+  _known(f"{where}: encoder", own.encoder, config.encoders)
+  for name, low in dict(kept_per_class=0, max_rounds=0, max_drawn=1).items():
+    _at_least(f"{where}: {name}", own[name], low)
+  if not 0 <= own.threshold < 1:
+    raise UserError(f"{where}: threshold is a probability from 0 (= 1/N) to below 1, not {own.threshold}")
+
+
+def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
+  fields = fields_of.arm_fields(config, where.rpartition(".")[2])
+  _known(f"{where}: encoder", fields["encoder"], config.encoders)
+  _known(f"{where}: loss", fields["loss"], ("CE", "SCE"))
+  if not isinstance(own.images, str):
+    raise UserError(f"{where}: images is a text, SET or SET/FILTER, not {own.images!r}")
+  drawn, _, chosen = own.images.partition("/")
+  if drawn or "/" in own.images:
+    _known(f"{where}: image set", drawn, config.sets)
+  if chosen or own.images.endswith("/"):
+    _known(f"{where}: filter", chosen, config.filters)
+  for name, low in dict(images_per_class=0, epochs=1, batch=1, clip_norm=0, weight_decay=0).items():
+    _at_least(f"{where}: {name}", fields[name], low)
+  for name in ("learning_rate", "temperature"):
+    if not fields[name] > 0:
+      raise UserError(f"{where}: {name} is above 0, not {fields[name]}")
+  if not drawn:
+    return
+  n, available = fields["images_per_class"], fields_of.set_fields(config, drawn)["images_per_class"]
+  if chosen:
+    available = config.filters[chosen].kept_per_class or available
+  if n > available:
+    raise UserError(
+      f"{where}: images_per_class {n}, but {own.images} has {available}; raise "
+      f"{'config.filters.' + chosen + '.kept_per_class' if chosen else 'config.sampling.images_per_class'}"
+    )
+
+
+def _check_benchmark(benchmark: ConfigDict) -> None:
+  for kind, counts in dict(
+    sampling=dict(size=0, steps=1, per_device_batch=1), encoding=dict(per_device_batch=1)
+  ).items():
+    for name, own in benchmark[kind].items():
+      where = f"config.benchmark.{kind}.{name}"
+      _known(f"{where}: dtype", own.dtype, _DTYPES)
+      for field, low in counts.items():
+        _at_least(f"{where}: {field}", own[field], low)
+  if benchmark.rounds and not (benchmark.sampling or benchmark.encoding):
+    raise UserError(
+      "config.benchmark.rounds without anything to measure: name some, config.benchmark.sampling.NAME = sampling_case(...)"
+    )
+
+
+def _complete(
+  where: str, given: Any, known: Iterable[str], maker: str = "study_config()", may_be_none: bool = False
+) -> None:
+  """Every known field, and no other."""
+  if not isinstance(given, ConfigDict):
+    raise UserError(f"{where} is {given!r}; make it with {maker}")
+  for name in given:
+    if name not in known:
+      raise UserError(f"{where} has no field {name!r}{nearest(name, known)}")
+  for name in known:
+    if name not in given:
+      raise UserError(f"{where} lacks the field {name!r}; make it with {maker}")
+    if given[name] is None and not may_be_none:
+      raise UserError(f"{where}.{name} is None; it needs a value")
+
+
+def _check_set(where: str, fields: dict[str, Any]) -> None:
+  for name, low in dict(
+    images_per_class=1,
+    steps=1,
+    cpu_group=1,
+    size=0,
+    stored_size=0,
+    images_per_shard=1,
+    per_device_batch=1,
+    decode_batch=0,
+    preview=0,
+    guidance=0,
+  ).items():
+    _at_least(f"{where}: {name}", fields[name], low)
+  for name in ("eta", "strength"):
+    if not 0 <= fields[name] <= 1:
+      raise UserError(f"{where}: {name} is between 0 and 1, not {fields[name]}")
+  if fields["strength"] < 1 and not fields["parents"]:
+    raise UserError(
+      f"{where}: strength {fields['strength']} needs images to begin as; set parents, as folder:PATH"
+    )
+  _known(f"{where}: sampler", fields["sampler"], fields_of.SAMPLERS)
+  if fields["eta"] and fields["sampler"] != "ddim":
+    raise UserError(f"{where}: eta belongs to sampler ddim, not to {fields['sampler']}; set it to 0")
+  if not 1 <= fields["jpeg_quality"] <= 100:
+    raise UserError(f"{where}: jpeg_quality is between 1 and 100, not {fields['jpeg_quality']}")
+  _known(f"{where}: dtype", fields["dtype"], _DTYPES)
+  _known(f"{where}: long_prompts", fields["long_prompts"], ("refuse", "cut"))
+
+
+def _at_least(what: str, value: float, low: float) -> None:
+  if not value >= low:  # so that nan is told too
+    raise UserError(f"{what} is at least {low}, not {value}")
