@@ -51,6 +51,15 @@ PROMPTS = {
   "seed": identity(0),  # for LE
 }
 
+# Real images to learn from, or a part of them. What is tested on is config.tests.
+REAL = {
+  "source": identity(""),  # where they lie, like config.tests: embedded:digits:first, folder:PATH
+  "shots": identity(0),  # so many of each class; 0 = not limited
+  "fraction": identity(1.0),  # of each class
+  "imbalance": identity(1.0),  # a long tail: the first class keeps so many times the images of the last
+  "draw": identity(0),  # which images: the same on every machine, and a larger draw holds the smaller
+}
+
 SAMPLERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral", "lcm")
 # Drawing an image set. `config.sets.NAME` may override any of these for one set.
 SAMPLING = {
@@ -201,6 +210,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.labels = labels  # digits, glyphs, or a YAML/JSON file of your own
   config.prompts = ConfigDict(sort_keys=False)  # name -> prompt_list(...)
   config.sets = ConfigDict(sort_keys=False)  # name -> image_set(...)
+  config.real = ConfigDict(sort_keys=False)  # name -> real_images(...)
   config.networks = ConfigDict(sort_keys=False)  # name -> network(...)
   config.encoders = ConfigDict(sort_keys=False)  # name -> encoder(...)
   config.filters = ConfigDict(sort_keys=False)  # name -> image_filter(...)
@@ -243,6 +253,11 @@ def network(task: str, **fields: Any) -> ConfigDict:
 def image_set(prompts: str, **fields: Any) -> ConfigDict:
   """An image set for `config.sets`: a prompt list drawn by `config.sampling` and what is overridden here."""
   return _override(ConfigDict(dict(prompts=prompts, **_empty(SAMPLING))), fields, "image_set")
+
+
+def real_images(source: str, **fields: Any) -> ConfigDict:
+  """Real images to learn from, for `config.real`."""
+  return _override(_group(REAL), dict(source=source, **fields), "real_images")
 
 
 def arm(images: str = "", **fields: Any) -> ConfigDict:

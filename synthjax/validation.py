@@ -17,6 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,99}")
 _NAMED = {
   "prompts": (tuple(fields_of.PROMPTS), "prompt_list(...)", False),
   "networks": (tuple(fields_of.NETWORK), "network(...)", False),
+  "real": (tuple(fields_of.REAL), "real_images(...)", False),
   "sets": (("prompts", *fields_of.SAMPLING), "image_set(...)", True),
   "encoders": (tuple(fields_of.ENCODER), "encoder(...)", False),
   "filters": (tuple(fields_of.FILTER), "image_filter(...)", False),
@@ -51,6 +52,10 @@ def check(config: ConfigDict) -> None:
         f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
       )
     _check_set(f"config.sets.{name}", fields_of.set_fields(config, name))
+  for name, own in config.real.items():
+    _check_real(f"config.real.{name}", own)
+    if name in config.sets or name in config.tests:
+      raise UserError(f"config.real: {name} is the name of an image set or a test; real images need another")
   for name, own in config.encoders.items():
     _known(f"config.encoders.{name}: dtype", own.dtype, _DTYPES)
     _at_least(f"config.encoders.{name}: per_device_batch", own.per_device_batch, 1)
@@ -124,6 +129,15 @@ def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
       )
   if own.begin_with and where.endswith(f".{own.begin_with}"):
     raise UserError(f"{where}: it cannot begin with itself")
+
+
+def _check_real(where: str, own: ConfigDict) -> None:
+  if not own.source:
+    raise UserError(f"{where}: source is empty; name real images, as folder:PATH")
+  for name, low in dict(shots=0, imbalance=1, draw=0).items():
+    _at_least(f"{where}: {name}", own[name], low)
+  if not 0 < own.fraction <= 1:
+    raise UserError(f"{where}: fraction is above 0 and at most 1, not {own.fraction}")
 
 
 def _check_filter(where: str, own: ConfigDict, config: ConfigDict) -> None:

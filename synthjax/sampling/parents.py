@@ -7,7 +7,8 @@ import functools
 import numpy as np
 from PIL import Image as Picture
 
-from synthjax.data.sources import Source, Unreadable
+from synthjax.data.decoding import Unreadable
+from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.sampling.plan import Image

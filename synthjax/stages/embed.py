@@ -19,7 +19,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import devices, records, workdir
-from synthjax.data.sources import Source, Unreadable
+from synthjax.data.decoding import Unreadable
+from synthjax.data.source import Source
 from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
 from synthjax.encoders.preprocess import Preprocess

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from synthjax import config as fields_of
 from synthjax import devices, records, workdir
 from synthjax.data.order import indices
-from synthjax.data.sources import Source
+from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.evaluation.accuracy import Tally
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthjax.data.sources import Unreadable, open_source
+from synthjax.data.decoding import Unreadable
+from synthjax.data.sources import open_source
 from synthjax.embedded import digits
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace, load
@@ -146,7 +147,7 @@ def unreadable(folder, said: str) -> None:
   source = open_source(f"folder:{folder}", None)
   with pytest.raises(Unreadable) as e:
     source.image(0)
-  assert e.value.path == folder / source.keys[0] and said in e.value.why and "\n" not in str(e.value)
+  assert e.value.where == str(folder / source.keys[0]) and said in e.value.why and "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "bmp", "webp"])

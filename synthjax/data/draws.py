@@ -1,0 +1,84 @@
+"""Parts of a source: so many shots a class, a fraction, a long tail. The same images on every machine.
+
+Each image has a rank in its class, by a hash of (seed, class id, key): no file system, process count or library decides
+it, and neither do the other images. So draws are nested: 2 shots begin with the 1, a half holds the tenth.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from synthjax.data.source import Source
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace
+
+Array = np.ndarray
+
+
+class Part(Source):
+  """The images of another source at `places`, in its order."""
+
+  def __init__(self, whole: Source, places: Sequence[int], what: str):
+    self._whole, self._places = whole, [int(i) for i in places]
+    self.name, self.split = whole.name, f"{whole.split}, {what}"
+    self.labels = None if whole.labels is None else whole.labels[self._places]
+    self.keys = [whole.keys[i] for i in self._places]
+
+  def encoded(self, i: int) -> bytes:
+    return self._whole.encoded(self._places[i])
+
+  def where(self, i: int) -> str:
+    return self._whole.where(self._places[i])
+
+  def image(self, i: int) -> Image.Image:
+    return self._whole.image(self._places[i])
+
+  @functools.cached_property
+  def digest(self) -> str:
+    chosen = "\0".join(self.keys).encode(errors="surrogateescape")
+    return hashlib.sha256(self._whole.digest.encode() + chosen).hexdigest()
+
+
+def draw(
+  source: Source,
+  labels: LabelSpace,
+  *,
+  shots: int = 0,
+  fraction: float = 1.0,
+  imbalance: float = 1.0,
+  seed: int = 0,
+) -> Source:
+  """A labelled part of `source`.
+
+  shots       so many of each class, or all where a class has fewer; 0 = not limited
+  fraction    of each class, rounded up
+  imbalance   the first class keeps what the two above leave it, class k as much times imbalance ** (-k / (K - 1)), at
+              least one: the exponential long tail (Cui et al. 2019), in the order of the label space
+  """
+  if shots == 0 and fraction == 1.0 and imbalance == 1.0:
+    return source
+  assert source.labels is not None
+  places: list[int] = []
+  for k, class_id in enumerate(labels.ids):
+    own = np.flatnonzero(source.labels == k)
+    if not len(own):
+      raise UserError(f"source {source.name}: class {class_id!r} has no image to draw from")
+    n = math.ceil(fraction * len(own))
+    n = min(n, shots) if shots else n
+    n = max(1, int(n * imbalance ** (-k / max(len(labels) - 1, 1)) + 1e-9))
+    ranked = sorted(own, key=lambda i: _rank(seed, class_id, source.keys[i]))
+    places += ranked[:n]
+  what = [f"{shots} a class"] if shots else []
+  what += [f"{fraction:.4g} of it"] if fraction != 1.0 else []
+  what += [f"imbalance {imbalance:g}"] if imbalance != 1.0 else []
+  return Part(source, sorted(places), ", ".join([*what, f"draw {seed}"]))
+
+
+def _rank(seed: int, class_id: str, key: str) -> bytes:
+  return hashlib.sha256(f"{seed}\0{class_id}\0{key}".encode(errors="surrogateescape")).digest()

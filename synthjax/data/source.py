@@ -1,0 +1,39 @@
+"""What every source of real images is: labelled pictures in an order that no file system decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from synthjax.data.decoding import decode
+
+
+class Source:
+  """Images in a fixed order. `encoded` and `image` may be called from several threads."""
+
+  name: str
+  split: str
+  labels: np.ndarray | None  # [n] int32, places in the label space; None: unlabelled
+  keys: Sequence[str]  # a stable id each: what draws and records go by
+
+  def __len__(self) -> int:
+    return len(self.keys)
+
+  def encoded(self, i: int) -> bytes:
+    """The image file as it is stored; raises Unreadable."""
+    raise NotImplementedError
+
+  def where(self, i: int) -> str:
+    """What an error calls the image."""
+    return self.keys[i]
+
+  def image(self, i: int) -> Image.Image:
+    """Upright, in any mode; raises Unreadable."""
+    return decode(self.encoded(i), self.where(i))
+
+  @property
+  def digest(self) -> str:
+    """Of all content, for records."""
+    raise NotImplementedError
