@@ -134,19 +134,23 @@ def render(page: Page) -> str:
   zero = _level(ruling.zero_shot)
   running = page.refresh_seconds > 0
   pictures: dict[bytes, tuple[str, bool]] = {}
-  return _template().render(
-    page=page,
-    verdict=ruling,
-    running=running,
-    products=page.progress if running or any(p.have < p.want for p in page.progress) else (),
-    zero=zero,
-    arms=[_arm_row(arm, _level(_reference(page.arms, arm.encoder))) for arm in page.arms],
-    curve=figures.curve(page.curves, zero),
-    curves=[(name, sorted(points)) for name, points in page.curves],
-    heat=_heat(page, ruling),
-    matrices=[_matrix(page, arm) for arm in (ruling.zero_shot, ruling.best) if arm and arm.confusion],
-    acceptance=[_acceptance(a, names) for a in page.acceptance],
-    sheets=[_sheet(sheet, names, pictures) for sheet in page.sheets],
+  return (
+    environment()
+    .get_template("report.html.jinja")
+    .render(
+      page=page,
+      verdict=ruling,
+      running=running,
+      products=page.progress if running or any(p.have < p.want for p in page.progress) else (),
+      zero=zero,
+      arms=[_arm_row(arm, _level(_reference(page.arms, arm.encoder))) for arm in page.arms],
+      curve=figures.curve(page.curves, zero),
+      curves=[(name, sorted(points)) for name, points in page.curves],
+      heat=_heat(page, ruling),
+      matrices=[_matrix(page, arm) for arm in (ruling.zero_shot, ruling.best) if arm and arm.confusion],
+      acceptance=[_acceptance(a, names) for a in page.acceptance],
+      sheets=[_sheet(sheet, names, pictures) for sheet in page.sheets],
+    )
   )
 
 
@@ -204,7 +208,8 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
   return Verdict(line, tuple(remarks), zero, best)
 
 
-def _template() -> jinja2.Template:
+def environment() -> jinja2.Environment:
+  """In which every text is escaped, and a name that is not there is an error."""
   world = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -215,7 +220,7 @@ def _template() -> jinja2.Template:
   world.filters |= {"number": number, "signed": signed, "seeds": Seeds.of}
   world.filters |= {"count": "{:,}".format, "breakable": figures.breakable}
   world.globals |= {"figures": figures}
-  return world.get_template("report.html.jinja")
+  return world
 
 
 def _arm_row(arm: Arm, zero: float | None) -> dict:
