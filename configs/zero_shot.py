@@ -26,7 +26,7 @@ _TESTS = {
   "caltech256": "folder:data/caltech256",
   "imagenet": "",
   "sun397": "",
-  "aircraft": "folder:data/fgvc_aircraft/test",
+  "aircraft": "webdataset:data/wds_fgvc_aircraft:test",
   "birdsnap": "folder:data/birdsnap/test",
   "cars": "",
   "cub": "",

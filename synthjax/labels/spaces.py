@@ -54,7 +54,7 @@ class LabelSpace:
     lines = []
     for places in same.values():
       if len(places) > 1:
-        ids, names = ", ".join(self.ids[k] for k in places), sorted({self.names[k] for k in places})
+        ids, names = _some([self.ids[k] for k in places]), sorted({self.names[k] for k in places})
         what = (
           f"share the name {names[0]!r}"
           if len(names) == 1
@@ -62,6 +62,10 @@ class LabelSpace:
         )
         lines.append(f"labels: classes {ids} {what}; their prompts are the same, their ids keep them apart")
     return lines
+
+
+def _some(ids: list[str]) -> str:
+  return ", ".join(ids) if len(ids) < 6 else f"{', '.join(ids[:4])} and {len(ids) - 4} more"
 
 
 _GLYPH_TEMPLATES = (
