@@ -207,7 +207,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   """The defaults of every study; `config.prompts` and `config.sets` are for the study to fill."""
   config = ConfigDict()
   config.study = ""  # its name in results; "" = the config file's
-  config.labels = labels  # digits, glyphs, or a YAML/JSON file of your own
+  config.labels = labels  # digits, a data set's (cifar10, imagenet, ...), or a YAML/JSON file of your own
   config.prompts = ConfigDict(sort_keys=False)  # name -> prompt_list(...)
   config.sets = ConfigDict(sort_keys=False)  # name -> image_set(...)
   config.real = ConfigDict(sort_keys=False)  # name -> real_images(...)
@@ -218,6 +218,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.tests = ConfigDict(
     sort_keys=False
   )  # name -> where real, labelled images lie: embedded:digits:second, folder:PATH
+  config.studies = ConfigDict(sort_keys=False)  # name -> a whole study, in a folder of its own: matrix(...)
   config.seeds = 3  # of every arm; may grow
   config.sampling = _group(SAMPLING)
   config.tuning = _group(TUNING)
@@ -227,6 +228,35 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.benchmark = _group(BENCHMARK)
   config.benchmark.sampling = ConfigDict(sort_keys=False)  # name -> sampling_case(...)
   config.benchmark.encoding = ConfigDict(sort_keys=False)  # name -> encoding_case(...)
+  return config
+
+
+# What the studies of a matrix have in common: set once, on the matrix, it holds for all.
+_COMMON = ("sampling", "tuning", "runtime", "report", "predict")
+_COMMON_FIELDS = {"encoders": ("weights", "dtype", "per_device_batch"), "filters": tuple(FILTER)}
+
+
+def matrix(studies: dict[str, ConfigDict]) -> ConfigDict:
+  """Studies side by side, each in a folder of its own below the workdir, and one table of them all.
+
+  Sampling, tuning, seeds, encoders (but for their prompts) and filters are those of the first study, for all of them:
+  `--config.sampling.generator=...` changes the matrix. All other fields are the studies' own, `--config.studies.NAME. ...`.
+  """
+  first, config = next(iter(studies.values())), study_config()
+  config.studies.update(studies)
+  config.seeds = first.seeds
+  for group in _COMMON:
+    config[group] = first[group]
+  for group, fields in _COMMON_FIELDS.items():
+    for name, own in first[group].items():
+      config[group][name] = ConfigDict(own.to_dict())
+      for study in config.studies.values():
+        for field in fields if name in study[group] else ():
+          study[group][name][field] = config[group][name].get_ref(field)
+  for study in config.studies.values():
+    study.seeds = config.get_ref("seeds")
+    for group in _COMMON:
+      study[group] = config[group]
   return config
 
 

@@ -20,6 +20,7 @@ from synthjax.labels import spaces
 from synthjax.stages.benchmark import Benchmark
 from synthjax.stages.embed import Encoder, RealEmbeddings, SetEmbeddings
 from synthjax.stages.keep import KeepList
+from synthjax.stages.matrix import Matrix
 from synthjax.stages.predict import predict
 from synthjax.stages.product import DONE, STALE, Product, Status
 from synthjax.stages.prompts import PromptList
@@ -46,18 +47,32 @@ class Study:
   keeps: list[KeepList]
   arms: list[Arm]
   last: list[Product]  # the report, or the benchmark
+  studies: dict[str, Study] = dataclasses.field(default_factory=dict)  # of a matrix, which makes nothing else
+  notes: tuple[str, ...] = ()  # what is legal and still may be a mistake
+
+  @property
+  def titled(self) -> list[tuple[str, Product]]:
+    """Each after what it is made from, under its folder below the workdir."""
+    of_studies = [(f"{s}/{name}", p) for s, study in self.studies.items() for name, p in study.titled]
+    made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
+    own = [product for kind in made for product in kind] + self.last
+    return of_studies + [(product.name, product) for product in own]
 
   @property
   def products(self) -> list[Product]:
-    """Each after what it is made from."""
-    made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
-    return [product for kind in made for product in kind] + self.last
+    return [product for _, product in self.titled]
+
+  @property
+  def all_sets(self) -> list[ImageSet]:
+    return [*self.sets.values(), *(s for study in self.studies.values() for s in study.all_sets)]
 
 
 def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
   if config.benchmark.rounds:
     return Study([], {}, {}, [], [], [], [Benchmark(config, root)])
+  if config.studies:
+    return _design_matrix(config, root, command)
   labels = spaces.load(config.labels)
   networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
   lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
@@ -108,11 +123,31 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   for name in dict.fromkeys([k.encoder_name for k in keeps.values()] + [a.encoder_name for a in arms]):
     encoders[name].check()  # now, and not after a night of sampling
   study = Study(
-    networks, lists, sets, [*tests.values(), *embeddings.values()], list(keeps.values()), arms, []
+    networks,
+    lists,
+    sets,
+    [*tests.values(), *embeddings.values()],
+    list(keeps.values()),
+    arms,
+    [],
+    notes=tuple(labels.notes()),
   )
   if arms:
     study.last.append(Report(config, root, labels, study.products, command))
   return study
+
+
+def _design_matrix(config: ConfigDict, root: epath.Path, command: str) -> Study:
+  """The studies one after the other, each below the workdir as if it had been run there alone, and their table."""
+  studies = {}
+  for name, own in config.studies.items():
+    try:
+      studies[name] = design(own, root / name, command)
+    except UserError as e:
+      raise UserError(f"study {name}: {e}") from None
+  notes = tuple(f"{name}: {note}" for name, study in studies.items() for note in study.notes)
+  matrix = Matrix(config, root, {name: study.arms for name, study in studies.items()}, command)
+  return Study([], {}, {}, [], [], [], [matrix], studies, notes)
 
 
 def _in_order(networks: ConfigDict) -> list[str]:
@@ -134,9 +169,17 @@ def run(command: Command) -> None:
       raise UserError(f"--stages: no stage {stage!r}{nearest(stage, known)}")
   root = workdir.open_workdir(command.workdir)
   study = design(command.config, root, command.line)
-  chosen = [p for p in study.products if not command.stages or p.stage in command.stages]
+  if study.studies and "predict" in command.stages:
+    raise UserError(
+      f"--stages predict: a matrix has many studies; name one of them, with its own config and --workdir {root}/STUDY"
+    )
+  titled = [(name, p) for name, p in study.titled if not command.stages or p.stage in command.stages]
+  chosen = [p for _, p in titled]
+  if devices.is_speaker():
+    for note in study.notes:
+      print(f"note: {note}", file=sys.stderr)
   if command.plan:
-    print(plan_table([(p.name, p.status()) for p in chosen]))
+    print(plan_table([(name, p.status()) for name, p in titled]))
     return
   _check_inputs(chosen)
   if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
@@ -145,14 +188,14 @@ def run(command: Command) -> None:
       "where processes share the runs"
     )
   with Stop(command.config.runtime.grace_seconds) as stop:
-    reports = [p for p in chosen if isinstance(p, Report)] if devices.is_speaker() else []
+    reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
     with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):
       make(chosen, stop)
   if devices.is_speaker():
     for line in (line for report in reports for line in report.summary()):
       print(line)
     if "verify" in command.stages:
-      verify(list(study.sets.values()))
+      verify(study.all_sets)
     if "predict" in command.stages:
       print(predict(command.config, root, study.arms))
     for path in _to_look_at(chosen):
@@ -160,7 +203,7 @@ def run(command: Command) -> None:
 
 
 @contextlib.contextmanager
-def _growing(reports: Sequence[Report], seconds: int) -> Iterator[None]:
+def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]:
   """Draws the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
   over = threading.Event()
 
@@ -198,7 +241,9 @@ def _growing(reports: Sequence[Report], seconds: int) -> Iterator[None]:
 
 def _to_look_at(chosen: Iterable[Product]) -> list[epath.Path]:
   """The report, or the sheets of a study that has none."""
-  pages = [p.page for p in chosen if isinstance(p, Report)]
+  pages = [p.page for p in chosen if isinstance(p, Matrix)] or [
+    p.page for p in chosen if isinstance(p, Report)
+  ]
   return pages or [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]
 
 

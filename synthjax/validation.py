@@ -36,8 +36,11 @@ _GROUPS = {
 
 
 def check(config: ConfigDict) -> None:
-  """The whole config of a study."""
+  """The whole config of a study, or of a matrix of studies."""
   _complete("config", config, fields_of.study_config())
+  if config.studies:
+    _check_matrix(config)
+    return
   for group, known in _GROUPS.items():
     _complete(f"config.{group}", config[group], known)
   for group, (known, maker, may_be_none) in _NAMED.items():
@@ -97,6 +100,24 @@ def check(config: ConfigDict) -> None:
     config.runtime.stale_seconds,
     3 * config.runtime.heartbeat_seconds,
   )
+
+
+def _check_matrix(config: ConfigDict) -> None:
+  for group in ("sets", "arms", "tests"):
+    if config[group]:
+      raise UserError(
+        f"config.{group} beside config.studies: in a matrix they are the studies' own, config.studies.NAME.{group}"
+      )
+  for name, own in config.studies.items():
+    check_name(name, "config.studies:")
+    if not isinstance(own, ConfigDict) or "studies" not in own or own.studies:
+      raise UserError(f"config.studies.{name} is no study; make it with study_config()")
+    try:
+      check(own)
+    except UserError as e:
+      raise UserError(f"study {name}: {e}") from None
+    if not own.arms:
+      raise UserError(f"config.studies.{name} has no arms: a matrix has nothing to show of it")
 
 
 def check_name(name: str, what: str) -> str:

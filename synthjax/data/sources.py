@@ -2,6 +2,8 @@
 
 embedded:digits:first|second|all    the digits that ship with synthjax
 folder:PATH                         class folders named by class id; without labels, every image below PATH
+tfds:NAME[/CONFIG][:SPLIT]          a data set of tensorflow_datasets, built with --file_format=array_record
+coop:FILE:train|val|test[:ROOT]     a split file of CoOp's, its images below ROOT or beside the file
 """
 
 from __future__ import annotations
@@ -10,16 +12,20 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from synthjax.data.coop import open_coop
 from synthjax.data.digits import open_embedded
 from synthjax.data.draws import draw
 from synthjax.data.folders import open_folder
 from synthjax.data.source import Source
+from synthjax.data.tfds_source import open_tfds
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
 
 _SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
   "embedded": open_embedded,
   "folder": open_folder,
+  "tfds": open_tfds,
+  "coop": open_coop,
 }
 
 
@@ -28,7 +34,7 @@ def open_source(reference: str, labels: LabelSpace | None) -> Source:
   scheme, _, rest = reference.partition(":")
   if scheme not in _SCHEMES:
     raise UserError(
-      f"source {reference!r}{nearest(scheme, _SCHEMES)}; a source is embedded:digits:second or folder:PATH"
+      f"source {reference!r}{nearest(scheme, _SCHEMES)}; a source is embedded:digits:second, folder:PATH or tfds:NAME:SPLIT"
     )
   return _SCHEMES[scheme](reference, rest, labels)
 

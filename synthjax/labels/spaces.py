@@ -1,22 +1,33 @@
 """A label space: class ids, which key everything, and display names, which only prompts and pages use.
 
-Two classes may bear one name (ImageNet has two such pairs); never one id.
+Two classes may bear one name (ImageNet has two such pairs); never one id. The spaces of the papers' data sets are files
+in `published/`, of the same form as a user's:
+
+  classes      {id: name, ...}, in the order of the space
+  like         another space or file, whose keys hold where this file is silent, and to whose classes these are added
+  only         of the classes of `like`, these ids: ImageNet-R is 200 of ImageNet's
+  template     the basic prompt; {} stands for the name
+  templates    the ensemble: a list, or the name of a space whose ensemble it is
+  aliases      {what a data set calls it: id}, where that is neither the id nor the name
+  passed_over  labels of data sets that are no class here; their images are left out
+  test         the test, as config.tests has it: the official one, or the last fifth, as VTAB cuts what has none
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import json
+import functools
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from synthjax.errors import UserError, nearest
+from synthjax.labels.read import SUFFIXES, read
 
 TEMPLATE = "a photo of a {}"
+_PUBLISHED = Path(__file__).parent / "published"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +36,36 @@ class LabelSpace:
   names: tuple[str, ...]  # may repeat
   template: str = TEMPLATE  # the basic prompt; {} stands for the name
   templates: tuple[str, ...] = ()  # the ensemble, for strategy `templates` and for zero-shot classifiers
+  aliases: tuple[tuple[str, str], ...] = ()  # (what a data set calls a class, its id)
+  passed_over: tuple[str, ...] = ()  # labels of data sets that are no class here
+  test: str = ""  # as config.tests has it; "" = a data set that no reference can name without a path
 
   def __len__(self) -> int:
     return len(self.ids)
 
   def name_of(self, class_id: str) -> str:
     return self.names[self.ids.index(class_id)]
+
+  def notes(self) -> list[str]:
+    """What is legal and still may be a mistake: names that two classes share, to the letter or but for case."""
+    same: dict[str, list[int]] = collections.defaultdict(list)
+    for k, name in enumerate(self.names):
+      same[" ".join(name.casefold().split())].append(k)
+    lines = []
+    for places in same.values():
+      if len(places) > 1:
+        ids, names = _some([self.ids[k] for k in places]), sorted({self.names[k] for k in places})
+        what = (
+          f"share the name {names[0]!r}"
+          if len(names) == 1
+          else f"have names that differ only in case or spaces, {', '.join(map(repr, names))}"
+        )
+        lines.append(f"labels: classes {ids} {what}; their prompts are the same, their ids keep them apart")
+    return lines
+
+
+def _some(ids: list[str]) -> str:
+  return ", ".join(ids) if len(ids) < 6 else f"{', '.join(ids[:4])} and {len(ids) - 4} more"
 
 
 _GLYPH_TEMPLATES = (
@@ -49,78 +84,123 @@ def _glyphs(characters: str) -> LabelSpace:
   return LabelSpace(tuple(characters), names, templates=_GLYPH_TEMPLATES)
 
 
-SPACES = {
+def _published(name: str) -> LabelSpace:
+  file = _PUBLISHED / f"{name}.json"
+  return _from_body(f"{name}.json", read(file), (file,))
+
+
+SPACES: dict[str, Callable[[], LabelSpace]] = {
   "digits": lambda: _glyphs(string.digits),
   "glyphs": lambda: _glyphs(string.digits + string.ascii_uppercase),
+  **{file.stem: functools.partial(_published, file.stem) for file in sorted(_PUBLISHED.glob("*.json"))},
 }
 
 
 def load(labels: str) -> LabelSpace:
-  """`digits`, `glyphs`, or a YAML/JSON file: `classes: {id: name, ...}`, and `template:`, `templates:` if wanted."""
+  """One of SPACES, or a YAML/JSON file."""
+  return _load(labels, "config.labels", ())
+
+
+def _load(labels: str, where: str, above: tuple[Path, ...]) -> LabelSpace:
+  """`above`: the files that led here by `like`."""
   if labels in SPACES:
     return SPACES[labels]()
   path = Path(labels).expanduser()
-  if path.suffix not in (".yaml", ".yml", ".json"):
-    raise UserError(
-      f"config.labels {labels!r}{nearest(labels, SPACES)}, or a file that ends with .yaml or .json"
-    )
-  try:
-    text = path.read_text()
-  except (OSError, UnicodeDecodeError) as e:
-    raise UserError(f"labels file {labels} cannot be read: {e}") from None
-  try:
-    if path.suffix == ".json":
-      body = json.loads(text, object_pairs_hook=lambda pairs: _unique(labels, pairs))
-    else:
-      body = yaml.load(text, Loader=_text_loader(labels))
-  except (json.JSONDecodeError, yaml.YAMLError) as e:
-    raise UserError(
-      f"labels file {labels} is not valid {path.suffix[1:]}: {' '.join(str(e).split())}"
-    ) from None
-  return _from_body(labels, body)
+  if path.suffix not in SUFFIXES:
+    raise UserError(f"{where} {labels!r}{nearest(labels, SPACES)}, or a file that ends with .yaml or .json")
+  if not path.is_absolute() and above:
+    path = above[-1].parent / path
+  if path.resolve() in above:
+    raise UserError(f"labels file {path} is like itself; name another space")
+  return _from_body(labels, read(path), (*above, path.resolve()))
 
 
-def _unique(file: str, pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-  found: dict[str, Any] = {}
-  for key, value in pairs:
-    if not isinstance(key, str):
-      raise UserError(f"labels file {file}: a key is a text, not {key!r}")
-    if key in found:
-      raise UserError(f"labels file {file}: {key!r} stands there twice; every class needs an id of its own")
-    found[key] = value
-  return found
+_KEYS = ("classes", "like", "only", "template", "templates", "aliases", "passed_over", "test")
 
 
-def _text_loader(file: str) -> type[yaml.BaseLoader]:
-  """YAML in which `no` and `007` stay texts, and a repeated key is an error."""
-
-  class Loader(yaml.BaseLoader):
-    def construct_mapping(self, node, deep=False):
-      return _unique(
-        file, ((self.construct_object(k, True), self.construct_object(v, True)) for k, v in node.value)
-      )
-
-  Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, Loader.construct_mapping)
-  return Loader
-
-
-def _from_body(file: str, body: Any) -> LabelSpace:
-  known = ("classes", "template", "templates")
-  if not isinstance(body, dict) or not isinstance(body.get("classes"), dict) or not body["classes"]:
+def _from_body(file: str, body: Any, above: tuple[Path, ...]) -> LabelSpace:
+  if not isinstance(body, dict):
     raise UserError(f"labels file {file} needs `classes:`, a mapping of class id to name")
   for key in body:
-    if key not in known:
-      raise UserError(f"labels file {file}: unknown key {key!r}{nearest(key, known)}")
-  for class_id, name in body["classes"].items():
-    if not isinstance(name, str) or not name.strip() or not class_id.strip() or "\n" in class_id:
-      raise UserError(f"labels file {file}: class {class_id!r} needs a name that is a text, not {name!r}")
-  templates = body.get("templates", [])
+    if key not in _KEYS:
+      raise UserError(f"labels file {file}: unknown key {key!r}{nearest(key, _KEYS)}")
+  like = None
+  if "like" in body:
+    like = _load(_text(file, body, "like"), f"labels file {file}: like", above)
+  classes = _classes(file, body, like)
+  template = body.get("template", like.template if like else TEMPLATE)
+  templates = body.get("templates", list(like.templates) if like else [])
+  if isinstance(templates, str) and (templates in SPACES or Path(templates).suffix in SUFFIXES):
+    templates = list(_load(templates, f"labels file {file}: templates", above).templates)
   if not isinstance(templates, list):
-    raise UserError(f"labels file {file}: templates is a list of texts, not {templates!r}")
-  template = body.get("template", TEMPLATE)
+    raise UserError(
+      f"labels file {file}: templates is a list of texts, or a label space's name, not {templates!r}"
+    )
   for text in (template, *templates):
     check_template(text, f"labels file {file}")
-  return LabelSpace(tuple(body["classes"]), tuple(body["classes"].values()), template, tuple(templates))
+  aliases = dict(like.aliases) | _mapping(file, body, "aliases") if like else _mapping(file, body, "aliases")
+  for theirs, class_id in aliases.items():
+    if class_id not in classes and theirs in body.get("aliases", {}):
+      raise UserError(
+        f"labels file {file}: alias {theirs!r} of no class {class_id!r}{nearest(class_id, classes)}"
+      )
+  passed_over = [*(like.passed_over if like else ()), *_texts(file, body, "passed_over")]
+  if like:
+    passed_over += [i for i in like.ids if i not in classes]
+  return LabelSpace(
+    tuple(classes),
+    tuple(classes.values()),
+    template,
+    tuple(templates),
+    tuple((a, i) for a, i in aliases.items() if i in classes),
+    tuple(dict.fromkeys(passed_over)),
+    _text(file, body, "test") or (like.test if like and "only" not in body else ""),
+  )
+
+
+def _classes(file: str, body: dict[str, Any], like: LabelSpace | None) -> dict[str, str]:
+  own = body.get("classes", {} if like else None)
+  if not isinstance(own, dict) or not (own or like):
+    raise UserError(f"labels file {file} needs `classes:`, a mapping of class id to name")
+  for class_id, name in own.items():
+    if not isinstance(name, str) or not name.strip() or not class_id.strip() or "\n" in class_id:
+      raise UserError(f"labels file {file}: class {class_id!r} needs a name that is a text, not {name!r}")
+  if like is None:
+    if "only" in body:
+      raise UserError(
+        f"labels file {file}: only chooses among the classes of another space; name it, `like:`"
+      )
+    return own
+  classes = dict(zip(like.ids, like.names, strict=True))
+  if "only" in body:
+    only = _texts(file, body, "only")
+    for class_id in only:
+      if class_id not in classes:
+        raise UserError(
+          f"labels file {file}: only: no class {class_id!r} in {body['like']}{nearest(class_id, classes)}"
+        )
+    classes = {i: n for i, n in classes.items() if i in set(only)}
+  return classes | own
+
+
+def _text(file: str, body: Mapping[str, Any], key: str) -> str:
+  if not isinstance(value := body.get(key, ""), str):
+    raise UserError(f"labels file {file}: {key} is a text, not {value!r}")
+  return value
+
+
+def _texts(file: str, body: Mapping[str, Any], key: str) -> list[str]:
+  value = body.get(key, [])
+  if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+    raise UserError(f"labels file {file}: {key} is a list of texts, not {value!r}")
+  return value
+
+
+def _mapping(file: str, body: Mapping[str, Any], key: str) -> dict[str, str]:
+  value = body.get(key, {})
+  if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+    raise UserError(f"labels file {file}: {key} is a mapping of texts, not {value!r}")
+  return value
 
 
 def check_template(text: str, where: str) -> None:

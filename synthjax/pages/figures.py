@@ -134,6 +134,25 @@ def stack(parts: Sequence[tuple[str, float]], whole: float) -> Markup:
   return Markup(f'<svg class="bar" height="18" aria-hidden="true">{"".join(rects)}</svg>')
 
 
+def steps(steps: Sequence[tuple[float | None, float | None]]) -> Markup:
+  """From a first to a last value, from 0 to 100: ours above in circles, theirs below, dashed, in squares."""
+  parts = []
+  for (before, after), kind, y in zip(steps, ("ours", "theirs"), (7, 19), strict=True):
+    if before is not None and after is not None:
+      ends = f'x1="{_across(before)}" x2="{_across(after)}" y1="{y}" y2="{y}"'
+      parts.append(f'<line class="{kind}" {ends}/>')
+    for value, end in ((before, "from"), (after, "to")):
+      if value is None:
+        continue
+      if kind == "ours":
+        parts.append(f'<circle class="{kind} {end}" cx="{_across(value)}" cy="{y}" r="4"/>')
+      else:
+        parts.append(
+          f'<rect class="{kind} {end}" x="{_across(value)}" y="{y - 3.5}" width="7" height="7" transform="translate(-3.5)"/>'
+        )
+  return Markup(f'<svg class="steps" height="26" aria-hidden="true">{"".join(parts)}</svg>')
+
+
 def marker(index: int) -> Markup:
   """The mark of the curve with that number, for a legend."""
   return Markup(

@@ -30,7 +30,7 @@ _PIXELS = 128  # a cell is 64 CSS pixels wide; a screen has up to two for each
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-  """One line of the result. With no images learnt from it is zero-shot; the first of these is the reference."""
+  """One line of the result. With no images learnt from it is zero-shot: the reference of its encoder's arms."""
 
   name: str  # "LE+CF+CE"
   how: str  # one sentence: set, filter, loss
@@ -42,6 +42,7 @@ class Arm:
   confusion: tuple[
     tuple[float, ...], ...
   ]  # rows true, columns predicted, percent of the true class; () = none
+  encoder: str = ""
 
   @property
   def zero_shot(self) -> bool:
@@ -130,23 +131,37 @@ class Verdict:
 def render(page: Page) -> str:
   """The whole page: one self-contained HTML file, the same for the same Page."""
   ruling, names = verdict(page.arms), dict(page.classes)
-  zero = Seeds.of(ruling.zero_shot.top1).mean if ruling.zero_shot else None
+  zero = _level(ruling.zero_shot)
   running = page.refresh_seconds > 0
   pictures: dict[bytes, tuple[str, bool]] = {}
-  return _template().render(
-    page=page,
-    verdict=ruling,
-    running=running,
-    products=page.progress if running or any(p.have < p.want for p in page.progress) else (),
-    zero=zero,
-    arms=[_arm_row(arm, zero) for arm in page.arms],
-    curve=figures.curve(page.curves, zero),
-    curves=[(name, sorted(points)) for name, points in page.curves],
-    heat=_heat(page, ruling),
-    matrices=[_matrix(page, arm) for arm in (ruling.zero_shot, ruling.best) if arm and arm.confusion],
-    acceptance=[_acceptance(a, names) for a in page.acceptance],
-    sheets=[_sheet(sheet, names, pictures) for sheet in page.sheets],
+  return (
+    environment()
+    .get_template("report.html.jinja")
+    .render(
+      page=page,
+      verdict=ruling,
+      running=running,
+      products=page.progress if running or any(p.have < p.want for p in page.progress) else (),
+      zero=zero,
+      arms=[_arm_row(arm, _level(_reference(page.arms, arm.encoder))) for arm in page.arms],
+      curve=figures.curve(page.curves, zero),
+      curves=[(name, sorted(points)) for name, points in page.curves],
+      heat=_heat(page, ruling),
+      matrices=[_matrix(page, arm) for arm in (ruling.zero_shot, ruling.best) if arm and arm.confusion],
+      acceptance=[_acceptance(a, names) for a in page.acceptance],
+      sheets=[_sheet(sheet, names, pictures) for sheet in page.sheets],
+    )
   )
+
+
+def _reference(arms: Sequence[Arm], encoder: str) -> Arm | None:
+  """Another encoder's zero-shot accuracy is no reference: the difference would be the encoder's."""
+  measured = [arm for arm in arms if arm.zero_shot and Seeds.of(arm.top1).values]
+  return next((arm for arm in measured if arm.encoder == encoder), None)
+
+
+def _level(arm: Arm | None) -> float | None:
+  return Seeds.of(arm.top1).mean if arm else None
 
 
 def verdict(arms: Sequence[Arm]) -> Verdict:
@@ -154,12 +169,14 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
   zero = next((arm for arm in arms if arm.zero_shot and Seeds.of(arm.top1).values), None)
   trained = [arm for arm in arms if not arm.zero_shot]
   done = [arm for arm in trained if Seeds.of(arm.top1).values]
+  if done:
+    best = max(done, key=lambda arm: Seeds.of(arm.top1).mean)
+    zero = _reference(arms, best.encoder)
   start = Seeds.of(zero.top1) if zero else Seeds()
   if not done:
     return Verdict(
       f"zero-shot {start}; no trained arm has finished" if zero else "no arm has finished", (), zero
     )
-  best = max(done, key=lambda arm: Seeds.of(arm.top1).mean)
   top = Seeds.of(best.top1)
   of = f"best of {len(done)} trained arms" if len(done) > 1 else "the only trained arm"
   if len(done) < len(trained):
@@ -191,7 +208,8 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
   return Verdict(line, tuple(remarks), zero, best)
 
 
-def _template() -> jinja2.Template:
+def environment() -> jinja2.Environment:
+  """In which every text is escaped, and a name that is not there is an error."""
   world = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -202,7 +220,7 @@ def _template() -> jinja2.Template:
   world.filters |= {"number": number, "signed": signed, "seeds": Seeds.of}
   world.filters |= {"count": "{:,}".format, "breakable": figures.breakable}
   world.globals |= {"figures": figures}
-  return world.get_template("report.html.jinja")
+  return world
 
 
 def _arm_row(arm: Arm, zero: float | None) -> dict:

@@ -12,6 +12,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,10 @@ class Encoder:
 
   @functools.cached_property
   def clip(self) -> Clip:
-    return Clip(hub.locate(self._fields["weights"], self._root), self._fields["dtype"])
+    folder = hub.locate(self._fields["weights"], self._root)
+    return _opened(
+      folder, self._fields["dtype"], max((f.stat().st_mtime_ns for f in folder.glob("*")), default=0)
+    )
 
   @property
   def reference(self) -> str:
@@ -108,6 +112,11 @@ class Encoder:
 
   def embed(self, images: Iterable[Array]) -> Array:
     return clip.embed(self.clip, self._params, images, self._fields["per_device_batch"])
+
+
+@functools.lru_cache(maxsize=8)  # the studies of a matrix share what is compiled, and the parameters
+def _opened(folder: Path, dtype: str, changed: int) -> Clip:
+  return Clip(folder, dtype)
 
 
 @functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time

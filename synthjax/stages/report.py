@@ -139,6 +139,7 @@ class Report:
       mean_class=tuple(m["mean_class"] for m in metrics),
       by_class=tuple(np.mean([t.by_class for t in tallies], axis=0).tolist()) if tallies else (),
       confusion=tuple(tuple(row) for row in confusion.tolist()),
+      encoder=arm.encoder_name,
     )
 
   def _curves(self, test: str) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:

@@ -1,5 +1,10 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from synthjax.data import draws
 from synthjax.data.source import Source
@@ -7,6 +12,7 @@ from synthjax.data.sources import open_source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace, load
 
+ROOT = Path(__file__).parent.parent.parent
 LABELS = LabelSpace(("b2", "a1", "n03"), ("bee", "ant", "cat"))
 
 
@@ -72,3 +78,33 @@ def test_a_class_with_few_images_gives_all_and_one_with_none_is_told():
   assert len(draws.draw(source, LABELS, shots=2).keys) == 4
   with pytest.raises(UserError, match="class 'n03' has no image to draw from"):
     draws.draw(Listed(["b2/1", "a1/1"]), LABELS, shots=2)
+
+
+_IN_A_PROCESS = """
+import os, random, sys
+from synthjax.data import draws
+from synthjax.data.sources import open_source
+from synthjax.labels.spaces import LabelSpace
+
+scandir, moody = os.scandir, random.Random(sys.argv[2])
+def shuffled(path):
+  entries = list(scandir(path))
+  moody.shuffle(entries)
+  return entries
+os.scandir = shuffled
+labels = LabelSpace(("b2", "a1", "n03"), ("bee", "ant", "cat"))
+print(*draws.draw(open_source("folder:" + sys.argv[1], labels), labels, shots=4, seed=1).keys, sep="\\n")
+"""
+
+
+def test_a_draw_is_the_same_in_other_processes_and_in_any_order_of_the_file_system(tmp_path):
+  """Other processes have other string hashes; other file systems list their files in another order."""
+  for key in listed(20).keys:
+    (tmp_path / key).parent.mkdir(exist_ok=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / key)
+  here = draws.draw(open_source(f"folder:{tmp_path}", LABELS), LABELS, shots=4, seed=1).keys
+  line = [sys.executable, "-c", _IN_A_PROCESS, str(tmp_path)]
+  both = [subprocess.Popen([*line, mood], stdout=subprocess.PIPE, text=True, cwd=ROOT) for mood in "ab"]
+  assert [process.communicate()[0].split() for process in both] == [list(here)] * 2
+  assert len(here) == 12
+  assert set(here) == set(draws.draw(listed(20), LABELS, shots=4, seed=1).keys)

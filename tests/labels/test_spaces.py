@@ -54,3 +54,48 @@ def test_a_misspelt_or_missing_space_is_one_line(tmp_path):
     spaces.load("digts")
   with pytest.raises(UserError, match="cannot be read"):
     spaces.load(str(tmp_path / "none.yaml"))
+
+
+def test_a_file_may_add_classes_to_another_space(tmp_path):
+  """ImageNet-2K: ImageNet and a list of the user's."""
+  (tmp_path / "2k.yaml").write_text("like: imagenet\nclasses:\n  n00007846: person\n  n00015388: animal\n")
+  space, imagenet = spaces.load(str(tmp_path / "2k.yaml")), spaces.load("imagenet")
+  assert space.ids == (*imagenet.ids, "n00007846", "n00015388")
+  assert space.names[-2:] == ("person", "animal") and space.templates == imagenet.templates
+  (tmp_path / "part.yaml").write_text(
+    "like: 2k.yaml\nonly: [n00007846, n01440764]\ntemplates: cifar10\naliases: {a fish: n01440764}\n"
+  )
+  part = spaces.load(str(tmp_path / "part.yaml"))
+  assert part.ids == ("n01440764", "n00007846")  # in the order of the other space
+  assert len(part.templates) == 18 and len(part.passed_over) == 1000
+  assert part.aliases == (("a fish", "n01440764"),) and part.test == "" != space.test
+
+
+@pytest.mark.parametrize(
+  ("text", "said"),
+  [
+    ("like: imagnet", "like 'imagnet' (did you mean 'imagenet'?)"),
+    ("like: a.yaml", "is like itself"),
+    ("like: digits\nonly: ['0', x]", "only: no class 'x' in digits"),
+    ("classes: {a: x}\nonly: [a]", "name it, `like:`"),
+    ("classes: {a: x}\naliases: {b: c}", "alias 'b' of no class 'c'"),
+    ("classes: {a: x}\naliases: [b]", "aliases is a mapping"),
+    ("classes: {a: x}\npassed_over: b", "passed_over is a list"),
+    ("classes: {a: x}\ntemplates: [a b]", "template 'a b' has no {}"),
+  ],
+)
+def test_what_is_wrong_about_another_space_is_one_line(tmp_path, text, said):
+  (tmp_path / "a.yaml").write_text(text)
+  with pytest.raises(UserError) as e:
+    spaces.load(str(tmp_path / "a.yaml"))
+  assert said in str(e.value) and "\n" not in str(e.value)
+
+
+def test_names_that_collide_or_differ_only_in_case_are_reported():
+  space = spaces.LabelSpace(("a", "b", "c", "d", "e"), ("crane", "Crane", "bee", "bee", "cat"))
+  assert space.notes() == [
+    "labels: classes a, b have names that differ only in case or spaces, 'Crane', 'crane'; their prompts are the same, "
+    "their ids keep them apart",
+    "labels: classes c, d share the name 'bee'; their prompts are the same, their ids keep them apart",
+  ]
+  assert spaces.load("digits").notes() == []

@@ -98,6 +98,14 @@ def words(html: str) -> str:
   return " ".join(Outline(html).text["body"].split())
 
 
+def test_an_arm_is_held_against_its_own_encoders_zero_shot():
+  small, large = zero_shot(40.0), dataclasses.replace(zero_shot(60.0), name="zero-shot-B", encoder="B")
+  tuned = dataclasses.replace(arm("LE-B", 63.0), encoder="B")
+  ruling = verdict((small, large, arm("LE", 45.0), tuned))
+  assert ruling.zero_shot is large and "zero-shot 60.0 → LE-B 63.0 (+3.0)" in ruling.line
+  assert verdict((small, tuned)).zero_shot is None
+
+
 def test_the_page_is_well_formed_and_the_same_each_time():
   html = render(page())
   outline = Outline(html)
