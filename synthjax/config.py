@@ -94,6 +94,7 @@ RUNTIME_FIELDS = {
   "heartbeat_seconds": runtime(5.0),
   "stale_seconds": runtime(60.0),  # a claim whose owner has not been heard of for so long is re-taken
   "grace_seconds": runtime(20.0),  # after SIGTERM: the shard in hand is finished if it fits in here
+  "unreadable": runtime(0.01),  # share of a source's images that may be corrupt: they are named and left out
   "cpu_devices": runtime(
     0
   ),  # devices that a CPU is split into, each computing on its own; 0 = one a core, from 2 to 8

@@ -91,6 +91,10 @@ def check(config: ConfigDict) -> None:
   }.items():
     group, _, field = name.rpartition(".")
     _at_least(f"config.{name}", (config[group] if group else config)[field], low)
+  if not 0 <= config.runtime.unreadable < 1:
+    raise UserError(
+      f"config.runtime.unreadable is a share, from 0 to below 1, not {config.runtime.unreadable}"
+    )
   _check_benchmark(config.benchmark)
   _at_least(
     "config.runtime.stale_seconds (3 heartbeats)",

@@ -1,7 +1,14 @@
 """References to real images, opened: where a config or a command line names some, this file says what it may say.
 
 embedded:digits:first|second|all    the digits that ship with synthjax
-folder:PATH                         class folders named by class id; without labels, every image below PATH
+folder:PATH[:SPLIT]                 class folders named by class id; without labels, every image below
+webdataset:PATH[:SPLIT]             tar shards in the layout of CLIP_benchmark's mirrors; PATH may be a glob of .tar
+parquet:PATH[:SPLIT]                Parquet files as Hugging Face's `datasets` writes them
+synthjax:PATH                       WORKDIR/images/SET, or WORKDIR/keep/SET/FILTER-ENCODER for what a filter kept
+
+What is whose: a class folder bears a class id; a name in classnames.txt or in a Parquet file is a class id or a name
+that one class alone bears. Where that does not hold, a mapping says what is what, `their class: our class id` line by
+line (nothing after the colon: left out). It is `classes.yaml` or `classes.json` in PATH, or any file: PATH?map=FILE.
 """
 
 from __future__ import annotations
@@ -13,13 +20,19 @@ from ml_collections import ConfigDict
 from synthjax.data.digits import open_embedded
 from synthjax.data.draws import draw
 from synthjax.data.folders import open_folder
+from synthjax.data.generated import open_generated
+from synthjax.data.parquets import open_parquet
 from synthjax.data.source import Source
+from synthjax.data.webdatasets import open_webdataset
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
 
 _SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
   "embedded": open_embedded,
   "folder": open_folder,
+  "parquet": open_parquet,
+  "synthjax": open_generated,
+  "webdataset": open_webdataset,
 }
 
 
@@ -28,7 +41,7 @@ def open_source(reference: str, labels: LabelSpace | None) -> Source:
   scheme, _, rest = reference.partition(":")
   if scheme not in _SCHEMES:
     raise UserError(
-      f"source {reference!r}{nearest(scheme, _SCHEMES)}; a source is embedded:digits:second or folder:PATH"
+      f"source {reference!r}{nearest(scheme, _SCHEMES)}; a source is embedded:digits:second, folder:PATH, or another that data/sources.py lists"
     )
   return _SCHEMES[scheme](reference, rest, labels)
 

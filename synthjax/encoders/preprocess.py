@@ -7,14 +7,14 @@ torchvision's transforms to theirs; the normalisation is left to the device: a q
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from synthjax.data.decoding import decode
 from synthjax.errors import UserError, nearest
 from synthjax.models.pixels import MEAN, STD, normalise
 from synthjax.weights import read
@@ -65,9 +65,8 @@ class Preprocess:
     return round(excess / 2) if self.torchvision else excess // 2
 
   def decode(self, data: bytes) -> np.ndarray:
-    """`pixels` of an image file's bytes, turned as its EXIF says; PIL's errors pass through."""
-    with Image.open(io.BytesIO(data)) as image:
-      return self.pixels(ImageOps.exif_transpose(image))
+    """`pixels` of an image file's bytes; raises Unreadable."""
+    return self.pixels(decode(data, "image"))
 
   def normalise(self, pixels_BxSxSx3: jax.Array) -> jax.Array:
     return normalise(pixels_BxSxSx3, self.mean, self.std)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import devices, records, workdir
-from synthjax.data.decoding import Unreadable
+from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
 from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
-from synthjax.encoders.preprocess import Preprocess
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
@@ -32,8 +29,7 @@ from synthjax.stopping import Stop
 from synthjax.weights import hub
 
 Array = np.ndarray
-_CHUNK = 256  # images decoded before they are asked for
-_UNREADABLE = 0.01  # of a folder of real images: more is a mistake of the user's, not of the files
+_LEFT_OUT = "left_out.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +157,7 @@ class SetEmbeddings:
           labels = np.array([row["label"] for row in rows], np.int32)
           ids = np.array([row["image_id"].decode() for row in rows])
           decode = self._encoder.clip.preprocess.decode
-          images = _in_threads(decode, [row["image"] for row in rows])
+          images = in_threads(decode, [row["image"] for row in rows])
           features = self._encoder.embed(progress.counting(images))
           _save(self._file(index), Features(features, labels, ids))
         owner.release(str(index))
@@ -237,52 +233,21 @@ class RealEmbeddings:
       images = Readable(self.source, self._encoder.clip.preprocess)
       features = self._encoder.embed(progress.counting(images))
       progress.close()
-      self._check(images.faults)
+      check_faults(self.name, self._reference, images.faults, len(self.source), self._runtime.unreadable)
+      if images.faults:
+        left_out = [{"where": str(f.where), "why": f.why} for f in images.faults]
+        workdir.replace_bytes(self.folder / _LEFT_OUT, workdir.to_json(left_out))
       labels, ids = np.asarray(self.source.labels)[images.places], np.array(self.source.keys)[images.places]
       _save(self._file, Features(features, labels.astype(np.int32), ids))
     return True
 
-  def _check(self, faults: Sequence[Unreadable]) -> None:
-    """Images that cannot be read are named and left out, where they are few."""
-    if len(faults) > _UNREADABLE * len(self.source):
-      raise UserError(
-        f"{self._reference}: {len(faults)} of {len(self.source)} images cannot be read, first {faults[0]}; mend or remove them"
-      )
-    for fault in faults:
-      print(f"{self.name}: left out, cannot be read: {fault}", file=sys.stderr)
+  def left_out(self) -> list[dict[str, str]]:
+    """Images that could not be read: `where` and `why` of each."""
+    path = self.folder / _LEFT_OUT
+    return workdir.read_json(path, "images left out") if path.exists() else []
 
   def load(self) -> Features:
     return _load(self._file)
-
-
-class Readable:
-  """The images of a source that can be read, preprocessed, in its order; which they were, and which were not."""
-
-  def __init__(self, source: Source, preprocess: Preprocess):
-    self._source, self._preprocess = source, preprocess
-    self.places: list[int] = []
-    self.faults: list[Unreadable] = []
-
-  def __iter__(self) -> Iterator[Array]:
-    for i, pixels in enumerate(_in_threads(self._read, range(len(self._source)))):
-      if isinstance(pixels, Unreadable):
-        self.faults.append(pixels)
-      else:
-        self.places.append(i)
-        yield pixels
-
-  def _read(self, i: int) -> Array | Unreadable:
-    try:
-      return self._preprocess.pixels(self._source.image(i))
-    except Unreadable as e:
-      return e
-
-
-def _in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-  """In order, and not far ahead of who asks."""
-  with ThreadPoolExecutor(devices.threads(), thread_name_prefix="decode") as pool:
-    for start in range(0, len(items), _CHUNK):
-      yield from pool.map(work, items[start : start + _CHUNK])
 
 
 def _save(file: epath.Path, features: Features) -> None:

@@ -122,8 +122,9 @@ class Report:
     )
 
   def _test(self, test: str) -> str:
-    sources = [arm.source(test) for arm in self._arms]
-    return f"{test} ({sources[0].name}, {sources[0].split}): {len(sources[0]):,} real images"
+    source, left_out = self._arms[0].source(test), self._arms[0].left_out(test)
+    lost = f"; {left_out} of them cannot be read and are left out" if left_out else ""
+    return f"{test} ({source.name}, {source.split}): {len(source):,} real images{lost}"
 
   def _arm(self, arm: Arm, test: str) -> page.Arm:
     tallies = arm.tallies(test)

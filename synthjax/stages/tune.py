@@ -124,6 +124,10 @@ class Arm:
   def source(self, test: str) -> Source:
     return self._tests[test].source
 
+  def left_out(self, test: str) -> int:
+    """Of the source's images: those that cannot be read."""
+    return len(self._tests[test].left_out())
+
   @property
   def how(self) -> str:
     """For the page."""

@@ -186,7 +186,7 @@ def test_another_format_behind_the_suffix(tmp_path):
   ("reference", "said"),
   [
     ("foldr:x", "(did you mean 'folder'?)"),
-    ("/data/birds", "a source is embedded:digits:second or folder:PATH"),
+    ("/data/birds", "a source is embedded:digits:second, folder:PATH"),
     ("embedded:digit:first", "no embedded images 'digit' (did you mean 'digits'?)"),
     ("embedded:digits:secnd", "no split 'secnd' (did you mean 'second'?)"),
     ("embedded:digits", "no split '' (known: first, second, all)"),
