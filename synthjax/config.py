@@ -88,6 +88,31 @@ SAMPLING = {
   "preview": runtime(0),  # > 0: only the first n images a class, and their contact sheet
 }
 
+# Bringing images of elsewhere in as an image set: another generator's, a retrieval's, an export's.
+IMPORT = {
+  "source": identity(
+    ""
+  ),  # labelled images, like config.tests: folder:PATH, webdataset:PATH, synthjax:PATH, ...
+  "images_per_class": growth(0),  # the first so many, in the order of the source; 0 = all
+  "stored_size": identity(
+    0
+  ),  # larger images are made smaller, to a short side of so many pixels; 0 = as they are
+  "jpeg_quality": identity(
+    90
+  ),  # of images that must be encoded: JPEGs are copied as stored where that can be
+  "images_per_shard": identity(512),
+}
+
+EXPORT_FORMATS = ("webdataset", "folder", "parquet")
+# Exporting a set, or what a filter kept of it: `--stages export`.
+EXPORT = {
+  "images": runtime(""),  # SET or SET/FILTER
+  "format": runtime("webdataset"),  # webdataset, folder or parquet
+  "out": runtime(""),  # a folder; "" = exports/ in the workdir
+  "licence": runtime(""),  # for the data card: the licence's name, as cc-by-4.0
+  "images_per_shard": runtime(1000),  # of tars and Parquet files
+}
+
 # How this process works; nothing here changes a byte of a product.
 RUNTIME_FIELDS = {
   "encode_threads": runtime(0),  # JPEG encoders; 0 = one a core, at most 8
@@ -210,7 +235,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.study = ""  # its name in results; "" = the config file's
   config.labels = labels  # digits, glyphs, or a YAML/JSON file of your own
   config.prompts = ConfigDict(sort_keys=False)  # name -> prompt_list(...)
-  config.sets = ConfigDict(sort_keys=False)  # name -> image_set(...)
+  config.sets = ConfigDict(sort_keys=False)  # name -> image_set(...) or imported_set(...)
   config.real = ConfigDict(sort_keys=False)  # name -> real_images(...)
   config.networks = ConfigDict(sort_keys=False)  # name -> network(...)
   config.encoders = ConfigDict(sort_keys=False)  # name -> encoder(...)
@@ -223,6 +248,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.sampling = _group(SAMPLING)
   config.tuning = _group(TUNING)
   config.predict = _group(PREDICT)
+  config.export = _group(EXPORT)
   config.report = _group(REPORT)
   config.runtime = _group(RUNTIME_FIELDS)
   config.benchmark = _group(BENCHMARK)
@@ -254,6 +280,11 @@ def network(task: str, **fields: Any) -> ConfigDict:
 def image_set(prompts: str, **fields: Any) -> ConfigDict:
   """An image set for `config.sets`: a prompt list drawn by `config.sampling` and what is overridden here."""
   return _override(ConfigDict(dict(prompts=prompts, **_empty(SAMPLING))), fields, "image_set")
+
+
+def imported_set(source: str, **fields: Any) -> ConfigDict:
+  """An image set for `config.sets` whose images are there already: they are brought in, not drawn."""
+  return _override(_group(IMPORT), dict(source=source, **fields), "imported_set")
 
 
 def real_images(source: str, **fields: Any) -> ConfigDict:
@@ -293,8 +324,15 @@ def _override(config: ConfigDict, fields: dict[str, Any], where: str) -> ConfigD
 
 
 def set_fields(config: ConfigDict, name: str) -> dict[str, Any]:
-  """The sampling fields of one image set: its own where given, else `config.sampling`'s."""
+  """The fields of one image set: if it is drawn, its own sampling fields where given, else `config.sampling`'s."""
+  if is_imported(config, name):
+    return config.sets[name].to_dict()
   return _merged(config.sampling, config.sets[name], SAMPLING)
+
+
+def is_imported(config: ConfigDict, name: str) -> bool:
+  """Whether an image set was made by `imported_set`."""
+  return "source" in config.sets[name]
 
 
 def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:

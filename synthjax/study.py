@@ -12,26 +12,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax import devices, workdir
 from synthjax.command import Command
-from synthjax.data.sources import open_source
+from synthjax.data.sources import label_space, open_source
 from synthjax.errors import UserError, nearest
-from synthjax.labels import spaces
+from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.benchmark import Benchmark
+from synthjax.stages.bring import ImportedSet
 from synthjax.stages.embed import Encoder, RealEmbeddings, SetEmbeddings
+from synthjax.stages.export import export
+from synthjax.stages.image_set import SHEET, ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.predict import predict
 from synthjax.stages.product import DONE, STALE, Product, Status
 from synthjax.stages.prompts import PromptList
 from synthjax.stages.report import Report
-from synthjax.stages.sample import SHEET, ImageSet
+from synthjax.stages.sample import DrawnSet
 from synthjax.stages.train import Network
 from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
 
-STAGES = ("train", "prompts", "sample", "embed", "keep", "tune", "report", "benchmark")  # in order
-ON_REQUEST = ("verify", "predict")
+STAGES = ("train", "prompts", "sample", "import", "embed", "keep", "tune", "report", "benchmark")  # in order
+ON_REQUEST = ("verify", "predict", "export")
 _POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
 
@@ -46,6 +50,7 @@ class Study:
   keeps: list[KeepList]
   arms: list[Arm]
   last: list[Product]  # the report, or the benchmark
+  labels: LabelSpace | None = None  # of a benchmark: none
 
   @property
   def products(self) -> list[Product]:
@@ -58,10 +63,15 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
   if config.benchmark.rounds:
     return Study([], {}, {}, [], [], [], [Benchmark(config, root)])
-  labels = spaces.load(config.labels)
+  labels = label_space(config.labels)
   networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
   lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
-  sets = {name: ImageSet(config, root, name, labels, lists[own.prompts]) for name, own in config.sets.items()}
+  sets: dict[str, ImageSet] = {
+    name: ImportedSet(config, root, name, labels)
+    if fields_of.is_imported(config, name)
+    else DrawnSet(config, root, name, labels, lists[own.prompts])
+    for name, own in config.sets.items()
+  }
   encoders = {name: Encoder(config, root, name, labels) for name in config.encoders}
   sources = {name: open_source(config.tests[name], labels) for name in config.tests} if config.arms else {}
   embeddings: dict[tuple[str, str], SetEmbeddings] = {}
@@ -107,8 +117,11 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     raise UserError(f"config.labels has {len(labels)} class; a classifier needs two")
   for name in dict.fromkeys([k.encoder_name for k in keeps.values()] + [a.encoder_name for a in arms]):
     encoders[name].check()  # now, and not after a night of sampling
+  set_name, _, rule = config.export.images.partition("/")
+  if rule:
+    kept(set_name, rule)
   study = Study(
-    networks, lists, sets, [*tests.values(), *embeddings.values()], list(keeps.values()), arms, []
+    networks, lists, sets, [*tests.values(), *embeddings.values()], list(keeps.values()), arms, [], labels
   )
   if arms:
     study.last.append(Report(config, root, labels, study.products, command))
@@ -155,6 +168,8 @@ def run(command: Command) -> None:
       verify(list(study.sets.values()))
     if "predict" in command.stages:
       print(predict(command.config, root, study.arms))
+    if "export" in command.stages:
+      print(export(command.config, root, study.labels, study.sets, study.keeps))
     for path in _to_look_at(chosen):
       print(path)
 

@@ -22,24 +22,16 @@ from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.store.parquet import library
 
 _GROUPS = 16  # in memory
-
-
-def library() -> Any:
-  """pyarrow.parquet, which is an extra."""
-  try:
-    import pyarrow.parquet
-  except ImportError:
-    raise UserError("Parquet needs pyarrow: pip install 'synthjax[export]'") from None
-  return pyarrow.parquet
 
 
 class Parquet(Source):
   """A key is the image id, where the files have that column; else file and row."""
 
   def __init__(self, reference: str, rest: str, labels: LabelSpace | None):
-    found, pq = parse(reference, rest), library()
+    found, pq = parse(reference, rest), library().parquet
     self.name, self.split = found.path.resolve().name, found.split or "train"
     files = _files(reference, found.path, found.split)
     try:

@@ -17,14 +17,15 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from synthjax.data import webdatasets
 from synthjax.data.digits import open_embedded
 from synthjax.data.draws import draw
 from synthjax.data.folders import open_folder
 from synthjax.data.generated import open_generated
 from synthjax.data.parquets import open_parquet
 from synthjax.data.source import Source
-from synthjax.data.webdatasets import open_webdataset
 from synthjax.errors import UserError, nearest
+from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
 
 _SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
@@ -32,7 +33,7 @@ _SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
   "folder": open_folder,
   "parquet": open_parquet,
   "synthjax": open_generated,
-  "webdataset": open_webdataset,
+  "webdataset": webdatasets.open_webdataset,
 }
 
 
@@ -44,6 +45,11 @@ def open_source(reference: str, labels: LabelSpace | None) -> Source:
       f"source {reference!r}{nearest(scheme, _SCHEMES)}; a source is embedded:digits:second, folder:PATH, or another that data/sources.py lists"
     )
   return _SCHEMES[scheme](reference, rest, labels)
+
+
+def label_space(labels: str) -> LabelSpace:
+  """`config.labels`: what labels/spaces.py knows, or webdataset:PATH for the shards' own names and templates."""
+  return webdatasets.label_space(labels) if labels.startswith("webdataset:") else spaces.load(labels)
 
 
 def open_real(config: ConfigDict, name: str, labels: LabelSpace) -> Source:

@@ -23,8 +23,8 @@ from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
-from synthjax.stages.sample import ImageSet
 from synthjax.stopping import Stop
 from synthjax.weights import hub
 

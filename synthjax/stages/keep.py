@@ -25,8 +25,8 @@ from synthjax.filters.choose import Choice, choose, further
 from synthjax.filters.clip import own_class_probability
 from synthjax.sampling.plan import Plan
 from synthjax.stages.embed import Encoder, Features, SetEmbeddings, rank
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.stages.sample import ImageSet
 from synthjax.stopping import Stop
 from synthjax.store import export
 
@@ -122,7 +122,7 @@ class KeepList:
     fill = self._fields["when_short"] == "top"
     choice = choose(scores, features.labels, len(self._encoder.labels), self.threshold, self.quota, fill)
     more: tuple[int, ...] = ()
-    if self.quota and self._rounds(plan) < self._fields["max_rounds"]:
+    if self.quota and self._set.draws_more and self._rounds(plan) < self._fields["max_rounds"]:
       more = further(choice, self.quota, round(self._fields["max_drawn"] * self.quota))
     if not any(more):
       self._write(plan, features, places, scores, choice)

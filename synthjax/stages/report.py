@@ -14,9 +14,9 @@ from synthjax import config as fields_of
 from synthjax import records, workdir
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import report as page
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
-from synthjax.stages.sample import ImageSet
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
 
@@ -176,10 +176,9 @@ class Report:
           kept=None if stays is None else bool(stays),
         )
       )
-    status, fields = image_set.status(), image_set.fields
     return page.Sheet(
       name=image_set.name.removeprefix("images/"),
-      note=f"{status.have:,} images, guidance {fields['guidance']:g}, {fields['steps']} steps",
+      note=f"{image_set.status().have:,} images, {image_set.note}",
       filter=keep.filter if keep else "",
       rows=tuple((c, tuple(rows[i])) for i, c in enumerate(self._labels.ids)),
     )
