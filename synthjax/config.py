@@ -147,9 +147,10 @@ NETWORK = {
   "seed": identity(0),
 }
 
+THUMBNAIL = "thumbnail"  # in the place of an encoder's weights: small pictures, by which filters find copies
 # Who judges images: features, and the zero-shot classifier that filters and tuning start from.
 ENCODER = {
-  "weights": identity("embedded:clip"),  # a folder, or org/name[@revision] of the hub
+  "weights": identity("embedded:clip"),  # a folder, org/name[@revision] of the hub, or thumbnail
   "ensemble": identity(
     False
   ),  # the classifier's prompts: False = the label space's one template, True = all of them
@@ -157,15 +158,17 @@ ENCODER = {
   "per_device_batch": runtime(64),
 }
 
-# CF (He et al.): image x of class c stays when softmax_k(scale * cos(f(x), h(k)))[c] exceeds the threshold.
+# clip    CF (He et al.): image x of class c stays when softmax_k(scale * cos(f(x), h(k)))[c] exceeds the threshold.
+# unlike  an image stays when no image of `against`, or no earlier one of its set, is as similar as the threshold.
 FILTER = {
   "rule": identity("clip"),
   "encoder": identity("clip"),  # of config.encoders; it need not be the one that is tuned
-  "threshold": identity(0.0),  # 0 = 1/N for N classes
+  "threshold": identity(0.0),  # 0 = for clip 1/N for N classes, for unlike 0.95
+  "against": identity(""),  # for unlike: of config.tests; "" = the set itself
   "kept_per_class": growth(0),  # the quota: the first n kept, in plan order; 0 = all that pass
   "when_short": identity(
     "top"
-  ),  # of a class that misses the quota: top = the best-scored of the rest, fewer = leave it
+  ),  # of a class that misses the quota: top = the best-scored of the rest (not by unlike), fewer = leave it
   "max_rounds": growth(3),  # of drawing more for the classes that fall short; 0 = never
   "max_drawn": growth(4.0),  # ... up to so many times the quota
   "write": runtime(False),  # also as a data set of its own, `keep/<set>/<filter>-<encoder>/dataset`

@@ -20,7 +20,7 @@ from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.benchmark import Benchmark
 from synthjax.stages.bring import ImportedSet
-from synthjax.stages.embed import Encoder, RealEmbeddings, SetEmbeddings
+from synthjax.stages.embed import RealEmbeddings, SetEmbeddings, encoder_of
 from synthjax.stages.export import export
 from synthjax.stages.image_set import SHEET, ImageSet
 from synthjax.stages.keep import KeepList
@@ -72,8 +72,12 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     else DrawnSet(config, root, name, labels, lists[own.prompts])
     for name, own in config.sets.items()
   }
-  encoders = {name: Encoder(config, root, name, labels) for name in config.encoders}
-  sources = {name: open_source(config.tests[name], labels) for name in config.tests} if config.arms else {}
+  encoders = {name: encoder_of(config, root, name, labels) for name in config.encoders}
+  sources = (
+    {name: open_source(config.tests[name], labels) for name in config.tests}
+    if config.arms or "/" in config.export.images
+    else {}
+  )
   embeddings: dict[tuple[str, str], SetEmbeddings] = {}
   tests: dict[tuple[str, str], RealEmbeddings] = {}
   keeps: dict[tuple[str, str], KeepList] = {}
@@ -83,19 +87,27 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
       embeddings[set_name, encoder] = SetEmbeddings(config, root, sets[set_name], encoders[encoder])
     return embeddings[set_name, encoder]
 
+  def test(name: str, encoder: str) -> RealEmbeddings:
+    if (name, encoder) not in tests:
+      tests[name, encoder] = RealEmbeddings(config, root, name, sources[name], encoders[encoder])
+    return tests[name, encoder]
+
   def kept(set_name: str, rule: str) -> KeepList:
     if (set_name, rule) not in keeps:
-      judge = config.filters[rule].encoder
+      judge, against = config.filters[rule].encoder, config.filters[rule].against
       keeps[set_name, rule] = KeepList(
-        config, root, rule, sets[set_name], embedded(set_name, judge), encoders[judge]
+        config,
+        root,
+        rule,
+        sets[set_name],
+        embedded(set_name, judge),
+        encoders[judge],
+        test(against, judge) if against else None,
       )
     return keeps[set_name, rule]
 
   def tested(encoder: str) -> dict[str, RealEmbeddings]:
-    for name in config.tests:
-      if (name, encoder) not in tests:
-        tests[name, encoder] = RealEmbeddings(config, root, name, sources[name], encoders[encoder])
-    return {name: tests[name, encoder] for name in config.tests}
+    return {name: test(name, encoder) for name in config.tests}
 
   arms = []
   for name, own in config.arms.items():

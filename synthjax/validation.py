@@ -169,13 +169,21 @@ def _check_real(where: str, own: ConfigDict) -> None:
 
 
 def _check_filter(where: str, own: ConfigDict, config: ConfigDict) -> None:
-  _known(f"{where}: rule", own.rule, ("clip",))
+  _known(f"{where}: rule", own.rule, ("clip", "unlike"))
   _known(f"{where}: when_short", own.when_short, ("top", "fewer"))
   _known(f"{where}: encoder", own.encoder, config.encoders)
+  if own.rule == "clip":
+    _check_knows_classes(where, own.encoder, config)
+  if own.against:
+    _known(f"{where}: against", own.against, config.tests)
+    if own.rule != "unlike":
+      raise UserError(f"{where}: against belongs to rule unlike, not to {own.rule}; set it to ''")
   for name, low in dict(kept_per_class=0, max_rounds=0, max_drawn=1).items():
     _at_least(f"{where}: {name}", own[name], low)
   if not 0 <= own.threshold < 1:
-    raise UserError(f"{where}: threshold is a probability from 0 (= 1/N) to below 1, not {own.threshold}")
+    raise UserError(
+      f"{where}: threshold is a probability, or a similarity, from 0 (= the rule's own) to below 1, not {own.threshold}"
+    )
 
 
 def _check_images(where: str, images: str, config: ConfigDict) -> tuple[str, str]:
@@ -190,9 +198,15 @@ def _check_images(where: str, images: str, config: ConfigDict) -> tuple[str, str
   return drawn, chosen
 
 
+def _check_knows_classes(where: str, encoder: str, config: ConfigDict) -> None:
+  if config.encoders[encoder].weights == fields_of.THUMBNAIL:
+    raise UserError(f"{where}: encoder {encoder!r} makes thumbnails, which know no classes; name a CLIP")
+
+
 def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
   fields = fields_of.arm_fields(config, where.rpartition(".")[2])
   _known(f"{where}: encoder", fields["encoder"], config.encoders)
+  _check_knows_classes(where, fields["encoder"], config)
   _known(f"{where}: loss", fields["loss"], ("CE", "SCE"))
   drawn, chosen = _check_images(where, own.images, config)
   for name, low in dict(images_per_class=0, epochs=1, batch=1, clip_norm=0, weight_decay=0).items():

@@ -5,23 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from synthjax import devices
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.encoders.preprocess import Preprocess
 from synthjax.errors import UserError
 
 _CHUNK = 256  # images decoded before they are asked for
 
 
+class View(Protocol):
+  """What is made of a picture: an encoder's preprocessing."""
+
+  def pixels(self, image: Image.Image) -> np.ndarray: ...
+
+
 class Readable:
   """The images of a source that can be read, preprocessed, in its order; which they were, and which were not."""
 
-  def __init__(self, source: Source, preprocess: Preprocess):
+  def __init__(self, source: Source, preprocess: View):
     self._source, self._preprocess = source, preprocess
     self.places: list[int] = []
     self.faults: list[Unreadable] = []

@@ -16,11 +16,14 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax import devices, records, workdir
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
-from synthjax.encoders import clip
+from synthjax.encoders import clip, thumbnail
 from synthjax.encoders.clip import Clip
+from synthjax.encoders.preprocess import Preprocess
+from synthjax.encoders.thumbnail import Thumbnail
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.image_set import ImageSet
@@ -68,6 +71,10 @@ class Encoder:
     return Clip(hub.locate(self._fields["weights"], self._root), self._fields["dtype"])
 
   @property
+  def preprocess(self) -> Preprocess | Thumbnail:
+    return self.clip.preprocess
+
+  @property
   def reference(self) -> str:
     return hub.pinned(self._fields["weights"], self._root)
 
@@ -104,6 +111,24 @@ class Encoder:
 
   def embed(self, images: Iterable[Array]) -> Array:
     return clip.embed(self.clip, self._params, images, self._fields["per_device_batch"])
+
+
+class Thumbnails(Encoder):
+  """Pictures made small, for filters that look for copies; it knows no classes."""
+
+  preprocess = Thumbnail()
+  identity = {"encoder": f"thumbnail of {thumbnail.SIDE} px"}  # noqa: RUF012
+
+  def check(self) -> None:
+    return
+
+  def embed(self, images: Iterable[Array]) -> Array:
+    return thumbnail.embed(images)
+
+
+def encoder_of(config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace) -> Encoder:
+  kind = Thumbnails if config.encoders[name].weights == fields_of.THUMBNAIL else Encoder
+  return kind(config, root, name, labels)
 
 
 @functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time
@@ -156,7 +181,7 @@ class SetEmbeddings:
           rows = list(self._set.read_shard(index))
           labels = np.array([row["label"] for row in rows], np.int32)
           ids = np.array([row["image_id"].decode() for row in rows])
-          decode = self._encoder.clip.preprocess.decode
+          decode = self._encoder.preprocess.decode
           images = in_threads(decode, [row["image"] for row in rows])
           features = self._encoder.embed(progress.counting(images))
           _save(self._file(index), Features(features, labels, ids))
@@ -230,7 +255,7 @@ class RealEmbeddings:
       if not owner.take("all"):
         return False
       progress = progress_of(self.name, len(self.source), 0, self._runtime)
-      images = Readable(self.source, self._encoder.clip.preprocess)
+      images = Readable(self.source, self._encoder.preprocess)
       features = self._encoder.embed(progress.counting(images))
       progress.close()
       check_faults(self.name, self._reference, images.faults, len(self.source), self._runtime.unreadable)
