@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError
 
-_CHUNK = 256  # images decoded before they are asked for
+_BLOCK, _AHEAD = 8, 32  # images that a thread takes at once; blocks of them decoded before they are asked for
 
 
 class View(Protocol):
@@ -59,7 +61,20 @@ def check_faults(name: str, reference: str, faults: Sequence[Unreadable], total:
 
 
 def in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-  """In order, and not far ahead of who asks."""
+  """In order, and not far ahead of who asks. Handed over in blocks: a small picture is decoded in a third of a millisecond."""
+
+  def work_on(start: int) -> list[Any]:
+    return [work(item) for item in items[start : start + _BLOCK]]
+
+  starts = iter(range(0, len(items), _BLOCK))
   with ThreadPoolExecutor(devices.threads(), thread_name_prefix="decode") as pool:
-    for start in range(0, len(items), _CHUNK):
-      yield from pool.map(work, items[start : start + _CHUNK])
+    ahead = collections.deque(pool.submit(work_on, start) for start in itertools.islice(starts, _AHEAD))
+    try:
+      while ahead:
+        done = ahead.popleft().result()
+        if (start := next(starts, None)) is not None:
+          ahead.append(pool.submit(work_on, start))
+        yield from done
+    finally:
+      for future in ahead:  # who asked has gone, or some work has failed
+        future.cancel()

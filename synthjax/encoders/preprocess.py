@@ -49,16 +49,17 @@ class Preprocess:
   def pixels(self, image: Image.Image) -> np.ndarray:
     """[S, S, 3] uint8; what is smaller than the crop lies on black."""
     if not self.torchvision:
-      image = image.convert("RGB")
+      image = _in_colour(image)
     if self.size is not None:
       height, width = (
         _resized(image.height, image.width, self.size) if isinstance(self.size, int) else self.size
       )
-      image = image.resize((width, height), resample=self.resample)
-    if self.crop:
+      if image.size != (width, height):
+        image = image.resize((width, height), resample=self.resample)
+    if self.crop and image.size != (self.side, self.side):
       left, top = self._corner(image.width), self._corner(image.height)
       image = image.crop((left, top, left + self.side, top + self.side))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(_in_colour(image))
 
   def _corner(self, length: int) -> int:
     excess = length - self.side
@@ -98,6 +99,11 @@ def of_openclip(file: Path, body: dict[str, Any], side: int) -> Preprocess:
     _three(file, body, "std", STD),
     torchvision=True,
   )
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+  """Each copy that PIL makes of what is right already is a twentieth of a decoding."""
+  return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _resized(height: int, width: int, short: int) -> tuple[int, int]:
