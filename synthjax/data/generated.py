@@ -56,7 +56,7 @@ class Generated(Source):
     return [(row["image_id"], row["label"]) for row in rows]
 
   def encoded(self, i: int) -> bytes:
-    return schema.parse(self._examples[i])["image"]
+    return schema.parse_image(self._examples[i])
 
   def where(self, i: int) -> str:
     return f"{self._folder}:{self.keys[i]}"

@@ -162,7 +162,9 @@ class ImportedSet(ImageSet):
 
   @property
   def note(self) -> str:
-    return f"brought in from {self.fields['source']}"
+    path = self.folder / _LEFT_OUT
+    lost = len(workdir.read_json(path, "images left out")) if path.exists() else 0
+    return f"brought in from {self.fields['source']}" + (f", {lost} could not be read" if lost else "")
 
   def plan(self, segments: list[Segment]) -> ImportedPlan:
     return ImportedPlan(self._entries, self._labels.ids, segments, self.fields["images_per_shard"])

@@ -52,7 +52,7 @@ class Repeats:
 def find(features: Features, image_set: ImageSet, places: Array, against: RealEmbeddings | None) -> Repeats:
   """`places` are those of the features in the set; against None, images are held against the earlier ones."""
   examples = Examples(image_set.folder)
-  files = list(in_threads(lambda i: _hash(schema.parse(examples[i])["image"]), places.tolist()))
+  files = list(in_threads(lambda i: _hash(schema.parse_image(examples[i])), places.tolist()))
   if against is None:
     similarity, which = nearest_earlier(features.features)
     others = np.append(features.ids, "")[which]

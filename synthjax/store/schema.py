@@ -79,3 +79,8 @@ def parse(example: bytes) -> dict[str, Any]:
     value = getattr(feature, kind).value[0]
     found[name] = value.decode() if kind == "bytes_list" and name != "image" else value
   return found
+
+
+def parse_image(example: bytes) -> bytes:
+  """Its JPEG bytes alone, in a quarter of that time again."""
+  return tf_example_pb2.Example.FromString(example).features.feature["image"].bytes_list.value[0]

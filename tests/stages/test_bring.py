@@ -4,10 +4,12 @@ import hashlib
 import io
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 from PIL import Image
 
 from synthjax import config as fields_of
@@ -140,6 +142,9 @@ def test_corrupt_images_are_named_and_left_out(config, folder, tmp_path, capsys)
   run(config, tmp_path / "w", stages=("import",))
   assert "left out, cannot be read: " in capsys.readouterr().err
   assert len(examples(tmp_path / "w/images/theirs")) == 57
+  assert (
+    study.design(config, epath.Path(tmp_path / "w")).sets["theirs"].note.endswith(", 1 could not be read")
+  )
   left_out = json.loads((tmp_path / "w/images/theirs/left_out.json").read_text())
   assert [row["where"] for row in left_out] == [str(folder / "3" / "1.png")]
 
@@ -184,3 +189,41 @@ def test_mistakes_are_one_line(config, tmp_path, change, said):
     run(config, tmp_path / "w")
   assert said in str(e.value) and "\n" not in str(e.value)
   assert not (tmp_path / "w/images").exists()
+
+
+CONFIG = """
+from synthjax.config import imported_set, study_config
+
+def get_config(arg=""):
+  config = study_config(labels="digits")
+  config.sets.theirs = imported_set({source!r}, images_per_shard=8)
+  config.runtime.heartbeat_seconds = 0.5
+  config.runtime.stale_seconds = 3.0
+  return config
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_it_and_one_may_be_killed(folder, tmp_path, command):
+  file = tmp_path / "study.py"
+  file.write_text(CONFIG.format(source=f"folder:{folder}"))
+
+  def start(workdir):
+    return command(f"--config={file}", f"--workdir={workdir}", "--distributed=off")
+
+  def finish(*processes):
+    for process in processes:
+      _, err = process.communicate(timeout=300)
+      assert process.returncode == 0, err
+
+  finish(start(tmp_path / "alone"))
+  finish(start(tmp_path / "shared"), start(tmp_path / "shared"))
+  dying = start(tmp_path / "killed")
+  while dying.poll() is None and not (tmp_path / "killed/images/theirs/index.jsonl").exists():
+    time.sleep(0.002)
+  dying.kill()
+  dying.communicate()
+  finish(start(tmp_path / "killed"))
+  for other in ("shared", "killed"):
+    for path in sorted((tmp_path / "alone/images/theirs").glob("train.*")):
+      assert (tmp_path / other / "images/theirs" / path.name).read_bytes() == path.read_bytes()
