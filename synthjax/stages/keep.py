@@ -1,7 +1,7 @@
 """Stage keep: what a filter keeps of an image set, as `keep/<set>/<filter>-<encoder>`; it draws more where too few stay.
 
     ids.txt         image ids that stay, in plan order
-    pairs.csv       of rule unlike: what was left out, and what it repeats
+    pairs.csv       of rule unlike: what was left out, and what it repeats; pairs.png shows the first
     scores.npz      of every image looked at: id, label, score, whether it stays
     summary.json    by class: drawn, passed, kept, and how many of these only fill the quota up
 
@@ -34,6 +34,7 @@ from synthjax.store import export
 SUMMARY = "summary.json"
 DATASET = "dataset"
 PAIRS = "pairs.csv"  # of rule unlike: each image that does not stay, and which one it repeats
+PAIRS_SHEET = "pairs.png"
 _SIMILAR = 0.95
 _BASIS = "kept_from.json"
 
@@ -203,6 +204,7 @@ class KeepList:
     if repeats:
       summary |= repeats.count(self.threshold)
       workdir.replace_bytes(self.folder / PAIRS, repeats.to_csv(features.ids, self.threshold))
+      workdir.replace_bytes(self.folder / PAIRS_SHEET, repeats.sheet(self.threshold, self.name))
     workdir.replace_bytes(self.folder / SUMMARY, workdir.to_json(summary))
     records.update(self.folder, self._record(basis))
     if repeats and devices.is_speaker():
@@ -223,6 +225,11 @@ class KeepList:
     """ids, labels, scores, stays: of every image that was looked at, in plan order."""
     with (self.folder / "scores.npz").open("rb") as opened, np.load(opened) as arrays:
       return dict(arrays)
+
+  def pairs_sheet(self) -> bytes:
+    """Of rule unlike: the most similar pairs, as a PNG; empty where there are none."""
+    path, summary = self.folder / PAIRS_SHEET, self.summary() or {}
+    return path.read_bytes() if summary.get("exact", 0) + summary.get("near", 0) else b""
 
   @property
   def how(self) -> str:

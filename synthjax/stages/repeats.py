@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ import numpy as np
 from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import in_threads
 from synthjax.filters.unlike import nearest, nearest_earlier
+from synthjax.pages import contact_sheet
 from synthjax.stages.embed import Features, RealEmbeddings
 from synthjax.stages.image_set import ImageSet
 from synthjax.store import schema
 from synthjax.store.export import Examples
 
 Array = np.ndarray
+_SHOWN = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,48 +29,71 @@ class Repeats:
   """Of each image: the most similar other one."""
 
   similarity: Array
-  others: Array  # ids, or keys of the test; "" = none
+  which: Array  # place of the other among the earlier ones, or in the test; -1 = none
   exact: Array  # bool: the same file
+  names: Array  # of the others: image ids, or keys of the test
+  own_file: Callable[[int], bytes]
+  other_file: Callable[[int], bytes]
 
   @property
   def unlikeness(self) -> Array:
     """Its score: the larger the better."""
     return 1 - self.similarity
 
+  def _found(self, threshold: float) -> list[int]:
+    """Those that do not stay, the most similar first."""
+    found = np.flatnonzero(self.similarity >= threshold)
+    return found[np.argsort(-self.similarity[found], kind="stable")].tolist()
+
   def count(self, threshold: float) -> dict[str, Any]:
-    near = (self.similarity >= threshold) & ~self.exact
-    return {"exact": int(self.exact.sum()), "near": int(near.sum())}
+    return {"exact": int(self.exact.sum()), "near": len(self._found(threshold)) - int(self.exact.sum())}
 
   def to_csv(self, ids: Array, threshold: float) -> bytes:
-    """Of those that do not stay, the most similar first."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["image_id", "repeats", "similarity", "exact"])
-    found = np.flatnonzero(self.similarity >= threshold)
-    for i in found[np.argsort(-self.similarity[found], kind="stable")].tolist():
-      writer.writerow([ids[i], self.others[i], f"{self.similarity[i]:.4f}", int(self.exact[i])])
+    for i in self._found(threshold):
+      writer.writerow([ids[i], self.names[self.which[i]], f"{self.similarity[i]:.4f}", int(self.exact[i])])
     return buffer.getvalue().encode(errors="surrogateescape")
+
+  def sheet(self, threshold: float, title: str) -> bytes:
+    """PNG of the first pairs, side by side."""
+    found = self._found(threshold)[:_SHOWN]
+    rows = [
+      (
+        "same file" if self.exact[i] else f"{self.similarity[i]:.3f}",
+        [self.own_file(i), self.other_file(int(self.which[i]))],
+      )
+      for i in found
+    ]
+    return contact_sheet.draw(rows, title)
 
 
 def find(features: Features, image_set: ImageSet, places: Array, against: RealEmbeddings | None) -> Repeats:
   """`places` are those of the features in the set; against None, images are held against the earlier ones."""
   examples = Examples(image_set.folder)
-  files = list(in_threads(lambda i: _hash(schema.parse_image(examples[i])), places.tolist()))
+
+  def own(i: int) -> bytes:
+    return schema.parse_image(examples[int(places[i])])
+
+  files = list(in_threads(lambda i: _hash(own(i)), range(len(features))))
+  first: dict[str, int] = {}
   if against is None:
     similarity, which = nearest_earlier(features.features)
-    others = np.append(features.ids, "")[which]
-    known: dict[str, Any] = {}
-    same = [known.setdefault(file, image_id) for file, image_id in zip(files, features.ids, strict=True)]
-    exact = np.array([a != b for a, b in zip(same, features.ids, strict=True)], bool)
+    same = np.array([first.setdefault(file, i) for i, file in enumerate(files)], int)
+    exact, names, other = same < np.arange(len(same)), features.ids, own
   else:
-    real = against.load()
+    real, source = against.load(), against.source
+    place_of = {key: i for i, key in enumerate(source.keys)}
     similarity, which = nearest(features.features, real.features)
-    others, source = real.ids[which], against.source
-    keys = dict(zip(in_threads(lambda i: _file(source, i), range(len(source))), source.keys, strict=True))
-    same = [keys.get(file, "") for file in files]
-    exact = np.array([bool(key) for key in same], bool)
-  similarity = np.where(exact, 1.0, similarity)
-  return Repeats(similarity, np.where(exact, np.array(same, dtype=str), others), exact)
+    which = np.array([place_of[key] for key in real.ids.tolist()], int)[
+      which
+    ]  # unreadable ones have no features
+    for i, file in enumerate(in_threads(lambda i: _file(source, i), range(len(source)))):
+      first.setdefault(file, i)
+    same = np.array([first.get(file, -1) for file in files], int)
+    exact, names, other = same >= 0, np.array(source.keys), source.encoded
+  return Repeats(np.where(exact, 1.0, similarity), np.where(exact, same, which), exact, names, own, other)
 
 
 def _hash(data: bytes) -> str:

@@ -189,7 +189,9 @@ def _acceptance(keep: KeepList) -> page.Acceptance:
   assert summary is not None
   columns = ("id", "drawn", "passed", "kept", "filled")
   rows = tuple(tuple(row[c] for c in columns) for row in summary["classes"])
-  return page.Acceptance(f"{keep.set_name}/{keep.filter}", keep.how, rows, summary["rounds"])
+  return page.Acceptance(
+    f"{keep.set_name}/{keep.filter}", keep.how, rows, summary["rounds"], keep.pairs_sheet()
+  )
 
 
 def _settings(config: ConfigDict) -> Iterator[tuple[str, str]]:
