@@ -88,12 +88,38 @@ SAMPLING = {
   "preview": runtime(0),  # > 0: only the first n images a class, and their contact sheet
 }
 
+# Bringing images of elsewhere in as an image set: another generator's, a retrieval's, an export's.
+IMPORT = {
+  "source": identity(
+    ""
+  ),  # labelled images, like config.tests: folder:PATH, webdataset:PATH, synthjax:PATH, ...
+  "images_per_class": growth(0),  # the first so many, in the order of the source; 0 = all
+  "stored_size": identity(
+    0
+  ),  # larger images are made smaller, to a short side of so many pixels; 0 = as they are
+  "jpeg_quality": identity(
+    90
+  ),  # of images that must be encoded: JPEGs are copied as stored where that can be
+  "images_per_shard": identity(512),
+}
+
+EXPORT_FORMATS = ("webdataset", "folder", "parquet")
+# Exporting a set, or what a filter kept of it: `--stages export`.
+EXPORT = {
+  "images": runtime(""),  # SET or SET/FILTER
+  "format": runtime("webdataset"),  # webdataset, folder or parquet
+  "out": runtime(""),  # a folder; "" = exports/ in the workdir
+  "licence": runtime(""),  # for the data card: the licence's name, as cc-by-4.0
+  "images_per_shard": runtime(1000),  # of tars and Parquet files
+}
+
 # How this process works; nothing here changes a byte of a product.
 RUNTIME_FIELDS = {
   "encode_threads": runtime(0),  # JPEG encoders; 0 = one a core, at most 8
   "heartbeat_seconds": runtime(5.0),
   "stale_seconds": runtime(60.0),  # a claim whose owner has not been heard of for so long is re-taken
   "grace_seconds": runtime(20.0),  # after SIGTERM: the shard in hand is finished if it fits in here
+  "unreadable": runtime(0.01),  # share of a source's images that may be corrupt: they are named and left out
   "cpu_devices": runtime(
     0
   ),  # devices that a CPU is split into, each computing on its own; 0 = one a core, from 2 to 8
@@ -121,9 +147,10 @@ NETWORK = {
   "seed": identity(0),
 }
 
+THUMBNAIL = "thumbnail"  # in the place of an encoder's weights: small pictures, by which filters find copies
 # Who judges images: features, and the zero-shot classifier that filters and tuning start from.
 ENCODER = {
-  "weights": identity("embedded:clip"),  # a folder, or org/name[@revision] of the hub
+  "weights": identity("embedded:clip"),  # a folder, org/name[@revision] of the hub, or thumbnail
   "ensemble": identity(
     False
   ),  # the classifier's prompts: False = the label space's one template, True = all of them
@@ -131,15 +158,17 @@ ENCODER = {
   "per_device_batch": runtime(64),
 }
 
-# CF (He et al.): image x of class c stays when softmax_k(scale * cos(f(x), h(k)))[c] exceeds the threshold.
+# clip    CF (He et al.): image x of class c stays when softmax_k(scale * cos(f(x), h(k)))[c] exceeds the threshold.
+# unlike  an image stays when no image of `against`, or no earlier one of its set, is as similar as the threshold.
 FILTER = {
   "rule": identity("clip"),
   "encoder": identity("clip"),  # of config.encoders; it need not be the one that is tuned
-  "threshold": identity(0.0),  # 0 = 1/N for N classes
+  "threshold": identity(0.0),  # 0 = for clip 1/N for N classes, for unlike 0.95
+  "against": identity(""),  # for unlike: of config.tests; "" = the set itself
   "kept_per_class": growth(0),  # the quota: the first n kept, in plan order; 0 = all that pass
   "when_short": identity(
     "top"
-  ),  # of a class that misses the quota: top = the best-scored of the rest, fewer = leave it
+  ),  # of a class that misses the quota: top = the best-scored of the rest (not by unlike), fewer = leave it
   "max_rounds": growth(3),  # of drawing more for the classes that fall short; 0 = never
   "max_drawn": growth(4.0),  # ... up to so many times the quota
   "write": runtime(False),  # also as a data set of its own, `keep/<set>/<filter>-<encoder>/dataset`
@@ -209,7 +238,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.study = ""  # its name in results; "" = the config file's
   config.labels = labels  # digits, a data set's (cifar10, imagenet, ...), or a YAML/JSON file of your own
   config.prompts = ConfigDict(sort_keys=False)  # name -> prompt_list(...)
-  config.sets = ConfigDict(sort_keys=False)  # name -> image_set(...)
+  config.sets = ConfigDict(sort_keys=False)  # name -> image_set(...) or imported_set(...)
   config.real = ConfigDict(sort_keys=False)  # name -> real_images(...)
   config.networks = ConfigDict(sort_keys=False)  # name -> network(...)
   config.encoders = ConfigDict(sort_keys=False)  # name -> encoder(...)
@@ -223,6 +252,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.sampling = _group(SAMPLING)
   config.tuning = _group(TUNING)
   config.predict = _group(PREDICT)
+  config.export = _group(EXPORT)
   config.report = _group(REPORT)
   config.runtime = _group(RUNTIME_FIELDS)
   config.benchmark = _group(BENCHMARK)
@@ -285,6 +315,11 @@ def image_set(prompts: str, **fields: Any) -> ConfigDict:
   return _override(ConfigDict(dict(prompts=prompts, **_empty(SAMPLING))), fields, "image_set")
 
 
+def imported_set(source: str, **fields: Any) -> ConfigDict:
+  """An image set for `config.sets` whose images are there already: they are brought in, not drawn."""
+  return _override(_group(IMPORT), dict(source=source, **fields), "imported_set")
+
+
 def real_images(source: str, **fields: Any) -> ConfigDict:
   """Real images to learn from, for `config.real`."""
   return _override(_group(REAL), dict(source=source, **fields), "real_images")
@@ -322,8 +357,15 @@ def _override(config: ConfigDict, fields: dict[str, Any], where: str) -> ConfigD
 
 
 def set_fields(config: ConfigDict, name: str) -> dict[str, Any]:
-  """The sampling fields of one image set: its own where given, else `config.sampling`'s."""
+  """The fields of one image set: if it is drawn, its own sampling fields where given, else `config.sampling`'s."""
+  if is_imported(config, name):
+    return config.sets[name].to_dict()
   return _merged(config.sampling, config.sets[name], SAMPLING)
+
+
+def is_imported(config: ConfigDict, name: str) -> bool:
+  """Whether an image set was made by `imported_set`."""
+  return "source" in config.sets[name]
 
 
 def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:

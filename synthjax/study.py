@@ -12,27 +12,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax import devices, workdir
 from synthjax.command import Command
-from synthjax.data.sources import open_source
+from synthjax.data.sources import label_space, open_source
 from synthjax.errors import UserError, nearest
-from synthjax.labels import spaces
+from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.benchmark import Benchmark
-from synthjax.stages.embed import Encoder, RealEmbeddings, SetEmbeddings
+from synthjax.stages.bring import ImportedSet
+from synthjax.stages.embed import RealEmbeddings, SetEmbeddings, encoder_of
+from synthjax.stages.export import export
+from synthjax.stages.image_set import SHEET, ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.matrix import Matrix
 from synthjax.stages.predict import predict
 from synthjax.stages.product import DONE, STALE, Product, Status
 from synthjax.stages.prompts import PromptList
 from synthjax.stages.report import Report
-from synthjax.stages.sample import SHEET, ImageSet
+from synthjax.stages.sample import DrawnSet
 from synthjax.stages.train import Network
 from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
 
-STAGES = ("train", "prompts", "sample", "embed", "keep", "tune", "report", "benchmark")  # in order
-ON_REQUEST = ("verify", "predict")
+STAGES = ("train", "prompts", "sample", "import", "embed", "keep", "tune", "report", "benchmark")  # in order
+ON_REQUEST = ("verify", "predict", "export")
 _POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
 
@@ -47,6 +51,7 @@ class Study:
   keeps: list[KeepList]
   arms: list[Arm]
   last: list[Product]  # the report, or the benchmark
+  labels: LabelSpace | None = None  # of a benchmark or a matrix: none
   studies: dict[str, Study] = dataclasses.field(default_factory=dict)  # of a matrix, which makes nothing else
   notes: tuple[str, ...] = ()  # what is legal and still may be a mistake
 
@@ -73,12 +78,21 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     return Study([], {}, {}, [], [], [], [Benchmark(config, root)])
   if config.studies:
     return _design_matrix(config, root, command)
-  labels = spaces.load(config.labels)
+  labels = label_space(config.labels)
   networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
   lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
-  sets = {name: ImageSet(config, root, name, labels, lists[own.prompts]) for name, own in config.sets.items()}
-  encoders = {name: Encoder(config, root, name, labels) for name in config.encoders}
-  sources = {name: open_source(config.tests[name], labels) for name in config.tests} if config.arms else {}
+  sets: dict[str, ImageSet] = {
+    name: ImportedSet(config, root, name, labels)
+    if fields_of.is_imported(config, name)
+    else DrawnSet(config, root, name, labels, lists[own.prompts])
+    for name, own in config.sets.items()
+  }
+  encoders = {name: encoder_of(config, root, name, labels) for name in config.encoders}
+  sources = (
+    {name: open_source(config.tests[name], labels) for name in config.tests}
+    if config.arms or "/" in config.export.images
+    else {}
+  )
   embeddings: dict[tuple[str, str], SetEmbeddings] = {}
   tests: dict[tuple[str, str], RealEmbeddings] = {}
   keeps: dict[tuple[str, str], KeepList] = {}
@@ -88,19 +102,27 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
       embeddings[set_name, encoder] = SetEmbeddings(config, root, sets[set_name], encoders[encoder])
     return embeddings[set_name, encoder]
 
+  def test(name: str, encoder: str) -> RealEmbeddings:
+    if (name, encoder) not in tests:
+      tests[name, encoder] = RealEmbeddings(config, root, name, sources[name], encoders[encoder])
+    return tests[name, encoder]
+
   def kept(set_name: str, rule: str) -> KeepList:
     if (set_name, rule) not in keeps:
-      judge = config.filters[rule].encoder
+      judge, against = config.filters[rule].encoder, config.filters[rule].against
       keeps[set_name, rule] = KeepList(
-        config, root, rule, sets[set_name], embedded(set_name, judge), encoders[judge]
+        config,
+        root,
+        rule,
+        sets[set_name],
+        embedded(set_name, judge),
+        encoders[judge],
+        test(against, judge) if against else None,
       )
     return keeps[set_name, rule]
 
   def tested(encoder: str) -> dict[str, RealEmbeddings]:
-    for name in config.tests:
-      if (name, encoder) not in tests:
-        tests[name, encoder] = RealEmbeddings(config, root, name, sources[name], encoders[encoder])
-    return {name: tests[name, encoder] for name in config.tests}
+    return {name: test(name, encoder) for name in config.tests}
 
   arms = []
   for name, own in config.arms.items():
@@ -122,6 +144,9 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     raise UserError(f"config.labels has {len(labels)} class; a classifier needs two")
   for name in dict.fromkeys([k.encoder_name for k in keeps.values()] + [a.encoder_name for a in arms]):
     encoders[name].check()  # now, and not after a night of sampling
+  set_name, _, rule = config.export.images.partition("/")
+  if rule:
+    kept(set_name, rule)
   study = Study(
     networks,
     lists,
@@ -130,6 +155,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     list(keeps.values()),
     arms,
     [],
+    labels,
     notes=tuple(labels.notes()),
   )
   if arms:
@@ -198,6 +224,8 @@ def run(command: Command) -> None:
       verify(study.all_sets)
     if "predict" in command.stages:
       print(predict(command.config, root, study.arms))
+    if "export" in command.stages:
+      print(export(command.config, root, study.labels, study.sets, study.keeps))
     for path in _to_look_at(chosen):
       print(path)
 

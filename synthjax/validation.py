@@ -29,6 +29,7 @@ _GROUPS = {
   "sampling": fields_of.SAMPLING,
   "tuning": fields_of.TUNING,
   "predict": fields_of.PREDICT,
+  "export": fields_of.EXPORT,
   "report": fields_of.REPORT,
   "runtime": fields_of.RUNTIME_FIELDS,
   "benchmark": (*fields_of.BENCHMARK, "sampling", "encoding"),
@@ -46,10 +47,15 @@ def check(config: ConfigDict) -> None:
   for group, (known, maker, may_be_none) in _NAMED.items():
     for name, own in operator.attrgetter(group)(config).items():
       check_name(name, f"config.{group}:")
+      if group == "sets" and isinstance(own, ConfigDict) and "source" in own:
+        _check_import(f"config.sets.{name}", own)
+        continue
       _complete(f"config.{group}.{name}", own, known, maker, may_be_none)
   for name, own in config.networks.items():
     _check_network(f"config.networks.{name}", own, config.networks)
   for name, own in config.sets.items():
+    if fields_of.is_imported(config, name):
+      continue
     if own.prompts not in config.prompts:
       raise UserError(
         f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
@@ -90,10 +96,18 @@ def check(config: ConfigDict) -> None:
     "benchmark.seconds": 0.01,
     "report.refresh_seconds": 0,
     "report.images": 0,
+    "export.images_per_shard": 1,
     "seeds": 1,
   }.items():
     group, _, field = name.rpartition(".")
     _at_least(f"config.{name}", (config[group] if group else config)[field], low)
+  _known("config.export.format", config.export.format, fields_of.EXPORT_FORMATS)
+  if config.export.images:
+    _check_images("config.export", config.export.images, config)
+  if not 0 <= config.runtime.unreadable < 1:
+    raise UserError(
+      f"config.runtime.unreadable is a share, from 0 to below 1, not {config.runtime.unreadable}"
+    )
   _check_benchmark(config.benchmark)
   _at_least(
     "config.runtime.stale_seconds (3 heartbeats)",
@@ -152,6 +166,20 @@ def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
     raise UserError(f"{where}: it cannot begin with itself")
 
 
+def _check_import(where: str, own: ConfigDict) -> None:
+  _complete(where, own, fields_of.IMPORT, "imported_set(...)")
+  if not own.source:
+    raise UserError(f"{where}: source is empty; name labelled images, as folder:PATH")
+  for name, low in dict(images_per_class=0, stored_size=0, images_per_shard=1).items():
+    _at_least(f"{where}: {name}", own[name], low)
+  _check_quality(where, own.jpeg_quality)
+
+
+def _check_quality(where: str, quality: int) -> None:
+  if not 1 <= quality <= 100:
+    raise UserError(f"{where}: jpeg_quality is between 1 and 100, not {quality}")
+
+
 def _check_real(where: str, own: ConfigDict) -> None:
   if not own.source:
     raise UserError(f"{where}: source is empty; name real images, as folder:PATH")
@@ -162,26 +190,46 @@ def _check_real(where: str, own: ConfigDict) -> None:
 
 
 def _check_filter(where: str, own: ConfigDict, config: ConfigDict) -> None:
-  _known(f"{where}: rule", own.rule, ("clip",))
+  _known(f"{where}: rule", own.rule, ("clip", "unlike"))
   _known(f"{where}: when_short", own.when_short, ("top", "fewer"))
   _known(f"{where}: encoder", own.encoder, config.encoders)
+  if own.rule == "clip":
+    _check_knows_classes(where, own.encoder, config)
+  if own.against:
+    _known(f"{where}: against", own.against, config.tests)
+    if own.rule != "unlike":
+      raise UserError(f"{where}: against belongs to rule unlike, not to {own.rule}; set it to ''")
   for name, low in dict(kept_per_class=0, max_rounds=0, max_drawn=1).items():
     _at_least(f"{where}: {name}", own[name], low)
   if not 0 <= own.threshold < 1:
-    raise UserError(f"{where}: threshold is a probability from 0 (= 1/N) to below 1, not {own.threshold}")
+    raise UserError(
+      f"{where}: threshold is a probability, or a similarity, from 0 (= the rule's own) to below 1, not {own.threshold}"
+    )
+
+
+def _check_images(where: str, images: str, config: ConfigDict) -> tuple[str, str]:
+  """(SET, FILTER) of SET or SET/FILTER."""
+  if not isinstance(images, str):
+    raise UserError(f"{where}: images is a text, SET or SET/FILTER, not {images!r}")
+  drawn, _, chosen = images.partition("/")
+  if drawn or "/" in images:
+    _known(f"{where}: image set", drawn, config.sets)
+  if chosen or images.endswith("/"):
+    _known(f"{where}: filter", chosen, config.filters)
+  return drawn, chosen
+
+
+def _check_knows_classes(where: str, encoder: str, config: ConfigDict) -> None:
+  if config.encoders[encoder].weights == fields_of.THUMBNAIL:
+    raise UserError(f"{where}: encoder {encoder!r} makes thumbnails, which know no classes; name a CLIP")
 
 
 def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
   fields = fields_of.arm_fields(config, where.rpartition(".")[2])
   _known(f"{where}: encoder", fields["encoder"], config.encoders)
+  _check_knows_classes(where, fields["encoder"], config)
   _known(f"{where}: loss", fields["loss"], ("CE", "SCE"))
-  if not isinstance(own.images, str):
-    raise UserError(f"{where}: images is a text, SET or SET/FILTER, not {own.images!r}")
-  drawn, _, chosen = own.images.partition("/")
-  if drawn or "/" in own.images:
-    _known(f"{where}: image set", drawn, config.sets)
-  if chosen or own.images.endswith("/"):
-    _known(f"{where}: filter", chosen, config.filters)
+  drawn, chosen = _check_images(where, own.images, config)
   for name, low in dict(images_per_class=0, epochs=1, batch=1, clip_norm=0, weight_decay=0).items():
     _at_least(f"{where}: {name}", fields[name], low)
   for name in ("learning_rate", "temperature"):
@@ -192,7 +240,7 @@ def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
   n, available = fields["images_per_class"], fields_of.set_fields(config, drawn)["images_per_class"]
   if chosen:
     available = config.filters[chosen].kept_per_class or available
-  if n > available:
+  if n > available > 0:  # of an imported set it is known only once it is there
     raise UserError(
       f"{where}: images_per_class {n}, but {own.images} has {available}; raise "
       f"{'config.filters.' + chosen + '.kept_per_class' if chosen else 'config.sampling.images_per_class'}"
@@ -254,8 +302,7 @@ def _check_set(where: str, fields: dict[str, Any]) -> None:
   _known(f"{where}: sampler", fields["sampler"], fields_of.SAMPLERS)
   if fields["eta"] and fields["sampler"] != "ddim":
     raise UserError(f"{where}: eta belongs to sampler ddim, not to {fields['sampler']}; set it to 0")
-  if not 1 <= fields["jpeg_quality"] <= 100:
-    raise UserError(f"{where}: jpeg_quality is between 1 and 100, not {fields['jpeg_quality']}")
+  _check_quality(where, fields["jpeg_quality"])
   _known(f"{where}: dtype", fields["dtype"], _DTYPES)
   _known(f"{where}: long_prompts", fields["long_prompts"], ("refuse", "cut"))
 

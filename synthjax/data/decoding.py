@@ -1,13 +1,22 @@
-"""Bytes of image files to pictures: an allow-list of formats, nothing that fills the memory, upright."""
+"""Bytes of image files to pictures: an allow-list of formats, nothing that fills the memory, upright.
+
+What PIL's `convert("RGB")` would get wrong is put right here:
+  16 bits       scaled to 8, where PIL cuts off all above 255
+  transparency  laid on white, as a page would show it; the colours that hide below are whatever a tool left there
+CMYK, palettes, grey and black-and-white pictures stay as they are: encoders convert those as their own libraries do.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # PIL would try others by content, EPS among them
+_MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 _LONGEST = 100  # times the short side
 
 
@@ -20,17 +29,32 @@ class Unreadable(Exception):
 
 
 def decode(data: bytes, where: Path | str) -> Image.Image:
-  """In any mode, turned as its EXIF says; raises Unreadable, for more pixels than PIL thinks safe too."""
+  """Opaque, in 8 bits, turned as its EXIF says; raises Unreadable, for more pixels than PIL thinks safe too."""
   try:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
       if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise Unreadable(where, f"{image.width} x {image.height} pixels, more than PIL decodes safely")
-      if max(image.size) > _LONGEST * min(
-        image.size
-      ):  # its short side made 224, the long one would fill the memory
+      # Its short side made 224, the long one would fill the memory.
+      if max(image.size) > _LONGEST * min(image.size):
         raise Unreadable(where, f"{image.width} x {image.height} pixels: a strip, and no picture")
-      return ImageOps.exif_transpose(image)
+      image.load()
+      with contextlib.suppress(Exception):  # EXIF that is broken says nothing about the pixels
+        ImageOps.exif_transpose(image, in_place=True)
+      return _plain(image, where)
   except Unreadable:
     raise
   except Exception as e:  # PIL's readers raise whatever a broken file leads them to
     raise Unreadable(where, " ".join(str(e).split())[:200] or type(e).__name__) from e
+
+
+def _plain(image: Image.Image, where: Path | str) -> Image.Image:
+  if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+    return Image.fromarray(((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+  if image.has_transparency_data:
+    seen = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+  if image.mode not in _MODES:
+    raise Unreadable(
+      where, f"pixels of mode {image.mode}, which do not say what is white; store it in 8 or 16 bits"
+    )
+  return image

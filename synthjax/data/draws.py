@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -38,6 +39,9 @@ class Part(Source):
 
   def image(self, i: int) -> Image.Image:
     return self._whole.image(self._places[i])
+
+  def about(self, i: int) -> Mapping[str, Any]:
+    return self._whole.about(self._places[i])
 
   @functools.cached_property
   def digest(self) -> str:

@@ -1,48 +1,88 @@
-"""Folders of image files as a source: class folders named by class id; without labels, every image below."""
+"""Folders of image files as a source: class folders by class id or by a mapping; without labels, every image below."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError, nearest
+from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
+METADATA = (
+  "metadata.jsonl"  # what a folder says about its images, as our exports and Hugging Face's folders do
+)
+
+
 class Folder(Source):
   """Image files below a folder, by relative path; names that begin with a dot are passed over."""
 
-  split = "all"
-
-  def __init__(self, folder: Path, labels: LabelSpace | None):
-    if not folder.is_dir():
-      raise UserError(f"source folder:{folder}: there is no such folder; mend its path")
-    self.name, self._folder = folder.resolve().name, folder
-    self.keys = sorted(_image_files(folder))
+  def __init__(self, reference: Reference, labels: LabelSpace | None):
+    self._folder, self._reference, self.split = reference.folder, reference, reference.split or "all"
+    if not self._folder.is_dir():
+      raise UserError(f"source folder:{self._folder}: there is no such folder; mend its path")
+    self.name = reference.path.resolve().name
+    self.keys = sorted(_image_files(self._folder))
     if not self.keys:
-      raise UserError(f"source folder:{folder}: there is no image below it ({', '.join(SUFFIXES)})")
+      raise UserError(f"source folder:{self._folder}: there is no image below it ({', '.join(SUFFIXES)})")
     self.labels = self._read_labels(labels) if labels else None
 
   def _read_labels(self, labels: LabelSpace) -> np.ndarray:
-    places = {class_id: k for k, class_id in enumerate(labels.ids)}
+    """Where the mapping leaves folders out, `keys` loses their images too."""
     for key in self.keys:
-      class_id, _, below = key.partition("/")
-      if not below:
+      if "/" not in key:
         raise UserError(f"source folder:{self._folder}: {key} lies in no class folder; move it into one")
-      if class_id not in places:
-        raise UserError(
-          f"source folder:{self._folder}: no class {class_id!r}{nearest(class_id, places)}; class folders bear class ids"
-        )
-    return np.array([places[key.partition("/")[0]] for key in self.keys], np.int32)
+    folders = list(dict.fromkeys(key.partition("/")[0] for key in self.keys))
+    mapping = mapping_of(self._reference)
+    if mapping is None and not self._reference.split and not set(folders) & set(labels.ids):
+      self._hint_at_splits(folders, labels)
+    found = dict(zip(folders, places(labels, folders, mapping, f"folder:{self._folder}"), strict=True))
+    of_keys = [found[key.partition("/")[0]] for key in self.keys]
+    self.keys = [key for key, place in zip(self.keys, of_keys, strict=True) if place >= 0]
+    return np.array([place for place in of_keys if place >= 0], np.int32)
+
+  def _hint_at_splits(self, folders: Sequence[str], labels: LabelSpace) -> None:
+    """train/<class>/... where <class>/... was meant."""
+    below = {key.split("/")[1] for key in self.keys if key.count("/") > 1}
+    if below & set(labels.ids):
+      raise UserError(
+        f"source {self._reference.text}: {', '.join(folders[:3])} look like splits; name one, as "
+        f"{self._reference.text}:{folders[0]}"
+      )
+
+  def about(self, i: int) -> Mapping[str, Any]:
+    """What the folder's metadata say; else the text that lies beside the image under its name."""
+    if self._metadata is not None:
+      return self._metadata.get(self.keys[i], {})
+    try:
+      return {"prompt": (self._folder / self.keys[i]).with_suffix(".txt").read_text().strip()}
+    except (OSError, UnicodeDecodeError):
+      return {}
+
+  @functools.cached_property
+  def _metadata(self) -> dict[str, dict[str, Any]] | None:
+    file = self._folder / METADATA
+    if not file.is_file():
+      return None
+    try:
+      rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+      return {row["file_name"]: row for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as e:
+      raise UserError(
+        f"source folder:{self._folder}: {METADATA} is not lines of JSON with a file_name each ({e}); mend or remove it"
+      ) from None
 
   def encoded(self, i: int) -> bytes:
     try:
@@ -55,7 +95,7 @@ class Folder(Source):
 
   @functools.cached_property
   def digest(self) -> str:
-    sha = hashlib.sha256()
+    sha = hashlib.sha256(digest_of(None if self.labels is None else mapping_of(self._reference)))
     for key in self.keys:
       path = self._folder / key
       try:
@@ -91,6 +131,4 @@ def _image_files(folder: Path) -> Iterator[str]:
 
 
 def open_folder(reference: str, rest: str, labels: LabelSpace | None) -> Source:
-  if not rest:
-    raise UserError(f"source {reference!r} names no folder; expected folder:PATH")
-  return Folder(Path(rest).expanduser(), labels)
+  return Folder(parse(reference, rest), labels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,6 +33,10 @@ class Source:
   def image(self, i: int) -> Image.Image:
     """Upright, in any mode; raises Unreadable."""
     return decode(self.encoded(i), self.where(i))
+
+  def about(self, i: int) -> Mapping[str, Any]:
+    """What the source knows beside the label, under the names that examples of an image set have: prompt, image_id, ..."""
+    return {}
 
   @property
   def digest(self) -> str:

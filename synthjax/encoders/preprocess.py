@@ -7,14 +7,14 @@ torchvision's transforms to theirs; the normalisation is left to the device: a q
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from synthjax.data.decoding import decode
 from synthjax.errors import UserError, nearest
 from synthjax.models.pixels import MEAN, STD, normalise
 from synthjax.weights import read
@@ -49,25 +49,25 @@ class Preprocess:
   def pixels(self, image: Image.Image) -> np.ndarray:
     """[S, S, 3] uint8; what is smaller than the crop lies on black."""
     if not self.torchvision:
-      image = image.convert("RGB")
+      image = _in_colour(image)
     if self.size is not None:
       height, width = (
         _resized(image.height, image.width, self.size) if isinstance(self.size, int) else self.size
       )
-      image = image.resize((width, height), resample=self.resample)
-    if self.crop:
+      if image.size != (width, height):
+        image = image.resize((width, height), resample=self.resample)
+    if self.crop and image.size != (self.side, self.side):
       left, top = self._corner(image.width), self._corner(image.height)
       image = image.crop((left, top, left + self.side, top + self.side))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(_in_colour(image))
 
   def _corner(self, length: int) -> int:
     excess = length - self.side
     return round(excess / 2) if self.torchvision else excess // 2
 
   def decode(self, data: bytes) -> np.ndarray:
-    """`pixels` of an image file's bytes, turned as its EXIF says; PIL's errors pass through."""
-    with Image.open(io.BytesIO(data)) as image:
-      return self.pixels(ImageOps.exif_transpose(image))
+    """`pixels` of an image file's bytes; raises Unreadable."""
+    return self.pixels(decode(data, "image"))
 
   def normalise(self, pixels_BxSxSx3: jax.Array) -> jax.Array:
     return normalise(pixels_BxSxSx3, self.mean, self.std)
@@ -99,6 +99,11 @@ def of_openclip(file: Path, body: dict[str, Any], side: int) -> Preprocess:
     _three(file, body, "std", STD),
     torchvision=True,
   )
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+  """Each copy that PIL makes of what is right already is a twentieth of a decoding."""
+  return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _resized(height: int, width: int, short: int) -> tuple[int, int]:

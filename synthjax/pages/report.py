@@ -80,6 +80,7 @@ class Acceptance:
     tuple[str, int, int, int, int], ...
   ]  # class id, drawn, passed, kept, of them filled up by best score
   rounds: int  # of topping up
+  pairs: bytes = b""  # PNG: repeats beside what they repeat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,6 +293,7 @@ def _acceptance(acceptance: Acceptance, names: Mapping[str, str]) -> dict:
     least=min(rates, default=None),
     most=max(rates, default=None),
     left_out=_left_out(acceptance.rows, _CLASSES),
+    pairs=base64.b64encode(acceptance.pairs).decode(),
   )
 
 

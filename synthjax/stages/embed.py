@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +17,23 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax import devices, records, workdir
-from synthjax.data.decoding import Unreadable
+from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
-from synthjax.encoders import clip
+from synthjax.encoders import clip, thumbnail
 from synthjax.encoders.clip import Clip
 from synthjax.encoders.preprocess import Preprocess
+from synthjax.encoders.thumbnail import Thumbnail
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
-from synthjax.stages.sample import ImageSet
 from synthjax.stopping import Stop
 from synthjax.weights import hub
 
 Array = np.ndarray
-_CHUNK = 256  # images decoded before they are asked for
-_UNREADABLE = 0.01  # of a folder of real images: more is a mistake of the user's, not of the files
+_LEFT_OUT = "left_out.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +73,10 @@ class Encoder:
     return _opened(
       folder, self._fields["dtype"], max((f.stat().st_mtime_ns for f in folder.glob("*")), default=0)
     )
+
+  @property
+  def preprocess(self) -> Preprocess | Thumbnail:
+    return self.clip.preprocess
 
   @property
   def reference(self) -> str:
@@ -117,6 +120,24 @@ class Encoder:
 @functools.lru_cache(maxsize=8)  # the studies of a matrix share what is compiled, and the parameters
 def _opened(folder: Path, dtype: str, changed: int) -> Clip:
   return Clip(folder, dtype)
+
+
+class Thumbnails(Encoder):
+  """Pictures made small, for filters that look for copies; it knows no classes."""
+
+  preprocess = Thumbnail()
+  identity = {"encoder": f"thumbnail of {thumbnail.SIDE} px"}  # noqa: RUF012
+
+  def check(self) -> None:
+    return
+
+  def embed(self, images: Iterable[Array]) -> Array:
+    return thumbnail.embed(images)
+
+
+def encoder_of(config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace) -> Encoder:
+  kind = Thumbnails if config.encoders[name].weights == fields_of.THUMBNAIL else Encoder
+  return kind(config, root, name, labels)
 
 
 @functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time
@@ -169,8 +190,8 @@ class SetEmbeddings:
           rows = list(self._set.read_shard(index))
           labels = np.array([row["label"] for row in rows], np.int32)
           ids = np.array([row["image_id"].decode() for row in rows])
-          decode = self._encoder.clip.preprocess.decode
-          images = _in_threads(decode, [row["image"] for row in rows])
+          decode = self._encoder.preprocess.decode
+          images = in_threads(decode, [row["image"] for row in rows])
           features = self._encoder.embed(progress.counting(images))
           _save(self._file(index), Features(features, labels, ids))
         owner.release(str(index))
@@ -243,55 +264,24 @@ class RealEmbeddings:
       if not owner.take("all"):
         return False
       progress = progress_of(self.name, len(self.source), 0, self._runtime)
-      images = Readable(self.source, self._encoder.clip.preprocess)
+      images = Readable(self.source, self._encoder.preprocess)
       features = self._encoder.embed(progress.counting(images))
       progress.close()
-      self._check(images.faults)
+      check_faults(self.name, self._reference, images.faults, len(self.source), self._runtime.unreadable)
+      if images.faults:
+        left_out = [{"where": str(f.where), "why": f.why} for f in images.faults]
+        workdir.replace_bytes(self.folder / _LEFT_OUT, workdir.to_json(left_out))
       labels, ids = np.asarray(self.source.labels)[images.places], np.array(self.source.keys)[images.places]
       _save(self._file, Features(features, labels.astype(np.int32), ids))
     return True
 
-  def _check(self, faults: Sequence[Unreadable]) -> None:
-    """Images that cannot be read are named and left out, where they are few."""
-    if len(faults) > _UNREADABLE * len(self.source):
-      raise UserError(
-        f"{self._reference}: {len(faults)} of {len(self.source)} images cannot be read, first {faults[0]}; mend or remove them"
-      )
-    for fault in faults:
-      print(f"{self.name}: left out, cannot be read: {fault}", file=sys.stderr)
+  def left_out(self) -> list[dict[str, str]]:
+    """Images that could not be read: `where` and `why` of each."""
+    path = self.folder / _LEFT_OUT
+    return workdir.read_json(path, "images left out") if path.exists() else []
 
   def load(self) -> Features:
     return _load(self._file)
-
-
-class Readable:
-  """The images of a source that can be read, preprocessed, in its order; which they were, and which were not."""
-
-  def __init__(self, source: Source, preprocess: Preprocess):
-    self._source, self._preprocess = source, preprocess
-    self.places: list[int] = []
-    self.faults: list[Unreadable] = []
-
-  def __iter__(self) -> Iterator[Array]:
-    for i, pixels in enumerate(_in_threads(self._read, range(len(self._source)))):
-      if isinstance(pixels, Unreadable):
-        self.faults.append(pixels)
-      else:
-        self.places.append(i)
-        yield pixels
-
-  def _read(self, i: int) -> Array | Unreadable:
-    try:
-      return self._preprocess.pixels(self._source.image(i))
-    except Unreadable as e:
-      return e
-
-
-def _in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-  """In order, and not far ahead of who asks."""
-  with ThreadPoolExecutor(devices.threads(), thread_name_prefix="decode") as pool:
-    for start in range(0, len(items), _CHUNK):
-      yield from pool.map(work, items[start : start + _CHUNK])
 
 
 def _save(file: epath.Path, features: Features) -> None:

@@ -1,6 +1,7 @@
 """Stage keep: what a filter keeps of an image set, as `keep/<set>/<filter>-<encoder>`; it draws more where too few stay.
 
     ids.txt         image ids that stay, in plan order
+    pairs.csv       of rule unlike: what was left out, and what it repeats; pairs.png shows the first
     scores.npz      of every image looked at: id, label, score, whether it stays
     summary.json    by class: drawn, passed, kept, and how many of these only fill the quota up
 
@@ -10,7 +11,6 @@ alone, so a study that is killed in the middle ends with the same images.
 
 from __future__ import annotations
 
-import functools
 import io
 import sys
 from typing import Any
@@ -24,14 +24,18 @@ from synthjax import devices, records, workdir
 from synthjax.filters.choose import Choice, choose, further
 from synthjax.filters.clip import own_class_probability
 from synthjax.sampling.plan import Plan
-from synthjax.stages.embed import Encoder, Features, SetEmbeddings, rank
+from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.stages.sample import ImageSet
+from synthjax.stages.repeats import Repeats, find
 from synthjax.stopping import Stop
 from synthjax.store import export
 
 SUMMARY = "summary.json"
 DATASET = "dataset"
+PAIRS = "pairs.csv"  # of rule unlike: each image that does not stay, and which one it repeats
+PAIRS_SHEET = "pairs.png"
+_SIMILAR = 0.95
 _BASIS = "kept_from.json"
 
 
@@ -46,19 +50,25 @@ class KeepList:
     image_set: ImageSet,
     embeddings: SetEmbeddings,
     encoder: Encoder,
+    against: RealEmbeddings | None = None,
   ):
     set_name = image_set.name.removeprefix("images/")
     self.filter, self.set_name, self.encoder_name = name, set_name, encoder.name
     self.name = f"keep/{set_name}/{name}-{encoder.name}"
     self.folder = root / "keep" / set_name / f"{name}-{encoder.name}"
-    self.inputs: tuple[Product, ...] = (image_set, embeddings)
-    self._set, self._embeddings, self._encoder = image_set, embeddings, encoder
+    self.inputs: tuple[Product, ...] = (image_set, embeddings, *([against] if against else []))
+    self._set, self._embeddings, self._encoder, self._against = image_set, embeddings, encoder, against
     self._fields: dict[str, Any] = config.filters[name].to_dict()
     self._runtime = config.runtime
 
   @property
+  def _is_unlike(self) -> bool:
+    return self._fields["rule"] == "unlike"
+
+  @property
   def threshold(self) -> float:
-    return self._fields["threshold"] or 1 / len(self._encoder.labels)
+    own = _SIMILAR if self._is_unlike else 1 / len(self._encoder.labels)
+    return self._fields["threshold"] or own
 
   @property
   def quota(self) -> int:
@@ -66,7 +76,12 @@ class KeepList:
 
   def _record(self, growth: dict[str, Any] | None = None) -> records.Record:
     kept = {k: self._fields[k] for k in fields_of.of_kind(fields_of.FILTER, fields_of.IDENTITY)}
-    identity = kept | self._encoder.classifier_identity
+    if self._is_unlike:
+      others = self._against.source.digest if self._against else ""
+      identity = kept | self._encoder.identity | {"others": others}
+    else:
+      del kept["against"]
+      identity = kept | self._encoder.classifier_identity
     inputs = {self._set.name: self._set.identity_hash()}
     return records.Record(self.name, identity, growth=growth or {}, inputs=inputs)
 
@@ -102,6 +117,8 @@ class KeepList:
   def make(self, stop: Stop) -> bool:
     if self.status().state == DONE:
       return True
+    if self._against and not self._against.make(stop):
+      return False
     while self._set.make(stop) and self._embeddings.make(stop):
       stop.check()
       records.settle(self.folder, self._record())
@@ -118,14 +135,20 @@ class KeepList:
     if not self._embeddings.has(needed):
       return False  # it has: those images come first
     features, places = self._visible(plan, needed)
-    scores = own_class_probability(features.features, features.labels, self._encoder.zero_shot)
-    fill = self._fields["when_short"] == "top"
-    choice = choose(scores, features.labels, len(self._encoder.labels), self.threshold, self.quota, fill)
+    n_classes, fill = len(self._encoder.labels), self._fields["when_short"] == "top"
+    repeats: Repeats | None = None
+    if self._is_unlike:  # what is too similar never fills a class up
+      repeats = find(features, self._set, places, self._against)
+      choice = choose(repeats.unlikeness, features.labels, n_classes, 1 - self.threshold, self.quota, False)
+      scores = repeats.unlikeness
+    else:
+      scores = own_class_probability(features.features, features.labels, self._encoder.zero_shot)
+      choice = choose(scores, features.labels, n_classes, self.threshold, self.quota, fill)
     more: tuple[int, ...] = ()
-    if self.quota and self._rounds(plan) < self._fields["max_rounds"]:
+    if self.quota and self._set.draws_more and self._rounds(plan) < self._fields["max_rounds"]:
       more = further(choice, self.quota, round(self._fields["max_drawn"] * self.quota))
     if not any(more):
-      self._write(plan, features, places, scores, choice)
+      self._write(plan, features, places, scores, choice, repeats)
       return True
     if devices.is_speaker():
       print(f"{self.name}: round {len(plan.segments)} draws {sum(more)} more images", file=sys.stderr)
@@ -152,7 +175,13 @@ class KeepList:
     return sum(segment.asked_by == self._asks_as for segment in plan.segments)
 
   def _write(
-    self, plan: Plan, features: Features, places: np.ndarray, scores: np.ndarray, choice: Choice
+    self,
+    plan: Plan,
+    features: Features,
+    places: np.ndarray,
+    scores: np.ndarray,
+    choice: Choice,
+    repeats: Repeats | None,
   ) -> None:
     """The summary last: it says that the rest is there."""
     (self.folder / SUMMARY).unlink(missing_ok=True)  # until the rest is there again
@@ -172,8 +201,14 @@ class KeepList:
       for c, d, p, k, f in zip(self._encoder.labels.ids, *columns, strict=True)
     ]
     summary = {"basis": basis, "threshold": self.threshold, "rounds": self._rounds(plan), "classes": rows}
+    if repeats:
+      summary |= repeats.count(self.threshold)
+      workdir.replace_bytes(self.folder / PAIRS, repeats.to_csv(features.ids, self.threshold))
+      workdir.replace_bytes(self.folder / PAIRS_SHEET, repeats.sheet(self.threshold, self.name))
     workdir.replace_bytes(self.folder / SUMMARY, workdir.to_json(summary))
     records.update(self.folder, self._record(basis))
+    if repeats and devices.is_speaker():
+      print(f"{self.name}: {_said(summary)}; {PAIRS} names them", file=sys.stderr)
     for line in _shortfalls(self.name, rows, self.quota):
       if devices.is_speaker():
         print(line, file=sys.stderr)
@@ -191,11 +226,26 @@ class KeepList:
     with (self.folder / "scores.npz").open("rb") as opened, np.load(opened) as arrays:
       return dict(arrays)
 
-  @functools.cached_property
+  def pairs_sheet(self) -> bytes:
+    """Of rule unlike: the most similar pairs, as a PNG; empty where there are none."""
+    path, summary = self.folder / PAIRS_SHEET, self.summary() or {}
+    return path.read_bytes() if summary.get("exact", 0) + summary.get("near", 0) else b""
+
+  @property
   def how(self) -> str:
-    return f"own class's probability above {self.threshold:.3g}" + (
-      f", {self.quota} a class" if self.quota else ""
+    quota = f", {self.quota} a class" if self.quota else ""
+    if not self._is_unlike:
+      return f"own class's probability above {self.threshold:.3g}{quota}"
+    others = (
+      f"every image of {self._fields['against']}" if self._against else "every earlier image of the set"
     )
+    summary = self.summary()
+    found = f"; {_said(summary)}" if summary else ""
+    return f"similarity to {others} below {self.threshold:.3g}, by {self._encoder.name}{quota}{found}"
+
+
+def _said(summary: dict[str, Any]) -> str:
+  return f"{summary['exact']} images are repeats to the byte and {summary['near']} more are nearly so"
 
 
 def _shortfalls(name: str, rows: list[dict[str, Any]], quota: int) -> list[str]:

@@ -13,11 +13,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import devices, workdir
+from synthjax.data.feeding import Readable
 from synthjax.data.sources import open_source
 from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
 from synthjax.errors import UserError, nearest
-from synthjax.stages.embed import Readable
 from synthjax.stages.tune import Arm
 from synthjax.training import head
 from synthjax.weights import hub

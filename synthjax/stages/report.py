@@ -14,9 +14,9 @@ from synthjax import config as fields_of
 from synthjax import records, workdir
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import report as page
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
-from synthjax.stages.sample import ImageSet
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
 
@@ -122,8 +122,9 @@ class Report:
     )
 
   def _test(self, test: str) -> str:
-    sources = [arm.source(test) for arm in self._arms]
-    return f"{test} ({sources[0].name}, {sources[0].split}): {len(sources[0]):,} real images"
+    source, left_out = self._arms[0].source(test), self._arms[0].left_out(test)
+    lost = f"; {left_out} of them cannot be read and are left out" if left_out else ""
+    return f"{test} ({source.name}, {source.split}): {len(source):,} real images{lost}"
 
   def _arm(self, arm: Arm, test: str) -> page.Arm:
     tallies = arm.tallies(test)
@@ -176,10 +177,9 @@ class Report:
           kept=None if stays is None else bool(stays),
         )
       )
-    status, fields = image_set.status(), image_set.fields
     return page.Sheet(
       name=image_set.name.removeprefix("images/"),
-      note=f"{status.have:,} images, guidance {fields['guidance']:g}, {fields['steps']} steps",
+      note=f"{image_set.status().have:,} images, {image_set.note}",
       filter=keep.filter if keep else "",
       rows=tuple((c, tuple(rows[i])) for i, c in enumerate(self._labels.ids)),
     )
@@ -190,7 +190,9 @@ def _acceptance(keep: KeepList) -> page.Acceptance:
   assert summary is not None
   columns = ("id", "drawn", "passed", "kept", "filled")
   rows = tuple(tuple(row[c] for c in columns) for row in summary["classes"])
-  return page.Acceptance(f"{keep.set_name}/{keep.filter}", keep.how, rows, summary["rounds"])
+  return page.Acceptance(
+    f"{keep.set_name}/{keep.filter}", keep.how, rows, summary["rounds"], keep.pairs_sheet()
+  )
 
 
 def _settings(config: ConfigDict) -> Iterator[tuple[str, str]]:

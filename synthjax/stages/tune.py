@@ -29,9 +29,9 @@ from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.evaluation.accuracy import Tally
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.stages.sample import ImageSet
 from synthjax.stopping import Stop
 from synthjax.tasks.tune import Tune
 from synthjax.training import head
@@ -123,6 +123,10 @@ class Arm:
 
   def source(self, test: str) -> Source:
     return self._tests[test].source
+
+  def left_out(self, test: str) -> int:
+    """Of the source's images: those that cannot be read."""
+    return len(self._tests[test].left_out())
 
   @property
   def how(self) -> str:

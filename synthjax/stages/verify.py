@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synthjax.errors import UserError
-from synthjax.stages.sample import ImageSet
+from synthjax.stages.image_set import ImageSet
 from synthjax.store import shards
 
 

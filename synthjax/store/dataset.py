@@ -34,18 +34,17 @@ def segments(folder: epath.Path) -> list[Segment]:
   return found
 
 
-def grown(have: Sequence[Segment], wanted: int, n_classes: int) -> list[Segment]:
-  """The segments with one more where some class has fewer than `wanted` images. A set never shrinks."""
-  counts = [sum(s.counts[c] for s in have) for c in range(n_classes)]
-  more = tuple(max(wanted - n, 0) for n in counts)
+def grown(have: Sequence[Segment], wanted: Sequence[int]) -> list[Segment]:
+  """The segments with one more where some class has fewer images than wanted of it. A set never shrinks."""
+  more = tuple(max(n - sum(s.counts[c] for s in have), 0) for c, n in enumerate(wanted))
   return [*have, Segment(more)] if any(more) else list(have)
 
 
-def grow(folder: epath.Path, wanted: int, n_classes: int) -> list[Segment]:
+def grow(folder: epath.Path, wanted: Sequence[int]) -> list[Segment]:
   """Writes down the growth; of several processes one does, and the others take it over."""
   while True:
     have = segments(folder)
-    new = grown(have, wanted, n_classes)
+    new = grown(have, wanted)
     if len(new) == len(have):
       return new
     name = add_segment(folder, len(have), new[-1])
@@ -109,7 +108,7 @@ def write_tfds_files(
       module_name="synthjax",
     ),
     features=schema.features(class_ids),
-    description=f"Images that a text-to-image model made: set {name}.",
+    description=f"Image set {name}; where its images come from stands in record.json.",
   )
   info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)
   info.set_splits(tfds.core.SplitDict([split]))

@@ -1,0 +1,138 @@
+"""Which of our classes a class of somebody else's data is: by id, by name, or as a file says; never by position."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from synthjax.errors import UserError, nearest
+from synthjax.labels.spaces import LabelSpace
+
+FILES = ("classes.yaml", "classes.json")  # in a folder of images: what its folders, or names, are
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+  """`SCHEME:PATH[:SPLIT][?map=FILE]`, taken apart."""
+
+  text: str
+  path: Path
+  split: str = ""
+  map: Path | None = None
+
+  @property
+  def folder(self) -> Path:
+    return self.path / self.split if self.split else self.path
+
+
+def parse(reference: str, rest: str) -> Reference:
+  """A path that is there is taken whole, whatever stands in it."""
+  scheme = reference.partition(":")[0]
+  if not rest:
+    raise UserError(f"source {reference!r} names no folder; expected {scheme}:PATH")
+  if Path(rest).expanduser().exists():
+    return Reference(reference, Path(rest).expanduser())
+  place, mark, file = rest.partition("?map=")
+  if not mark and "?" in place and not any(c in place for c in "*["):
+    raise UserError(f"source {reference!r}: after ? comes map=FILE")
+  path, split = Path(place).expanduser(), ""
+  if not path.exists() and Path(place.rpartition(":")[0]).expanduser().is_dir() and ":" in place:
+    head, _, split = place.rpartition(":")
+    path = Path(head).expanduser()
+    if not split or Path(split).is_absolute() or ".." in Path(split).parts:
+      raise UserError(f"source {reference!r}: {split!r} is no split; expected {scheme}:PATH:SPLIT")
+  return Reference(reference, path, split, Path(file).expanduser() if mark else None)
+
+
+def mapping_of(reference: Reference) -> dict[str, str] | None:
+  """Their class to our class id, from the file that the reference names or that lies in its folder; "" = left out."""
+  if reference.map:
+    return _read(reference.map)
+  found = [reference.path / name for name in FILES if (reference.path / name).is_file()]
+  return _read(found[0]) if found else None
+
+
+def _read(file: Path) -> dict[str, str]:
+  """YAML or JSON, one flat mapping of texts; what stands there twice is an error."""
+  told = f"class mapping {file}"
+  try:
+    root = yaml.compose(file.read_text(), Loader=yaml.BaseLoader)  # JSON is YAML too
+  except (OSError, UnicodeDecodeError) as e:
+    raise UserError(f"{told} cannot be read: {e}") from None
+  except yaml.YAMLError as e:
+    raise UserError(f"{told} is not valid: {' '.join(str(e).split())}") from None
+  found: dict[str, str] = {}
+  for key, value in root.value if isinstance(root, yaml.MappingNode) else [(root, root)]:
+    if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode) or key is root:
+      raise UserError(
+        f"{told} is a mapping of their class to our class id, one line each, as 'crane_bird: n02012849'"
+      )
+    if key.value in found:
+      raise UserError(f"{told}: {key.value!r} stands there twice")
+    found[key.value] = "" if value.value in ("null", "~") else value.value
+  return found
+
+
+def digest_of(mapping: Mapping[str, str] | None) -> bytes:
+  """For a source's digest: another mapping is other labels."""
+  return json.dumps(mapping, sort_keys=True).encode() if mapping else b""
+
+
+def places(
+  labels: LabelSpace,
+  theirs: Sequence[str],
+  mapping: Mapping[str, str] | None,
+  where: str,
+  *,
+  names: bool = False,
+) -> list[int]:
+  """The place in our label space of each of their classes; -1 where the mapping leaves it out.
+
+  Without a mapping a class is known by our id, and with `names` also by a display name that one class alone bears.
+  """
+  ids = {class_id: k for k, class_id in enumerate(labels.ids)}
+  by_name: dict[str, list[int]] = {}
+  for k, name in enumerate(labels.names if names else ()):
+    by_name.setdefault(_plain(name), []).append(k)
+  found = []
+  for their in theirs:
+    if mapping is not None:
+      if their not in mapping:
+        raise UserError(
+          f"source {where}: class {their!r} is not in its class mapping{nearest(their, mapping)}"
+        )
+      if mapping[their] and mapping[their] not in ids:
+        raise UserError(
+          f"source {where}: {their!r} is mapped to class {mapping[their]!r}, which the label space lacks"
+          f"{nearest(mapping[their], ids)}"
+        )
+      found.append(ids[mapping[their]] if mapping[their] else -1)
+    elif their in ids:
+      found.append(ids[their])
+    else:
+      found.append(_by_name(labels, their, by_name.get(_plain(their), []), where, names))
+  return found
+
+
+def _by_name(labels: LabelSpace, their: str, bearing: Sequence[int], where: str, names: bool) -> int:
+  if len(bearing) > 1:
+    ours = ", ".join(labels.ids[k] for k in bearing)
+    raise UserError(
+      f"source {where}: {their!r} is the name of {len(bearing)} classes ({ours}); say which is which with ?map=FILE"
+    )
+  if not bearing:
+    known = (*labels.ids, *labels.names) if names else labels.ids
+    what = "class ids or names" if names else "class ids"
+    raise UserError(
+      f"source {where}: no class {their!r}{nearest(their, known)}; classes bear {what}, or ?map=FILE says what they are"
+    )
+  return bearing[0]
+
+
+def _plain(name: str) -> str:
+  """Names are written in many ways: `hot_dog`, `Hot dog`."""
+  return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

@@ -1,0 +1,97 @@
+"""Image sets of any workdir as a source: `images/<set>`, what a filter kept of one, or the data set written of that.
+
+Labels go by class id, which is what the sets themselves hold. Ids and labels stand in the examples: the first look at
+them reads the set once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from synthjax import devices
+from synthjax.data.classes import mapping_of, parse, places
+from synthjax.data.draws import Part
+from synthjax.data.source import Source
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace
+from synthjax.store import schema, shards
+from synthjax.store.export import Examples
+
+_BLOCK = 512  # examples a thread looks at
+
+
+class Generated(Source):
+  """A key is an image id."""
+
+  split = shards.SPLIT
+
+  def __init__(self, folder: Path, labels: LabelSpace | None, where: str, mapping: Mapping[str, str] | None):
+    self.name, self._folder = folder.resolve().name, epath.Path(folder)
+    class_ids = tfds.builder_from_directory(folder).info.features["label"].names
+    self._examples = Examples(self._folder)
+    blocks = range(0, len(self._examples), _BLOCK)
+    with ThreadPoolExecutor(devices.threads(), thread_name_prefix="index") as pool:
+      rows = [row for block in pool.map(self._index, blocks) for row in block]
+    self.keys = [image_id for image_id, _ in rows]
+    self.labels = None
+    if labels:
+      theirs = np.array([label for _, label in rows], np.int32)
+      used = np.unique(theirs).tolist()
+      known = np.full(len(class_ids), -1, np.int32)
+      known[used] = places(labels, [class_ids[k] for k in used], mapping, where)
+      self.labels = known[theirs]
+
+  def _index(self, start: int) -> list[tuple[str, int]]:
+    stop = min(start + _BLOCK, len(self._examples))
+    rows = (schema.parse(self._examples[i]) for i in range(start, stop))
+    return [(row["image_id"], row["label"]) for row in rows]
+
+  def encoded(self, i: int) -> bytes:
+    return schema.parse_image(self._examples[i])
+
+  def where(self, i: int) -> str:
+    return f"{self._folder}:{self.keys[i]}"
+
+  def about(self, i: int) -> Mapping[str, Any]:
+    row = schema.parse(self._examples[i])
+    return {name: value for name, value in row.items() if name not in ("image", "label")}
+
+  @functools.cached_property
+  def digest(self) -> str:
+    hashes = [shards.facts(self._folder, i).sha256 for i in shards.landed(self._folder)]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Source:
+  found = parse(reference, rest)
+  folder = found.path
+  keep = folder / "ids.txt"
+  if keep.is_file():  # keep/<set>/<filter>-<encoder>: of the set that it chose from
+    folder = folder.parents[2] / "images" / folder.parent.name
+  if not folder.is_dir():
+    raise UserError(f"source {reference!r}: there is no folder {folder}; mend its path")
+  if not (folder / "dataset_info.json").is_file():
+    raise UserError(
+      f"source {reference!r}: {folder} is no whole image set; expected WORKDIR/images/SET or WORKDIR/keep/SET/FILTER-ENCODER"
+    )
+  source: Source = Generated(folder, labels, reference, mapping_of(found))
+  if keep.is_file():
+    places_of = {key: i for i, key in enumerate(source.keys)}
+    kept = keep.read_text().split()
+    if lost := [i for i in kept if i not in places_of]:
+      raise UserError(
+        f"source {reference!r}: {folder} lacks {len(lost)} images of the keep-list, first {lost[0]}"
+      )
+    source = Part(source, [places_of[i] for i in kept], f"kept by {keep.parent.name}")
+  if source.labels is not None and (source.labels < 0).any():
+    source = Part(source, np.flatnonzero(source.labels >= 0).tolist(), "mapped")
+  return source

@@ -1,0 +1,139 @@
+"""Parquet files in the layout of Hugging Face's image data sets as a source; reading them takes `pip install synthjax[export]`.
+
+A row has `image`, a struct of bytes and path, and `label`, whose names stand in the file's metadata. An image is one
+read of its row group, of which a few stay in memory: keep groups small, as our export and Hugging Face's do.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthjax.data.classes import digest_of, mapping_of, parse, places
+from synthjax.data.decoding import Unreadable
+from synthjax.data.source import Source
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace
+from synthjax.store.parquet import library
+
+_GROUPS = 16  # in memory
+
+
+class Parquet(Source):
+  """A key is the image id, where the files have that column; else file and row."""
+
+  def __init__(self, reference: str, rest: str, labels: LabelSpace | None):
+    found, pq = parse(reference, rest), library().parquet
+    self.name, self.split = found.path.resolve().name, found.split or "train"
+    files = _files(reference, found.path, found.split)
+    try:
+      self._files = [pq.ParquetFile(file, memory_map=True) for file in files]
+    except (OSError, ValueError) as e:
+      raise UserError(f"source {reference!r}: {' '.join(str(e).split())[:200]}; fetch it again") from None
+    columns = set(self._files[0].schema_arrow.names)
+    if not {"image", "label"} <= columns:
+      raise UserError(
+        f"source {reference!r}: it has no columns image and label, but {', '.join(sorted(columns))}"
+      )
+    self._groups = [
+      (f, g, file.metadata.row_group(g).num_rows)
+      for f, file in enumerate(self._files)
+      for g in range(file.num_row_groups)
+    ]
+    self._starts = np.array([0, *itertools.accumulate(n for _, _, n in self._groups)])
+    self._told, self._lock = columns - {"image", "label"}, threading.Lock()
+    self._group = functools.lru_cache(maxsize=_GROUPS)(self._read_group)
+    self._mapping = mapping_of(found) if labels else None
+    names = _names(self._files[0].schema_arrow)
+    theirs = [x for file in self._files for x in file.read(["label"]).column("label").to_pylist()]
+    rows = np.arange(len(theirs))
+    self.labels = None
+    if labels:
+      used = sorted(set(theirs), key=str)
+      if names and not set(used) <= set(range(len(names))):
+        raise UserError(f"source {reference!r}: it has labels beyond its {len(names)} names")
+      said = [names[k] if names else str(k) for k in used]
+      known = dict(zip(used, places(labels, said, self._mapping, reference, names=True), strict=True))
+      found_labels = np.array([known[x] for x in theirs], np.int32)
+      rows = np.flatnonzero(found_labels >= 0)
+      self.labels = found_labels[rows]
+    self._rows = rows
+    if "image_id" in columns:
+      ids = [x for file in self._files for x in file.read(["image_id"]).column("image_id").to_pylist()]
+      self.keys = [ids[i] for i in rows]
+    else:
+      counts = [file.metadata.num_rows for file in self._files]
+      keys = [f"{path.stem}/{i}" for path, n in zip(files, counts, strict=True) for i in range(n)]
+      self.keys = [keys[i] for i in rows]
+
+  def _read_group(self, number: int) -> list[dict[str, Any]]:
+    f, g, _ = self._groups[number]
+    return self._files[f].read_row_group(g).to_pylist()
+
+  def _row(self, i: int) -> dict[str, Any]:
+    row = int(self._rows[i])
+    number = int(np.searchsorted(self._starts, row, side="right")) - 1
+    with self._lock:  # a file's reader is not for several threads
+      group = self._group(number)
+    return group[row - int(self._starts[number])]
+
+  def encoded(self, i: int) -> bytes:
+    data = (self._row(i)["image"] or {}).get("bytes")
+    if not data:
+      raise Unreadable(self.where(i), "the row has no bytes")
+    return data
+
+  def where(self, i: int) -> str:
+    return f"{self.name}:{self.keys[i]}"
+
+  def about(self, i: int) -> Mapping[str, Any]:
+    row = self._row(i)
+    return {name: row[name] for name in self._told}
+
+  @functools.cached_property
+  def digest(self) -> str:
+    sha = hashlib.sha256(digest_of(self._mapping))
+    for i, key in enumerate(self.keys):
+      row = self._row(i)
+      data = (row["image"] or {}).get("bytes") or b""
+      sha.update(f"{key}\0{row['label']}\0".encode() + hashlib.sha256(data).digest())
+    return sha.hexdigest()
+
+
+def _files(reference: str, path: Path, split: str) -> list[Path]:
+  if path.is_file():
+    return [path]
+  if not path.is_dir():
+    raise UserError(f"source {reference!r}: there is no such folder; mend its path")
+  files = sorted(path.rglob("*.parquet"))
+  splits = sorted({file.name.partition("-")[0] for file in files})
+  if split or len(splits) == 1:
+    files = [file for file in files if not split or file.name.partition("-")[0] == split]
+  elif files:
+    raise UserError(f"source {reference!r}: name a split: {', '.join(splits)}")
+  if not files:
+    raise UserError(
+      f"source {reference!r}: there is no .parquet in it; the splits are {', '.join(splits) or 'none'}"
+    )
+  return files
+
+
+def _names(schema: Any) -> list[str] | None:
+  """Of the label, as `datasets` writes them down."""
+  try:
+    body = json.loads((schema.metadata or {})[b"huggingface"])
+    return list(body["info"]["features"]["label"]["names"])
+  except (KeyError, ValueError, TypeError):
+    return None
+
+
+def open_parquet(reference: str, rest: str, labels: LabelSpace | None) -> Source:
+  return Parquet(reference, rest, labels)

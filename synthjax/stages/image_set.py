@@ -1,0 +1,186 @@
+"""An image set on disk, however its images come about: drawn (stages/sample.py) or brought in (stages/bring.py)."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import records, workdir
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace
+from synthjax.pages import contact_sheet
+from synthjax.sampling.plan import Plan, Segment
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.stopping import Stop
+from synthjax.store import dataset, shards
+
+SHEET = "contact_sheet.png"
+_SHEET_COLUMNS = 8
+
+
+class ImageSet(abc.ABC):
+  """What filters, arms and pages see of a set. Its plan says which images it holds; its segments, how it has grown."""
+
+  stage: str
+  draws_more = False  # whether a filter may ask for more images than there are
+
+  def __init__(
+    self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace, fields: dict[str, Any]
+  ):
+    self.name, self.folder = f"images/{name}", root / "images" / name
+    self.inputs: tuple[Product, ...] = ()
+    self.fields, self._set, self._root, self._labels, self._runtime = (
+      fields,
+      name,
+      root,
+      labels,
+      config.runtime,
+    )
+    # A status looks at it, and plans take half a second a million.
+    self._landed_plan: tuple[Plan, int] | None = None
+
+  @abc.abstractmethod
+  def _record(self) -> records.Record: ...
+
+  @abc.abstractmethod
+  def plan(self, segments: list[Segment]) -> Plan: ...
+
+  @property
+  @abc.abstractmethod
+  def asked(self) -> int:
+    """Images a class that the config asks for; top-ups come on top."""
+
+  @property
+  @abc.abstractmethod
+  def _wanted(self) -> list[int]:
+    """How many of each class that makes: a class may have fewer to give."""
+
+  @abc.abstractmethod
+  def _is_ready(self) -> bool:
+    """Whether it is known which images these are."""
+
+  @property
+  @abc.abstractmethod
+  def note(self) -> str:
+    """For the page, beside the number of images."""
+
+  @abc.abstractmethod
+  def make(self, stop: Stop) -> bool: ...
+
+  def _flops_each(self) -> float:
+    return 0.0
+
+  def _bytes_each(self) -> float:
+    """A guess, where none is there yet."""
+    return 20_000.0
+
+  # --- what is there -----------------------------------------------------------------------------
+
+  def landed(self) -> tuple[Plan, int]:
+    """The plan of what has been asked for so far, and how many of its shards are needed. Only once it is begun."""
+    segments = tuple(dataset.grown(dataset.segments(self.folder), self._wanted))
+    if self._landed_plan is None or self._landed_plan[0].segments != segments:
+      plan = self.plan(list(segments))
+      self._landed_plan = plan, plan.needed(self.asked)
+    return self._landed_plan
+
+  def identity_hash(self) -> str:
+    """What depends on the set records this: growth does not change it."""
+    return self._record().hash
+
+  def read_shard(self, index: int) -> Iterator[dict[str, Any]]:
+    return dataset.read_shard(self.folder, index, self._labels)
+
+  def top_up(self, counts: Sequence[int], have: int, asked_by: str) -> None:
+    """A further round: so many more of each class, as segment number `have`, unless another process was first."""
+    dataset.add_segment(self.folder, have, Segment(tuple(counts), have, asked_by))
+
+  def status(self) -> Status:
+    if not self._is_ready() or records.compare(self.folder, self._record()) is None:
+      total = sum(self._wanted)
+      return self._status_of(MISSING, [], 0, total, total)
+    plan, needed = self.landed()
+    total, have = plan.size(needed), self._landed(plan, needed)
+    images = sum(len(plan.shards[i]) for i in have)
+    listed = self._manifest_images()
+    state = DONE if len(have) == needed and listed >= total else STALE if listed else MISSING
+    return self._status_of(state, have, images, total, total - images, needed)
+
+  def _landed(self, plan: Plan, needed: int) -> list[int]:
+    """The needed shards that are there, each still as it landed."""
+    have = [i for i in shards.landed(self.folder) if i < needed]
+    for index in have:
+      shards.check_landed(self.folder, index, len(plan.shards[index]))
+    return have
+
+  def _status_of(
+    self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
+  ) -> Status:
+    planned = planned or -(-total // self.fields["images_per_shard"])
+    on_disk = sum(shards.facts(self.folder, i).bytes for i in have)
+    each = on_disk / images if images else self._bytes_each()
+    flops = self._flops_each
+    return Status(
+      state,
+      images,
+      total,
+      "images",
+      f"{len(have)}/{planned}",
+      on_disk + each * left,
+      lambda: left * flops() if left else 0.0,
+    )
+
+  def _manifest_images(self) -> int:
+    """Images that the set's metadata list; 0 where its files do not agree, and must be written again."""
+    manifest, info = self.folder / "manifest.json", self.folder / "dataset_info.json"
+    if not manifest.exists() or not info.exists():
+      return 0
+    images = workdir.read_json(manifest, "manifest")["images"]
+    splits = workdir.read_json(info, "data set info").get("splits", [])
+    return images if images == sum(int(n) for s in splits for n in s["shardLengths"]) else 0
+
+  def faults(self) -> list[tuple[int, str]]:
+    """For stage verify: every byte is read."""
+    segments = dataset.segments(self.folder)
+    if not segments:
+      raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
+    records.compare(self.folder, self._record())
+    plan = self.plan(dataset.grown(segments, self._wanted))
+    return list(dataset.faults(self.folder, plan, plan.needed(self.asked), self._labels))
+
+  def _finish(self, plan: Plan, needed: int) -> bool:
+    """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""
+    with owner_of(self.folder, self._runtime) as owner:
+      if not owner.take("metadata"):
+        return False
+      if self._manifest_images() < plan.size(needed):
+        self._write_sheet()
+        dataset.write_metadata(self.folder, self._set, plan, needed, self._labels)
+      records.update(self.folder, self._record())
+    return True
+
+  def first(self, n: int) -> list[dict[str, Any]]:
+    """The first n images of each class among those that are there, in plan order; fewer where there are fewer."""
+    rows, left = [], [n] * len(self._labels)
+    places = itertools.islice(
+      (row for i in shards.landed(self.folder) for row in self.read_shard(i)), n * len(self._labels)
+    )
+    for row in places:  # sample by sample of all classes: further back there are none of the first n
+      if left[row["label"]]:
+        left[row["label"]] -= 1
+        rows.append(row)
+    return rows
+
+  def _write_sheet(self) -> None:
+    columns = min(_SHEET_COLUMNS, max(self._wanted))
+    rows: list[list[bytes]] = [[] for _ in self._labels.ids]
+    for row in self.first(columns):
+      rows[row["label"]].append(row["image"])
+    named = [(f"{i}  {n}", r) for i, n, r in zip(self._labels.ids, self._labels.names, rows, strict=True)]
+    title = f"{self._set}: the first {columns} images of each class, {self.note}"
+    workdir.replace_bytes(self.folder / SHEET, contact_sheet.draw(named, title))

@@ -1,0 +1,97 @@
+"""Pictures whose bytes are easily read wrong, against values known beforehand."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from synthjax.data.decoding import Unreadable, decode
+
+
+def stored(image: Image.Image, suffix: str = "PNG", **how) -> bytes:
+  buffer = io.BytesIO()
+  image.save(buffer, suffix, **how)
+  return buffer.getvalue()
+
+
+def rgb(data: bytes) -> np.ndarray:
+  return np.asarray(decode(data, "x").convert("RGB"))
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_and_not_cut_off(suffix):
+  values = np.array([[0, 128, 129, 257, 32768, 65407, 65535]], np.uint16)
+  found = rgb(stored(Image.fromarray(np.repeat(values, 4, 0)), suffix))
+  assert found[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255, 255]  # a 257th, rounded
+
+
+def test_16_bits_big_endian():
+  """As microscopes write them."""
+  ramp = np.linspace(0, 65535, 64).astype(np.uint16)
+  image = Image.frombytes("I;16B", (64, 1), ramp.astype(">u2").tobytes())
+  found = rgb(stored(image.resize((64, 8)) if image.mode == "I;16" else image, "TIFF"))
+  np.testing.assert_allclose(found[0, :, 0], ramp / 257, atol=0.51)
+
+
+@pytest.mark.parametrize("suffix", ["JPEG", "TIFF"])
+@pytest.mark.parametrize(
+  ("inks", "seen"),
+  [
+    ((255, 0, 0, 0), (0, 255, 255)),
+    ((0, 0, 0, 0), (255,) * 3),
+    ((0, 0, 0, 255), (0,) * 3),
+    ((0, 255, 255, 0), (255, 0, 0)),
+  ],
+)
+def test_cmyk(suffix, inks, seen):
+  """JPEGs hold it inverted, as Adobe began to."""
+  data = stored(Image.new("CMYK", (16, 16), inks), suffix)
+  np.testing.assert_allclose(rgb(data)[8, 8], seen, atol=3)
+
+
+def test_transparency_lies_on_white():
+  """Clear pixels show white whatever lies below, half-clear ones half of it; so in every way to store it."""
+  picture = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+  ImageDraw.Draw(picture).rectangle((4, 0, 7, 7), (200, 0, 0, 255))
+  for data in (stored(picture), stored(picture, "WEBP", lossless=True), stored(picture, "TIFF")):
+    found = rgb(data)
+    assert found[3, 2].tolist() == [255, 255, 255] and found[3, 6].tolist() == [200, 0, 0]
+  assert rgb(stored(Image.new("RGBA", (8, 8), (0, 100, 200, 128))))[0, 0].tolist() == [127, 177, 227]
+  assert rgb(stored(Image.new("LA", (8, 8), (0, 0))))[0, 0].tolist() == [255, 255, 255]
+  grey = Image.new("L", (8, 8), 7)
+  assert rgb(stored(grey, transparency=7))[0, 0].tolist() == [255, 255, 255]
+  assert rgb(stored(grey, transparency=8))[0, 0].tolist() == [7, 7, 7]
+
+
+def test_palettes():
+  colours = Image.new("RGB", (8, 8), (10, 20, 30))
+  colours.paste((240, 130, 20), (4, 0, 8, 8))
+  palette = colours.quantize(4)
+  np.testing.assert_array_equal(rgb(stored(palette)), np.asarray(colours))
+  np.testing.assert_array_equal(rgb(stored(palette, "GIF")), np.asarray(colours))
+  clear = rgb(stored(palette, transparency=palette.getpixel((0, 0))))
+  assert clear[0, 0].tolist() == [255, 255, 255] and clear[0, 7].tolist() == [240, 130, 20]
+
+
+def test_one_bit_and_grey():
+  assert rgb(stored(Image.new("1", (8, 8), 1)))[0, 0].tolist() == [255, 255, 255]
+  assert rgb(stored(Image.new("L", (8, 8), 99), "JPEG"))[0, 0].tolist() == [99, 99, 99]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_that_do_not_say_what_is_white(kind):
+  with pytest.raises(Unreadable, match="do not say what is white"):
+    decode(stored(Image.fromarray(np.ones((8, 8), kind)), "TIFF"), "x")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_broken_exif_costs_no_picture():
+  image = Image.new("RGB", (16, 8), (50, 60, 70))
+  data = stored(image, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0garbage")
+  assert decode(data, "x").size == (16, 8)
+
+
+def test_a_strip_is_no_picture():
+  with pytest.raises(Unreadable, match="1 x 101 pixels: a strip"):
+    decode(stored(Image.new("L", (1, 101))), "x")

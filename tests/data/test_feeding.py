@@ -1,0 +1,110 @@
+"""Sources keep the cores at decoding: pictures of 224 px against bare PIL on bytes in memory, in interleaved pairs."""
+
+import functools
+import io
+import statistics
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from synthjax.data.decoding import Unreadable
+from synthjax.data.feeding import Readable, check_faults, in_threads
+from synthjax.data.sources import open_source
+from synthjax.encoders.preprocess import Preprocess
+from synthjax.errors import UserError
+from synthjax.labels.spaces import LabelSpace
+from synthjax.sampling.plan import Image as Planned
+from synthjax.store import dataset, image_folder, parquet, schema, shards, tar
+
+LABELS = LabelSpace(("a", "b"), ("ant", "bee"))
+_IMAGES, _PAIRS = 384, 9
+
+
+def bare(data: bytes) -> np.ndarray:
+  with Image.open(io.BytesIO(data)) as image:
+    return np.asarray(image.convert("RGB"))
+
+
+@functools.cache
+def pictures() -> list[bytes]:
+  """224 px, as rough as photographs: about 20 kB each as JPEG."""
+  rng, found = np.random.default_rng(0), []
+  for _ in range(_IMAGES):
+    coarse = Image.fromarray(rng.integers(0, 256, (28, 28, 3), np.uint8)).resize(
+      (224, 224), Image.Resampling.BICUBIC
+    )
+    rough = np.asarray(coarse, np.int16) + rng.integers(-12, 13, (224, 224, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(rough.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    found.append(buffer.getvalue())
+  return found
+
+
+def examples() -> list[dict]:
+  images = [Planned(f"{i:032x}", "", i % 2, "a prompt", "p", i // 2, 2.0) for i in range(_IMAGES)]
+  serialize = schema.serializer(LABELS.ids)
+  return [serialize(image, jpeg) for image, jpeg in zip(images, pictures(), strict=True)]
+
+
+def source_of(kind: str, folder):
+  folder.mkdir()
+  rows = list(map(schema.parse, examples()))
+  if kind == "synthjax":
+    from etils import epath
+
+    writer = shards.ShardWriter(epath.Path(folder), 0, epath.Path(folder) / ".0")
+    for example in examples():
+      writer.write(example)
+    writer.publish()
+    facts = [shards.facts(epath.Path(folder), 0)]
+    dataset.write_tfds_files(epath.Path(folder), "s", facts, LABELS.ids)
+  else:
+    write = dict(folder=image_folder.write, webdataset=tar.write, parquet=parquet.write)[kind]
+    write(folder, rows, LABELS, 1000, _IMAGES)
+  return open_source(f"{kind}:{folder}", LABELS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folder", "synthjax", "webdataset", "parquet"])
+def test_feeding_keeps_pace_with_bare_decoding(kind, tmp_path):
+  """A source may take a fifth of the time that decoding takes, and no more."""
+  source, preprocess = source_of(kind, tmp_path / kind), Preprocess(224, 224)
+
+  def seconds(images) -> float:
+    start = time.perf_counter()
+    assert sum(1 for _ in images) == _IMAGES
+    return time.perf_counter() - start
+
+  def pair() -> float:
+    alone = seconds(in_threads(bare, pictures()))
+    return alone / seconds(Readable(source, preprocess))
+
+  pair()  # once to warm up
+  found = sorted(pair() for _ in range(_PAIRS))
+  print(f"\n{kind}: {statistics.median(found):.2f} ({found[0]:.2f} - {found[-1]:.2f}) of bare decoding")
+  assert statistics.median(found) >= 0.8
+
+
+@pytest.mark.parametrize("kind", ["folder", "synthjax", "webdataset", "parquet"])
+def test_what_is_fed_is_what_lies_there(kind, tmp_path):
+  source = source_of(kind, tmp_path / kind)
+  jpegs = {f"{i:032x}": jpeg for i, jpeg in enumerate(pictures())}
+  fed = Readable(source, Preprocess(224, 224))
+  for i, pixels in enumerate(fed):
+    image_id = source.about(i)["image_id"]
+    if i % 50 == 0:
+      np.testing.assert_array_equal(pixels, bare(jpegs[image_id]))
+    assert LABELS.ids[source.labels[i]] == "ab"[int(image_id, 16) % 2]
+  assert fed.places == list(range(_IMAGES)) and not fed.faults
+
+
+def test_the_limit_is_of_all_images(capsys):
+  faults = [Unreadable(f"{i}.png", "cut") for i in range(3)]
+  check_faults("embeddings/x/clip", "folder:x", faults, total=100, limit=0.03)
+  assert capsys.readouterr().err.count("left out, cannot be read") == 3
+  with pytest.raises(
+    UserError, match=r"3 of 99 images cannot be read, first 0.png: cut; mend or remove them"
+  ):
+    check_faults("embeddings/x/clip", "folder:x", faults, total=99, limit=0.03)

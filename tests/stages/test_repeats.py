@@ -1,0 +1,143 @@
+"""The leakage report: a set into which copies of test images were planted."""
+
+import csv
+import json
+
+import pytest
+import tensorflow_datasets as tfds
+
+from synthjax import config as fields_of
+from synthjax import study, validation
+from synthjax.command import Command
+from synthjax.data.sources import open_source
+from synthjax.errors import UserError
+from synthjax.labels.spaces import load
+from tests.filters.test_unlike import COPIES
+
+
+def run(config, workdir, **kwargs) -> None:
+  validation.check(config)
+  study.run(Command(config, str(workdir), line="python -m synthjax.main ...", **kwargs))
+
+
+@pytest.fixture
+def planted(tmp_path):
+  """(config, planted file -> the test image that it repeats): 40 digits of the first half, and 6 of the test."""
+  test, other = (open_source(f"embedded:digits:{half}", load("digits")) for half in ("second", "first"))
+  for i in range(40):
+    file = tmp_path / "set" / str(other.labels[i]) / f"own{i}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(other.encoded(i))
+  leaks = {}
+  for n, (how, copy) in enumerate(COPIES.items()):
+    i = 50 * n + 3
+    file = tmp_path / "set" / str(test.labels[i]) / f"leak{n}.png"
+    copy(test.image(i).convert("RGB")).save(file)
+    leaks[f"{test.labels[i]}/{file.name}"] = (test.keys[i], how)
+  config = fields_of.study_config(labels="digits")
+  config.sets.theirs = fields_of.imported_set(f"folder:{tmp_path / 'set'}", images_per_shard=16)
+  config.encoders.clip = fields_of.encoder()
+  config.encoders.small = fields_of.encoder("thumbnail")
+  config.filters.clean = fields_of.image_filter("unlike", against="digits", encoder="small", threshold=0.985)
+  config.filters.once = fields_of.image_filter("unlike", encoder="small", threshold=0.985)
+  config.tests.digits = "embedded:digits:second"
+  config.tuning.update(batch=16, epochs=2)
+  config.arms["clean"] = fields_of.arm("theirs/clean")
+  config.arms["once"] = fields_of.arm("theirs/once")
+  config.seeds = 1
+  config.runtime.compile_cache = ""
+  return config, leaks
+
+
+def keys_of(workdir) -> dict[str, str]:
+  """Image id to key."""
+  rows = map(json.loads, (workdir / "images/theirs/index.jsonl").read_text().splitlines())
+  return {row["image_id"]: row["key"] for row in rows}
+
+
+def pairs(workdir, rule: str) -> list[dict]:
+  return list(csv.DictReader((workdir / f"keep/theirs/{rule}-small/pairs.csv").read_text().splitlines()))
+
+
+def test_planted_copies_of_test_images_are_found_and_no_others(planted, tmp_path, capsys):
+  config, leaks = planted
+  workdir = tmp_path / "w"
+  run(config, workdir)
+  keys, found = keys_of(workdir), pairs(workdir, "clean")
+  assert {keys[row["image_id"]]: row["repeats"] for row in found} == {f: key for f, (key, _) in leaks.items()}
+  kept = (workdir / "keep/theirs/clean-small/ids.txt").read_text().split()
+  assert sorted(keys[i] for i in kept) == sorted(set(keys.values()) - set(leaks)) and len(kept) == 40
+  assert (
+    "0 images are repeats to the byte and 6 more are nearly so; pairs.csv names them"
+    in capsys.readouterr().err
+  )
+  results = [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+  assert {r["images"] for r in results if r["arm"] == "clean"} == {40}
+  assert pairs(workdir, "once") == []
+  page = (workdir / "report/index.html").read_text()
+  assert "similarity to every image of digits below 0.985, by small; 0 images are repeats to the byte" in page
+  assert "Images that theirs/clean left out" in page and "Images that theirs/once left out" not in page
+  run(config, workdir, plan=True)
+  assert "nothing is missing" in capsys.readouterr().out
+
+
+def test_repeats_inside_a_set(planted, tmp_path):
+  """The first stays, whichever of the two it is: in the set's own order."""
+  config, _ = planted
+  del config.arms["clean"]
+  folder = tmp_path / "set"
+  first = sorted(folder.glob("*/own0.png"))[0]
+  (first.parent / "zz_same.png").write_bytes(first.read_bytes())
+  near = COPIES["all of it"](open_source("embedded:digits:first", load("digits")).image(0).convert("RGB"))
+  near.save(first.parent / "zz_near.png")
+  run(config, tmp_path / "w")
+  found, keys = pairs(tmp_path / "w", "once"), keys_of(tmp_path / "w")
+  said = [
+    (keys[row["image_id"]].split("/")[1], keys[row["repeats"]].split("/")[1], row["exact"]) for row in found
+  ]
+  assert said == [("zz_same.png", "own0.png", "1"), ("zz_near.png", "own0.png", "0")]
+  rows = list(tfds.builder_from_directory(tmp_path / "w/images/theirs").as_data_source("train"))
+  kept = (tmp_path / "w/keep/theirs/once-small/ids.txt").read_text().split()
+  assert len(rows) == 48 and len(kept) == 46
+
+
+def test_a_file_of_the_test_itself_is_exact(planted, tmp_path):
+  """A folder as the test, from which a JPEG was copied."""
+  config, _ = planted
+  source = open_source("embedded:digits:second", load("digits"))
+  for i in range(60):
+    file = tmp_path / "real" / str(source.labels[i]) / f"{i}.jpg"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    source.image(i).convert("RGB").save(file, quality=90)
+  copied = tmp_path / "set" / str(source.labels[7]) / "stolen.jpg"
+  copied.write_bytes((tmp_path / f"real/{source.labels[7]}/7.jpg").read_bytes())
+  config.tests.digits = f"folder:{tmp_path / 'real'}"
+  run(config, tmp_path / "w", stages=("import", "embed", "keep"))
+  found = pairs(tmp_path / "w", "clean")[0]
+  assert (found["repeats"], found["exact"], found["similarity"]) == (
+    f"{source.labels[7]}/7.jpg",
+    "1",
+    "1.0000",
+  )
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    (lambda c: c.filters.clean.update(against="digit"), "against 'digit' (did you mean 'digits'?)"),
+    (lambda c: c.filters.clean.update(rule="unlke"), "rule 'unlke' (did you mean 'unlike'?)"),
+    (lambda c: c.filters.clean.update(rule="clip", encoder="clip"), "against belongs to rule unlike"),
+    (lambda c: c.filters.once.update(rule="clip"), "encoder 'small' makes thumbnails, which know no classes"),
+    (
+      lambda c: c.arms.once.update(encoder="small"),
+      "encoder 'small' makes thumbnails, which know no classes",
+    ),
+    (lambda c: c.filters.once.update(threshold=1.0), "threshold is a probability, or a similarity"),
+  ],
+)
+def test_mistakes_are_one_line(planted, tmp_path, change, said):
+  config, _ = planted
+  change(config)
+  with pytest.raises(UserError) as e:
+    run(config, tmp_path / "w")
+  assert said in str(e.value) and "\n" not in str(e.value) and not (tmp_path / "w/images").exists()
