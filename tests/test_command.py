@@ -133,10 +133,19 @@ def test_every_field_is_of_one_kind():
   assert fields_of.of_kind(fields_of.SAMPLING, fields_of.GROWTH) == ("images_per_class",)
 
 
+SHIPPED = {
+  "benchmark": ("", "sampling,cpu", "encode,gpu"),
+  "embedded_world": ("", "trial"),
+  "quickstart": ("", "curve"),
+  "zero_shot": ("", "eurosat", "imagenet"),
+  "zero_shot_matrix": ("", "cifar10,dtd"),
+}
+
+
 def test_shipped_configs_are_valid():
   from tests.conftest import ROOT
 
-  for file, *args in (("benchmark",), ("embedded_world", "", "trial"), ("quickstart", "", "curve")):
-    for arg in args or [""]:
+  assert {file.stem for file in (ROOT / "configs").glob("*.py")} == set(SHIPPED)
+  for file, args in SHIPPED.items():
+    for arg in args:
       validation.check(command_line.load_config_file(str(ROOT / "configs" / f"{file}.py"), arg))
-  assert len(list((ROOT / "configs").glob("*.py"))) == 3
