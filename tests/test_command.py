@@ -136,7 +136,14 @@ def test_every_field_is_of_one_kind():
 def test_shipped_configs_are_valid():
   from tests.conftest import ROOT
 
-  for file, *args in (("benchmark",), ("embedded_world", "", "trial"), ("quickstart", "", "curve")):
-    for arg in args or [""]:
+  shipped = {
+    "benchmark": [""],
+    "embedded_world": ["", "trial"],
+    "quickstart": ["", "curve"],
+    "zero_shot": ["", "imagenet", "eurosat"],
+    "zero_shot_matrix": ["", "cifar10,pets"],
+  }
+  for file, args in shipped.items():
+    for arg in args:
       validation.check(command_line.load_config_file(str(ROOT / "configs" / f"{file}.py"), arg))
-  assert len(list((ROOT / "configs").glob("*.py"))) == 3
+  assert {file.stem for file in (ROOT / "configs").glob("*.py")} == shipped.keys()
