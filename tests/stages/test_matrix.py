@@ -141,7 +141,7 @@ def test_names_that_collide_are_told_before_anything_is_made(small_study, tests_
   config = small_study("cifar10")
   file = Path(config.labels)
   file.write_text("like: cifar10\nclasses: {truck: Automobile}\n")
-  run(fields_of.matrix({"cifar10": config}), tmp_path / "w", plan=True)
+  run(fields_of.matrix({"cifar10": config}), tmp_path / "w", plan=True, stages=("report",))
   said = capsys.readouterr().err.splitlines()
   assert said == [
     "note: cifar10: labels: classes automobile, truck have names that differ only in case or spaces, 'Automobile', "
