@@ -262,7 +262,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
 
 
 # What the studies of a matrix have in common: set once, on the matrix, it holds for all.
-_COMMON = ("sampling", "tuning", "runtime", "report", "predict")
+_COMMON = ("sampling", "tuning", "runtime", "report")
 _COMMON_FIELDS = {"encoders": ("weights", "dtype", "per_device_batch"), "filters": tuple(FILTER)}
 
 

@@ -54,7 +54,8 @@ class CoopSplit(Source):
 
   @functools.cached_property
   def digest(self) -> str:
-    sha = hashlib.sha256(f"{self._file_digest}\0{self.split}\0".encode())
+    matched = [] if self.labels is None else self.labels.tolist()
+    sha = hashlib.sha256(f"{self._file_digest}\0{self.split}\0{matched}\0".encode())
     for key in self.keys:
       try:
         with (self._root / key).open("rb") as stream:

@@ -128,10 +128,15 @@ class TfdsSource(Source):
 
   @functools.cached_property
   def digest(self) -> str:
-    """Of the data set's own description, its files' sizes, and the split: a version of a data set does not change."""
+    """Of the data set's own description, its files' sizes, the split, and which label is which class.
+
+    Not of the images' bytes: a version of a data set does not change, and to hash ImageNet takes longer than to embed it.
+    """
     files = [(p.name, p.stat().st_size) for p in _files(self._info)]
     names = self._info.features[self._label].names
-    return _hash([self.name, self._spans, self._label, names, files])
+    matched = [] if self._of_place is None else self._of_place.tolist()
+    passed_over = self._labels.passed_over if self._labels else ()
+    return _hash([self.name, self._spans, self._label, names, files, matched, passed_over])
 
 
 def _files(info: Any) -> list[Path]:

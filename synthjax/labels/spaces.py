@@ -107,7 +107,10 @@ def _load(labels: str, where: str, above: tuple[Path, ...]) -> LabelSpace:
     return SPACES[labels]()
   path = Path(labels).expanduser()
   if path.suffix not in SUFFIXES:
-    raise UserError(f"{where} {labels!r}{nearest(labels, SPACES)}, or a file that ends with .yaml or .json")
+    known = nearest(labels, SPACES) or f" (known: {', '.join(SPACES)})"
+    raise UserError(
+      f"{where} {labels!r} is no label space{known}; or name a file that ends with .yaml or .json"
+    )
   if not path.is_absolute() and above:
     path = above[-1].parent / path
   if path.resolve() in above:

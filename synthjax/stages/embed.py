@@ -71,7 +71,7 @@ class Encoder:
   def clip(self) -> Clip:
     folder = hub.locate(self._fields["weights"], self._root)
     return _opened(
-      folder, self._fields["dtype"], max((f.stat().st_mtime_ns for f in folder.glob("*")), default=0)
+      folder, self._fields["dtype"], max((f.lstat().st_mtime_ns for f in folder.glob("*")), default=0)
     )
 
   @property

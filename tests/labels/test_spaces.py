@@ -52,6 +52,10 @@ def test_a_wrong_file_is_one_line(tmp_path, text, said):
 def test_a_misspelt_or_missing_space_is_one_line(tmp_path):
   with pytest.raises(UserError, match="did you mean 'digits'"):
     spaces.load("digts")
+  with pytest.raises(
+    UserError, match=r"'voc' is no label space \(known: digits, glyphs, aircraft, .*stl10.*\); or name"
+  ):
+    spaces.load("voc")
   with pytest.raises(UserError, match="cannot be read"):
     spaces.load(str(tmp_path / "none.yaml"))
 
@@ -74,7 +78,7 @@ def test_a_file_may_add_classes_to_another_space(tmp_path):
 @pytest.mark.parametrize(
   ("text", "said"),
   [
-    ("like: imagnet", "like 'imagnet' (did you mean 'imagenet'?)"),
+    ("like: imagnet", "like 'imagnet' is no label space (did you mean 'imagenet'?)"),
     ("like: a.yaml", "is like itself"),
     ("like: digits\nonly: ['0', x]", "only: no class 'x' in digits"),
     ("classes: {a: x}\nonly: [a]", "name it, `like:`"),

@@ -19,6 +19,7 @@ from synthjax.pages import published
 from synthjax.stages.matrix import kind_of
 from synthjax.stages.tune import Arm
 from tests.data import tfds_files
+from tests.pages.test_report import Outline
 
 
 def run(config, workdir: Path, **kwargs) -> None:
@@ -136,6 +137,18 @@ def test_mistakes_are_one_line_and_name_the_study(small_study, tests_of_tfds, tm
   assert said in str(e.value) and "\n" not in str(e.value)
 
 
+def test_names_that_collide_are_told_before_anything_is_made(small_study, tests_of_tfds, tmp_path, capsys):
+  config = small_study("cifar10")
+  file = Path(config.labels)
+  file.write_text("like: cifar10\nclasses: {truck: Automobile}\n")
+  run(fields_of.matrix({"cifar10": config}), tmp_path / "w", plan=True, stages=("report",))
+  said = capsys.readouterr().err.splitlines()
+  assert said == [
+    "note: cifar10: labels: classes automobile, truck have names that differ only in case or spaces, 'Automobile', "
+    "'automobile'; their prompts are the same, their ids keep them apart"
+  ]
+
+
 def test_predict_asks_for_one_study(small_study, tests_of_tfds, tmp_path):
   config = fields_of.matrix({"cifar10": small_study("cifar10")})
   with pytest.raises(UserError, match="a matrix has many studies"):
@@ -195,6 +208,7 @@ def test_the_page_shows_ours_beside_theirs_and_what_is_not_there():
       0,
     )
   )
+  Outline(html)  # every tag is closed where it should be
   assert "<b>" not in html and "&lt;b&gt;" in html and "&lt;Matrix&gt;" in html
   assert "3 of 4 cells" in html and "(80.06)" in html and "81.0" in html and "± 1.4" in html
   assert "+11.0" in html and "(+9.75)" in html  # ours and theirs
