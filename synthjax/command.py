@@ -42,7 +42,10 @@ def parse(argv: list[str]) -> Command:
   parser.add_argument("--workdir", required=True, help="folder of the study's products")
   parser.add_argument("--plan", action="store_true", help="say what is missing, stale or done, and stop")
   parser.add_argument(
-    "--stages", default="", metavar="a,b", help="only these stages (default: all; verify on request)"
+    "--stages",
+    default="",
+    metavar="a,b",
+    help="only these stages (default: all; on request: verify, predict, export)",
   )
   parser.add_argument("--distributed", default="auto", choices=("auto", "on", "off"), help="jax.distributed")
   known, rest = parser.parse_known_args(argv)

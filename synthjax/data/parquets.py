@@ -1,6 +1,7 @@
 """Parquet files in the layout of Hugging Face's image data sets as a source; reading them takes `pip install synthjax[export]`.
 
-A row has `image`, a struct of bytes and path, and `label`, whose names stand in the file's metadata. An image is one
+A row has an image, a struct of bytes and path, and a label, whose names stand in the file's metadata: the columns `image`
+and `label`, or else the one Image and the one ClassLabel that the metadata name. An image is one
 read of its row group, of which a few stay in memory: keep groups small, as our export and Hugging Face's do.
 """
 
@@ -11,7 +12,7 @@ import hashlib
 import itertools
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +39,20 @@ class Parquet(Source):
       self._files = [pq.ParquetFile(file, memory_map=True) for file in files]
     except (OSError, ValueError) as e:
       raise UserError(f"source {reference!r}: {' '.join(str(e).split())[:200]}; fetch it again") from None
-    columns = set(self._files[0].schema_arrow.names)
-    if not {"image", "label"} <= columns:
-      raise UserError(
-        f"source {reference!r}: it has no columns image and label, but {', '.join(sorted(columns))}"
-      )
+    columns, features = set(self._files[0].schema_arrow.names), _features(self._files[0].schema_arrow)
+    self._image = _column(reference, "image", "Image", columns, features)
+    self._label = _column(reference, "label", "ClassLabel", columns, features)
     self._groups = [
       (f, g, file.metadata.row_group(g).num_rows)
       for f, file in enumerate(self._files)
       for g in range(file.num_row_groups)
     ]
     self._starts = np.array([0, *itertools.accumulate(n for _, _, n in self._groups)])
-    self._told, self._lock = columns - {"image", "label"}, threading.Lock()
+    self._told, self._lock = columns - {self._image, self._label}, threading.Lock()
     self._group = functools.lru_cache(maxsize=_GROUPS)(self._read_group)
     self._mapping = mapping_of(found) if labels else None
-    names = _names(self._files[0].schema_arrow)
-    theirs = [x for file in self._files for x in file.read(["label"]).column("label").to_pylist()]
+    names = features.get(self._label, {}).get("names")
+    theirs = self._column(self._label)
     rows = np.arange(len(theirs))
     self.labels = None
     if labels:
@@ -67,12 +66,15 @@ class Parquet(Source):
       self.labels = found_labels[rows]
     self._rows = rows
     if "image_id" in columns:
-      ids = [x for file in self._files for x in file.read(["image_id"]).column("image_id").to_pylist()]
+      ids = self._column("image_id")
       self.keys = [ids[i] for i in rows]
     else:
       counts = [file.metadata.num_rows for file in self._files]
       keys = [f"{path.stem}/{i}" for path, n in zip(files, counts, strict=True) for i in range(n)]
       self.keys = [keys[i] for i in rows]
+
+  def _column(self, name: str) -> list[Any]:
+    return [x for file in self._files for x in file.read([name]).column(name).to_pylist()]
 
   def _read_group(self, number: int) -> list[dict[str, Any]]:
     f, g, _ = self._groups[number]
@@ -86,7 +88,7 @@ class Parquet(Source):
     return group[row - int(self._starts[number])]
 
   def encoded(self, i: int) -> bytes:
-    data = (self._row(i)["image"] or {}).get("bytes")
+    data = (self._row(i)[self._image] or {}).get("bytes")
     if not data:
       raise Unreadable(self.where(i), "the row has no bytes")
     return data
@@ -103,8 +105,8 @@ class Parquet(Source):
     sha = hashlib.sha256(digest_of(self._mapping))
     for i, key in enumerate(self.keys):
       row = self._row(i)
-      data = (row["image"] or {}).get("bytes") or b""
-      sha.update(f"{key}\0{row['label']}\0".encode() + hashlib.sha256(data).digest())
+      data = (row[self._image] or {}).get("bytes") or b""
+      sha.update(f"{key}\0{row[self._label]}\0".encode() + hashlib.sha256(data).digest())
     return sha.hexdigest()
 
 
@@ -126,13 +128,23 @@ def _files(reference: str, path: Path, split: str) -> list[Path]:
   return files
 
 
-def _names(schema: Any) -> list[str] | None:
-  """Of the label, as `datasets` writes them down."""
+def _features(schema: Any) -> dict[str, Any]:
+  """What `datasets` wrote down about the columns."""
   try:
-    body = json.loads((schema.metadata or {})[b"huggingface"])
-    return list(body["info"]["features"]["label"]["names"])
+    return dict(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"])
   except (KeyError, ValueError, TypeError):
-    return None
+    return {}
+
+
+def _column(reference: str, name: str, kind: str, columns: Set[str], features: Mapping[str, Any]) -> str:
+  if name in columns:
+    return name
+  of_kind = [c for c in sorted(columns) if isinstance(f := features.get(c), dict) and f.get("_type") == kind]
+  if len(of_kind) != 1:
+    raise UserError(
+      f"source {reference!r}: which of its columns is the {name}? They are {', '.join(sorted(columns))}"
+    )
+  return of_kind[0]
 
 
 def open_parquet(reference: str, rest: str, labels: LabelSpace | None) -> Source:

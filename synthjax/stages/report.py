@@ -198,7 +198,9 @@ def _acceptance(keep: KeepList) -> page.Acceptance:
 def _settings(config: ConfigDict) -> Iterator[tuple[str, str]]:
   """Every field of the config that bears on the result."""
   for path, value in _leaves(config.to_dict(), ""):
-    if value is not None and not path.startswith(("runtime.", "benchmark.", "predict.", "report.")):
+    if value is not None and not path.startswith(
+      ("runtime.", "benchmark.", "predict.", "export.", "report.")
+    ):
       yield path, str(value)
 
 

@@ -112,7 +112,11 @@ def _prompts(card: Card) -> list[str]:
 def _filter(card: Card) -> list[str]:
   if card.filter is None or card.kept is None:
     return ["## Filter\n", "None: the whole set.\n"]
-  rows = _settings({k: v for k, v in card.filter["identity"].items() if k != "class_names"})
+  resolved = {
+    "threshold": card.kept["threshold"],
+    "kept_per_class": card.filter["growth"].get("kept_per_class", 0),
+  }
+  rows = _settings({k: v for k, v in card.filter["identity"].items() if k != "class_names"} | resolved)
   columns = ("id", "drawn", "passed", "kept", "filled")
   counts = [tuple(row[c] for c in columns) for row in card.kept["classes"]]
   head = ("class id", "looked at", "passed", "kept", "of these, below the threshold")

@@ -197,6 +197,8 @@ def test_the_card_says_what_made_it(made, tmp_path):
     "| sampler | ddim |",
     "| strategy | LE |",
     "| rule | clip |",
+    "| threshold | 0.1 |",  # 0.0 in the config: 1/N
+    "| kept_per_class | 2 |",
     "| 3 | digit 3 | 2 |",
     "a photo of",
   ):
