@@ -41,7 +41,7 @@ def test_the_terminal_shows_our_lines_alone(command, tmp_path):
     ),
     (["--config.sampling.generator=/no/where"], "synthjax: generator /no/where is no folder"),
     (["--config.sampling.generator=random:tny"], "synthjax: random generator 'tny' (did you mean 'tiny'?)"),
-    (["--config.labels=digit"], "synthjax: config.labels 'digit' (did you mean 'digits'?)"),
+    (["--config.labels=digit"], "synthjax: config.labels 'digit' is no label space (did you mean 'digits'?)"),
     (
       ["--config.sampling.size=36"],
       "synthjax: config.sampling.size 36: this generator draws multiples of 8 pixels",
