@@ -122,6 +122,8 @@ def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
   for field, task in dict(autoencoder="autoencode", text_encoder="contrast", begin_with="denoise").items():
     if own.task != "denoise" or (field != "autoencoder" and not own[field]):
       continue
+    if own[field] == "embedded:generator":
+      continue
     of_task = [name for name in networks if networks[name].task == task]
     if own[field] not in of_task:
       raise UserError(

@@ -51,12 +51,13 @@ def _glyphs(characters: str) -> LabelSpace:
 
 SPACES = {
   "digits": lambda: _glyphs(string.digits),
+  "letters": lambda: _glyphs(string.ascii_uppercase),
   "glyphs": lambda: _glyphs(string.digits + string.ascii_uppercase),
 }
 
 
 def load(labels: str) -> LabelSpace:
-  """`digits`, `glyphs`, or a YAML/JSON file: `classes: {id: name, ...}`, and `template:`, `templates:` if wanted."""
+  """`digits`, `letters`, `glyphs` (both), or a YAML/JSON file: `classes: {id: name, ...}`, and `template:`, `templates:` if wanted."""
   if labels in SPACES:
     return SPACES[labels]()
   path = Path(labels).expanduser()

@@ -2,11 +2,13 @@
 
 The state after step s is a function of (task, recipe, batches) alone: the random key is folded from the step, the
 batch is a function of the step, and a checkpoint holds everything else. So a run that was stopped anywhere goes on to
-the same bits.
+the same bits. Joined processes leave at the same step: what each of them wants travels with the step, and is read when
+the step before it is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -21,17 +23,24 @@ import numpy as np
 import optax
 from etils import epath
 
-from synthjax import devices
+from synthjax import devices, workdir
 from synthjax.errors import UserError
 from synthjax.progress import Progress
 from synthjax.stopping import Stop
+from synthjax.training import peak, sharding
+from synthjax.training.agreement import NOTHING, SAVE, STOP, Agreement
+from synthjax.training.ahead import Ahead
 from synthjax.training.checkpoint import Checkpoints
 from synthjax.training.metrics import Metrics
 from synthjax.training.optimizer import Recipe, averaged, optimizer
+from synthjax.training.peak import profiled
 
 Variables = dict[str, Any]  # "params" has gradients; other collections are replaced by the loss's updates
 Batch = Mapping[str, Any]
-BatchAt = Callable[[int], Batch]  # a batch is a function of the step
+TIMING = "timing.json"  # how fast the last session was
+BatchAt = Callable[
+  [int], Batch
+]  # a batch is a function of the step: of joined processes, each one's share of it
 
 
 class Task(Protocol):
@@ -49,7 +58,12 @@ class State:
   step: jax.Array
   variables: Variables
   opt_state: optax.OptState
-  ema: Any  # of params; {} = off
+  ema: Variables  # of params, and of running statistics, which belong to the params; {} = off
+
+  @property
+  def learnt(self) -> Variables:
+    """What the run is for: averages where there are any."""
+    return self.variables | self.ema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,31 +71,66 @@ class Pace:
   """When to save and to speak: nothing here changes a bit of what is learnt."""
 
   save_seconds: float = 300.0
+  keep_steps: int = 0  # checkpoints of every n-th step stay; 0 = only the last ones do
   log_steps: int = 50
   log_seconds: float = 30.0
+  ahead: int = 0  # batches that are read while the devices are busy
+  profile: tuple[int, int] = (0, 0)  # steps from, to: their profile goes to the run's folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+  """Evaluations while training goes on; each is a row of metrics."""
+
+  evaluate: Callable[[Variables], dict[str, float]]
+  every: int = 0  # steps; 0 = only at the end
+  best: str = ""  # the metric, the higher the better, whose best variables are kept apart
 
 
 def init_state(task: Task, recipe: Recipe, batch: Batch) -> State:
   key = jax.random.fold_in(jax.random.key(recipe.seed), 2**31 - 1)  # no step's key
   variables = task.init(key, batch)
-  ema = jax.tree.map(jnp.copy, variables["params"]) if recipe.ema else {}
+  ema = jax.tree.map(jnp.copy, _averages(variables)) if recipe.ema else {}
   return State(jnp.int32(0), variables, optimizer(recipe).init(variables["params"]), ema)
+
+
+def _averages(variables: Variables) -> Variables:
+  return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
 
 
 def train_step(task: Task, recipe: Recipe, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
   """One step; pure."""
   key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
-
-  def loss_of(params: Any) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
-    return task.loss(state.variables | {"params": params}, batch, key, state.step)
-
   params = state.variables["params"]
-  (loss, (updates, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+
+  def gradient(variables: Variables, part: Batch, key: jax.Array) -> tuple[Any, Variables, dict[str, Any]]:
+    def loss_of(params: Any) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
+      return task.loss(variables | {"params": params}, part, key, state.step)
+
+    (loss, (updates, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return grads, updates, metrics | {"loss": loss}
+
+  if recipe.accumulate == 1:
+    grads, updates, metrics = gradient(state.variables, batch, key)
+  else:
+    grads, updates, metrics = _in_parts(gradient, recipe.accumulate, state.variables, batch, key)
   steps, opt_state = optimizer(recipe).update(grads, state.opt_state, params)
-  params = optax.apply_updates(params, steps)
-  ema = averaged(state.ema, params, recipe.ema, state.step) if recipe.ema else {}
-  new = State(state.step + 1, state.variables | updates | {"params": params}, opt_state, ema)
-  return new, metrics | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+  variables = state.variables | updates | {"params": optax.apply_updates(params, steps)}
+  ema = averaged(state.ema, _averages(variables), recipe.ema, state.step) if recipe.ema else {}
+  return State(state.step + 1, variables, opt_state, ema), metrics | {"grad_norm": optax.tree.norm(grads)}
+
+
+def _in_parts(gradient: Callable, parts: int, variables: Variables, batch: Batch, key: jax.Array) -> Any:
+  """Every parts-th example makes a part, so that each holds what the batch holds; statistics follow part by part."""
+  cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), dict(batch))
+
+  def one(carried: Variables, item: tuple[Batch, jax.Array]) -> tuple[Variables, Any]:
+    grads, updates, metrics = gradient(carried, *item)
+    return carried | updates, (grads, metrics)
+
+  variables, found = jax.lax.scan(one, variables, (cut, jax.random.split(key, parts)))
+  grads, metrics = jax.tree.map(lambda x: x.mean(0), found)
+  return grads, {k: v for k, v in variables.items() if k != "params"}, metrics
 
 
 def train(
@@ -95,23 +144,31 @@ def train(
   pace: Pace,
   stop: Stop,
   mesh: jax.sharding.Mesh | None = None,
+  watch: Watch | None = None,
+  fit: Mapping[str, Any] | None = None,
 ) -> State:
   """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end.
 
-  Batches are split over the devices of `mesh`, which are all local ones unless told otherwise.
+  Batches are split over the devices of `mesh`, which are all local ones unless told otherwise. `fit` is what a
+  checkpoint must have been made with to be gone on with.
   """
-  mesh = mesh or devices.local_mesh()
-  everywhere = devices.place(mesh, devices.REPLICATED)
-  place = functools.partial(jax.device_put, device=devices.place(mesh, devices.BATCH))
-  step_of = jax.jit(functools.partial(train_step, task, recipe), donate_argnums=0, out_shardings=everywhere)
+  mesh = mesh or sharding.training_mesh(of=jax.local_devices())
+  place = sharding.placer(mesh)
   make_state = functools.partial(init_state, task, recipe)
   first = place(dict(batch_at(0)))
-  with Checkpoints(folder / "checkpoints") as checkpoints:
+  shapes = jax.eval_shape(make_state, first)
+  where = sharding.of_state(mesh, shapes)
+  like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, where)
+  everywhere = devices.place(mesh, devices.REPLICATED)
+  step_of = jax.jit(
+    functools.partial(train_step, task, recipe), donate_argnums=0, out_shardings=(where, everywhere)
+  )
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
+    checkpoints.check(recipe.steps, fit or {})
     if checkpoints.latest is None:
-      state = jax.jit(make_state, out_shardings=everywhere)(first)
+      state = jax.jit(make_state, out_shardings=where)(first)
     else:
-      shapes = jax.eval_shape(make_state, first)
-      like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes)
       state = checkpoints.restore(like)
     start = int(state.step)
     progress = Progress(
@@ -122,36 +179,75 @@ def train(
       devices=mesh.size,
       log_seconds=pace.log_seconds,
       speak=devices.is_speaker(),
+      share_of_peak=peak.share(mesh, lambda: step_of.lower(state, first), batch_size),
     )
-    with Metrics(folder, start) as metrics:
-      pending: tuple[int, dict[str, jax.Array]] | None = None
-      saved_at = time.monotonic()
+    metrics = stack.enter_context(Metrics(folder, start, writes=jax.process_index() == 0))
+    batches = stack.enter_context(Ahead(batch_at, start, recipe.steps, pace.ahead))
+    course = _Course(metrics, checkpoints, watch, pace.log_steps)
+    agreement, saved_at = Agreement(mesh), time.monotonic()
+    try:
       for step in range(start, recipe.steps):
-        if stop.requested or time.monotonic() - saved_at > pace.save_seconds:
+        due = time.monotonic() - saved_at > pace.save_seconds
+        wish = agreement.of(STOP if stop.requested else SAVE if due else NOTHING)
+        if wish or (pace.keep_steps and step > start and step % pace.keep_steps == 0):
+          course.settle()  # what is broken is not saved
           checkpoints.save(step, state)  # before the next batch is taken
           saved_at = time.monotonic()
-        if stop.requested:
-          break
+        if wish == STOP:
+          stop.leave()
         with progress.waiting():
-          batch = place(dict(batch_at(step)))
-        state, values = step_of(state, batch)
-        if pending:  # of the step before: the device is busy with this one
-          _log(metrics, *pending, every=pace.log_steps)
-        pending = step + 1, values
+          batch = place(dict(batches.at(step)))
+        with profiled(folder, step, pace.profile):
+          state, values = step_of(state, batch)
+        course.settle()  # of the step before: the devices are busy with this one
+        course.pending = step + 1, values
         progress.add(batch_size)
-      if pending:
-        _log(metrics, *pending, every=1)
-    stop.check()
+        if watch and watch.every and (step + 1) % watch.every == 0 and step + 1 < recipe.steps:
+          course.settle(state)
+      course.settle(state, last=True)
+    except _NotFinite as e:
+      last = "it has saved nothing yet"
+      if watch and checkpoints.latest is not None:
+        found = watch.evaluate(checkpoints.restore(like).learnt)
+        last = f"at step {checkpoints.latest} it had {', '.join(f'{k} {v:.4g}' for k, v in found.items())}"
+      raise UserError(
+        f"{name}: the loss is {e.loss} at step {e.step}; lower the learning rate, and remove {folder} to begin anew; {last}"
+      ) from None
     checkpoints.save(recipe.steps, state)
+    if agreement.last(STOP if stop.requested else NOTHING) == STOP:
+      stop.leave()
     progress.close()
+    if start < recipe.steps and jax.process_index() == 0:
+      workdir.replace_bytes(folder / TIMING, workdir.to_json(progress.timing()))
   return state
 
 
-def _log(metrics: Metrics, step: int, values: dict[str, jax.Array], every: int) -> None:
-  numbers = {k: float(np.asarray(v)) for k, v in values.items()}
-  if not math.isfinite(numbers["loss"]):
-    raise UserError(
-      f"the loss is {numbers['loss']} at step {step}; lower the learning rate, and remove the run's folder to begin anew"
-    )
-  if step % every == 0:
-    metrics.write(step, numbers)
+class _NotFinite(Exception):
+  def __init__(self, step: int, loss: float):
+    super().__init__(step, loss)
+    self.step, self.loss = step, loss
+
+
+class _Course:
+  """What the steps had to say: fetched one step late, told now and then."""
+
+  def __init__(self, metrics: Metrics, checkpoints: Checkpoints, watch: Watch | None, log_steps: int):
+    self._metrics, self._checkpoints, self._watch, self._log_steps = metrics, checkpoints, watch, log_steps
+    self.pending: tuple[int, dict[str, jax.Array]] | None = None
+
+  def settle(self, state: State | None = None, last: bool = False) -> None:
+    """Waits for the pending step. With its state, that is evaluated, and its row says how well it does."""
+    if self.pending is None:
+      return
+    (step, values), self.pending = self.pending, None
+    numbers = {k: float(np.asarray(v)) for k, v in values.items()}
+    if not math.isfinite(numbers["loss"]):
+      raise _NotFinite(step, numbers["loss"])
+    if self._watch and state is not None:
+      found = self._watch.evaluate(state.learnt)
+      if self._watch.best:
+        self._checkpoints.save_best(step, state.learnt, self._watch.best, found[self._watch.best])
+      numbers |= found
+      last = True
+    if last or step % self._log_steps == 0:
+      self._metrics.write(step, numbers)
