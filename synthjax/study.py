@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax import devices, workdir
 from synthjax.command import Command
 from synthjax.data.sources import open_source
@@ -20,6 +21,7 @@ from synthjax.labels import spaces
 from synthjax.stages.benchmark import Benchmark
 from synthjax.stages.embed import Encoder, RealEmbeddings, SetEmbeddings
 from synthjax.stages.keep import KeepList
+from synthjax.stages.learn import Learner
 from synthjax.stages.predict import predict
 from synthjax.stages.product import DONE, STALE, Product, Status
 from synthjax.stages.prompts import PromptList
@@ -30,7 +32,7 @@ from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
 
-STAGES = ("train", "prompts", "sample", "embed", "keep", "tune", "report", "benchmark")  # in order
+STAGES = ("train", "prompts", "sample", "embed", "keep", "tune", "learn", "report", "benchmark")  # in order
 ON_REQUEST = ("verify", "predict")
 _POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
@@ -45,25 +47,44 @@ class Study:
   embeddings: list[SetEmbeddings | RealEmbeddings]
   keeps: list[KeepList]
   arms: list[Arm]
+  learners: list[Learner]
   last: list[Product]  # the report, or the benchmark
 
   @property
   def products(self) -> list[Product]:
     """Each after what it is made from."""
     made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
+    made = (*made, self.learners)
     return [product for kind in made for product in kind] + self.last
 
 
 def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
   if config.benchmark.rounds:
-    return Study([], {}, {}, [], [], [], [Benchmark(config, root)])
+    return Study([], {}, {}, [], [], [], [], [Benchmark(config, root)])
   labels = spaces.load(config.labels)
   networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
-  lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
-  sets = {name: ImageSet(config, root, name, labels, lists[own.prompts]) for name, own in config.sets.items()}
+  of_list = {name: spaces.load(own.labels) if own.labels else labels for name, own in config.prompts.items()}
+  lists = {name: PromptList(config, root, name, of_list[name]) for name in config.prompts}
+  of_set = {name: of_list[own.prompts] for name, own in config.sets.items()}
+  by_name = {network.name: network for network in networks}
+  sets = {
+    name: ImageSet(
+      config,
+      root,
+      name,
+      of_set[name],
+      lists[own.prompts],
+      by_name.get(fields_of.set_fields(config, name)["generator"].replace("network:", "networks/")),
+    )
+    for name, own in config.sets.items()
+  }
   encoders = {name: Encoder(config, root, name, labels) for name in config.encoders}
-  sources = {name: open_source(config.tests[name], labels) for name in config.tests} if config.arms else {}
+  sources = (
+    {name: open_source(config.tests[name], labels) for name in config.tests}
+    if config.arms or config.learners
+    else {}
+  )
   embeddings: dict[tuple[str, str], SetEmbeddings] = {}
   tests: dict[tuple[str, str], RealEmbeddings] = {}
   keeps: dict[tuple[str, str], KeepList] = {}
@@ -107,10 +128,24 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     raise UserError(f"config.labels has {len(labels)} class; a classifier needs two")
   for name in dict.fromkeys([k.encoder_name for k in keeps.values()] + [a.encoder_name for a in arms]):
     encoders[name].check()  # now, and not after a night of sampling
-  study = Study(
-    networks, lists, sets, [*tests.values(), *embeddings.values()], list(keeps.values()), arms, []
-  )
-  if arms:
+  learners: dict[str, Learner] = {}
+  for name in _begun_first(config):
+    set_name, _, rule = config.learners[name].images.partition("/")
+    begin = fields_of.learner_fields(config, name)["init"].partition("learner:")[2]
+    learners[name] = Learner(
+      config,
+      root,
+      name,
+      of_set.get(set_name, labels),
+      labels,
+      sources,
+      sets.get(set_name),
+      kept(set_name, rule) if rule else None,
+      learners.get(begin),
+    )
+  made = [*tests.values(), *embeddings.values()], list(keeps.values())
+  study = Study(networks, lists, sets, *made, arms, list(learners.values()), [])
+  if arms or any(learner.tests for learner in learners.values()):
     study.last.append(Report(config, root, labels, study.products, command))
   return study
 
@@ -123,6 +158,22 @@ def _in_order(networks: ConfigDict) -> list[str]:
       if other in order and order.index(other) > order.index(name):
         order.remove(other)
         order.insert(order.index(name), other)
+  return order
+
+
+def _begun_first(config: ConfigDict) -> list[str]:
+  """Learners, each after the one that it begins with."""
+  order: list[str] = []
+
+  def add(name: str) -> None:
+    scheme, _, before = fields_of.learner_fields(config, name)["init"].partition(":")
+    if scheme == "learner":
+      add(before)
+    if name not in order:
+      order.append(name)
+
+  for name in config.learners:
+    add(name)
   return order
 
 
@@ -141,8 +192,8 @@ def run(command: Command) -> None:
   _check_inputs(chosen)
   if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
     raise UserError(
-      f"--distributed on: {alone[0]} is trained by one process on its own devices yet; use --distributed auto, "
-      "where processes share the runs"
+      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
+      "use --distributed auto, where processes share the runs"
     )
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, Report)] if devices.is_speaker() else []
@@ -218,13 +269,21 @@ def make(chosen: Sequence[Product], stop: Stop) -> None:
   while pending := pending or [
     p for p in chosen if p.status().state == STALE
   ]:  # a filter may have drawn more
-    left = [product for product in pending if not _made(product, stop)]
+    left = _left(pending, stop)
     if len(left) == len(pending):
       if not told and devices.is_speaker():
         print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
       told = True
       stop.sleep(_POLL_SECONDS)
     pending = left
+
+
+def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
+  """What could not be made now. Joined processes go in one order, since they train together: none goes ahead."""
+  if not devices.is_joined():
+    return [product for product in pending if not _made(product, stop)]
+  done = next((i for i, product in enumerate(pending) if not _made(product, stop)), len(pending))
+  return list(pending[done:])
 
 
 def _made(product: Product, stop: Stop) -> bool:

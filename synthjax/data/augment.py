@@ -21,6 +21,7 @@ Array = jax.Array
 class Augment:
   """What is drawn for a training picture; the defaults do nothing."""
 
+  size: int = 0  # pixels a side of the result; 0 = as given
   crop: float = 1.0  # random resized crop: the least share of the area, 1 = off
   flip: bool = False
   jitter: float = 0.0  # of brightness, contrast and saturation
@@ -42,8 +43,8 @@ class Augment:
 def pictures(config: Augment, key: Array, pixels_BxSxSx3: Array) -> Array:
   """All that is done to a picture on its own, but erasing: 8-bit to 0..1."""
   x, keys = pixels_BxSxSx3 / 255.0, jax.random.split(key, 5)
-  if config.crop < 1:
-    x = resized_crop(keys[0], x, config.crop)
+  if config.crop < 1 or config.size not in (0, x.shape[1]):
+    x = resized_crop(keys[0], x, config.crop, config.size)
   if config.flip:
     x = jnp.where(jax.random.bernoulli(keys[1], 0.5, (len(x), 1, 1, 1)), x[:, :, ::-1], x)
   if config.jitter:
@@ -55,9 +56,10 @@ def pictures(config: Augment, key: Array, pixels_BxSxSx3: Array) -> Array:
   return x
 
 
-def resized_crop(key: Array, x_BxSxSx3: Array, least: float) -> Array:
-  """A window of `least` to all of the area, aspect 3/4 to 4/3, made the picture's size: two small matrix products each."""
+def resized_crop(key: Array, x_BxSxSx3: Array, least: float, size: int = 0) -> Array:
+  """A window of `least` to all of the area, aspect 3/4 to 4/3, made one size: two small matrix products each."""
   b, side = x_BxSxSx3.shape[:2]
+  size = size or side
   of_area, of_aspect, of_place = jax.random.split(key, 3)
   area = jax.random.uniform(of_area, (b, 1), minval=least, maxval=1.0)
   half_log = jax.random.uniform(of_aspect, (b, 1), minval=-0.5, maxval=0.5) * jnp.log(4 / 3)
@@ -65,8 +67,9 @@ def resized_crop(key: Array, x_BxSxSx3: Array, least: float) -> Array:
   start_Bx2 = jax.random.uniform(of_place, (b, 2)) * (1 - share_Bx2) * side
 
   def cut(x: Array, share_2: Array, start_2: Array) -> Array:
+    scale_2 = size / (share_2 * side)
     return jax.image.scale_and_translate(
-      x, x.shape, (0, 1), 1 / share_2, -start_2 / share_2, "linear", antialias=True
+      x, (size, size, 3), (0, 1), scale_2, -start_2 * scale_2, "linear", antialias=True
     )
 
   return jax.vmap(cut)(x_BxSxSx3, share_Bx2, start_Bx2)

@@ -15,6 +15,7 @@ from synthjax import records, workdir
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import report as page
 from synthjax.stages.keep import KeepList
+from synthjax.stages.learn import Learner
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
 from synthjax.stages.sample import ImageSet
 from synthjax.stages.tune import Arm
@@ -37,7 +38,8 @@ class Report:
     self._config, self._root, self._labels, self._command = config, root, labels, command
     self.page = root / "report" / "index.html"
     self.inputs = tuple(products)
-    self._arms = [p for p in products if isinstance(p, Arm)]
+    self._arms = [p for p in products if isinstance(p, Arm) or (isinstance(p, Learner) and p.tests)]
+    self._learners = [p for p in products if isinstance(p, Learner)]
     self._lock, self._is_final = threading.Lock(), False
 
   @property
@@ -45,7 +47,8 @@ class Report:
     return self._root / "report" / "state.json"
 
   def _rows(self) -> list[dict[str, Any]]:
-    return [row for arm in self._arms for row in arm.rows()]
+    arms = [arm for arm in self._arms if isinstance(arm, Arm)]
+    return [row for product in (*arms, *self._learners) for row in product.rows()]
 
   def _wanted(self, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """What the finished page must have been drawn from."""
@@ -125,7 +128,7 @@ class Report:
     sources = [arm.source(test) for arm in self._arms]
     return f"{test} ({sources[0].name}, {sources[0].split}): {len(sources[0]):,} real images"
 
-  def _arm(self, arm: Arm, test: str) -> page.Arm:
+  def _arm(self, arm: Arm | Learner, test: str) -> page.Arm:
     tallies = arm.tallies(test)
     metrics = [t.metrics() for t in tallies]
     shares = [t.confusion_KxK / np.maximum(t.confusion_KxK.sum(1, keepdims=True), 1) for t in tallies]
@@ -145,6 +148,8 @@ class Report:
     """Arms that differ in nothing but the number of images."""
     lines: dict[str, tuple[str, dict[int, tuple[float, ...]]]] = {}
     for arm in self._arms:
+      if not isinstance(arm, Arm):
+        continue
       own = self._config.arms[arm.arm]
       tallies = arm.tallies(test)
       if own.images and tallies:

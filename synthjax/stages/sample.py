@@ -31,6 +31,7 @@ from synthjax.sampling.parents import Parents
 from synthjax.sampling.plan import Plan, Segment
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
 from synthjax.stages.prompts import PromptList
+from synthjax.stages.train import Network
 from synthjax.stopping import Stop
 from synthjax.store import dataset, schema, shards
 from synthjax.weights import hub
@@ -61,11 +62,18 @@ class ImageSet:
   stage = "sample"
 
   def __init__(
-    self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace, prompts: PromptList
+    self,
+    config: ConfigDict,
+    root: epath.Path,
+    name: str,
+    labels: LabelSpace,
+    prompts: PromptList,
+    network: Network | None = None,
   ):
     self.name, self.folder = f"images/{name}", root / "images" / name
     self._set, self._root, self._labels, self._prompts = name, root, labels, prompts
-    self.inputs: tuple[Product, ...] = (prompts,)
+    self.inputs: tuple[Product, ...] = (prompts, network) if network else (prompts,)
+    self._network = network  # of this study, whose weights draw
     self._landed_plan: tuple[Plan, int] | None = (
       None  # a status looks at it, and plans take half a second a million
     )
@@ -85,6 +93,8 @@ class ImageSet:
   @functools.cached_property
   def _weights(self) -> Path:
     """The checkpoint's folder. Random weights are made where none lie; --plan makes them for itself alone."""
+    if self._network:
+      return self._network.weights
     if not self._kept_weights:
       return hub.locate(self.fields["generator"], self._root)
     if self._kept_weights.exists():
@@ -207,6 +217,8 @@ class ImageSet:
 
   def status(self) -> Status:
     n_classes = len(self._labels)
+    if self._network and self._network.status().state != DONE:
+      return Status(MISSING, 0, self._target * n_classes)
     if self._prompts.status().state != DONE:
       return self._status_of(MISSING, [], 0, self._target * n_classes, self._target * n_classes)
     if records.compare(self.folder, self._record()) is None:

@@ -23,7 +23,7 @@ DOMAINS = ("real", "synthetic")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Classify:
   """Batches: pixels [B, S, S, 3] uint8, labels [B] (or targets [B, K]) and domain [B], places in DOMAINS."""
 
@@ -32,14 +32,10 @@ class Classify:
   augment: Augment = dataclasses.field(default_factory=Augment)
   smoothing: float = 0.0
   by_domain: bool = False  # the module's norms keep domains apart
-  begin: Any = None  # variables to begin with, in the module's shapes
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
-    side = batch["pixels"].shape[1]
-    variables = dict(self.module.init({"params": key}, jnp.zeros((1, side, side, 3))))
-    if self.begin is not None:
-      variables = jax.tree.map(lambda _, given: jnp.asarray(given, jnp.float32), variables, self.begin)
-    return variables
+    side = self.augment.size or batch["pixels"].shape[1]
+    return dict(self.module.init({"params": key}, jnp.zeros((1, side, side, 3))))
 
   def loss(
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array

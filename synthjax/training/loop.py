@@ -87,9 +87,8 @@ class Watch:
   best: str = ""  # the metric, the higher the better, whose best variables are kept apart
 
 
-def init_state(task: Task, recipe: Recipe, batch: Batch) -> State:
-  key = jax.random.fold_in(jax.random.key(recipe.seed), 2**31 - 1)  # no step's key
-  variables = task.init(key, batch)
+def init_state(task: Task, recipe: Recipe, batch: Batch, key: jax.Array) -> State:
+  variables = task.init(jax.random.fold_in(key, 2**31 - 1), batch)  # no step's key
   ema = jax.tree.map(jnp.copy, _averages(variables)) if recipe.ema else {}
   return State(jnp.int32(0), variables, optimizer(recipe).init(variables["params"]), ema)
 
@@ -98,9 +97,11 @@ def _averages(variables: Variables) -> Variables:
   return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
 
 
-def train_step(task: Task, recipe: Recipe, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-  """One step; pure."""
-  key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
+def train_step(
+  task: Task, recipe: Recipe, state: State, batch: Batch, key: jax.Array
+) -> tuple[State, dict[str, jax.Array]]:
+  """One step; pure. `key` is that of the run."""
+  key = jax.random.fold_in(key, state.step)
   params = state.variables["params"]
 
   def gradient(variables: Variables, part: Batch, key: jax.Array) -> tuple[Any, Variables, dict[str, Any]]:
@@ -146,28 +147,36 @@ def train(
   mesh: jax.sharding.Mesh | None = None,
   watch: Watch | None = None,
   fit: Mapping[str, Any] | None = None,
+  begin: Variables | None = None,
 ) -> State:
   """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end.
 
   Batches are split over the devices of `mesh`, which are all local ones unless told otherwise. `fit` is what a
-  checkpoint must have been made with to be gone on with.
+  checkpoint must have been made with to be gone on with. `begin` stands in the place of the task's own beginning.
   """
   mesh = mesh or sharding.training_mesh(of=jax.local_devices())
   place = sharding.placer(mesh)
-  make_state = functools.partial(init_state, task, recipe)
+  key, seedless = jax.random.key(recipe.seed), dataclasses.replace(recipe, seed=0)
+  make_state = functools.partial(init_state, task, seedless)
   first = place(dict(batch_at(0)))
-  shapes = jax.eval_shape(make_state, first)
+  shapes = jax.eval_shape(make_state, first, key)
   where = sharding.of_state(mesh, shapes)
   like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, where)
   everywhere = devices.place(mesh, devices.REPLICATED)
-  step_of = jax.jit(
-    functools.partial(train_step, task, recipe), donate_argnums=0, out_shardings=(where, everywhere)
+  split = mesh.shape.get("fsdp", 1) > 1
+  step_of = functools.partial(
+    _program(everywhere) if not split else _compiled(where, everywhere), task, seedless
   )
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
     checkpoints.check(recipe.steps, fit or {})
     if checkpoints.latest is None:
-      state = jax.jit(make_state, out_shardings=where)(first)
+      state = jax.jit(make_state, out_shardings=where)(first, key)
+      if begin is not None:
+        given = jax.device_put({k: begin[k] for k in state.variables}, where.variables)
+        state = state.replace(
+          variables=given, ema=jax.tree.map(jnp.copy, _averages(given)) if recipe.ema else {}
+        )
     else:
       state = checkpoints.restore(like)
     start = int(state.step)
@@ -179,7 +188,9 @@ def train(
       devices=mesh.size,
       log_seconds=pace.log_seconds,
       speak=devices.is_speaker(),
-      share_of_peak=peak.share(mesh, lambda: step_of.lower(state, first), batch_size),
+      share_of_peak=peak.share(
+        mesh, lambda: step_of.func.lower(*step_of.args, state, first, key), batch_size
+      ),
     )
     metrics = stack.enter_context(Metrics(folder, start, writes=jax.process_index() == 0))
     batches = stack.enter_context(Ahead(batch_at, start, recipe.steps, pace.ahead))
@@ -198,7 +209,7 @@ def train(
         with progress.waiting():
           batch = place(dict(batches.at(step)))
         with profiled(folder, step, pace.profile):
-          state, values = step_of(state, batch)
+          state, values = step_of(state, batch, key)
         course.settle()  # of the step before: the devices are busy with this one
         course.pending = step + 1, values
         progress.add(batch_size)
@@ -220,6 +231,16 @@ def train(
     if start < recipe.steps and jax.process_index() == 0:
       workdir.replace_bytes(folder / TIMING, workdir.to_json(progress.timing()))
   return state
+
+
+def _compiled(where: Any, everywhere: Any) -> Any:
+  return jax.jit(train_step, static_argnums=(0, 1), donate_argnums=2, out_shardings=(where, everywhere))
+
+
+@functools.cache
+def _program(everywhere: jax.sharding.NamedSharding) -> Any:
+  """One for all runs: those that differ in their seed alone are compiled once."""
+  return _compiled(everywhere, everywhere)
 
 
 class _NotFinite(Exception):
