@@ -17,7 +17,6 @@ MODELS = {
   "resnet": dict(model="resnet-mini", learning_rate=4e-3),
   "vit": dict(model="vit-mini", learning_rate=1e-3),
 }
-BEGIN = {"random": "", "letters": "letters", "digits": "digits"}
 
 
 def get_config(arg: str = ""):
@@ -38,7 +37,7 @@ def get_config(arg: str = ""):
   config.prompts.letters = prompt_list("LE", labels="letters")
   config.prompts.digits = prompt_list("LE")
   config.sets.letters = image_set("letters", generator="network:letters", images_per_class=40)
-  config.sets.digits = image_set("digits", generator=own, images_per_class=100)
+  config.sets.digits = image_set("digits", generator=own, images_per_class=60)
   config.sampling.steps = 12
   config.sampling.images_per_shard = 128
   config.tests.real = "embedded:digits:second"
@@ -52,12 +51,10 @@ def get_config(arg: str = ""):
   for name, model in MODELS.items():
     for images in ("letters", "digits"):
       config.learners[f"{name}-pre-{images}"] = learner(images, steps=400, jitter=0.4, **model)
-  for fields in sweep(name=MODELS, shots=SHOTS, begin=BEGIN):
-    name, shots, begin = fields["name"], fields["shots"], fields["begin"]
-    config.learners[f"{name}-{begin}-{shots}"] = learner(
-      real=f"real{shots}",
-      init=f"learner:{name}-pre-{begin}" if BEGIN[begin] else "",
-      steps=200,
-      **MODELS[name],
-    )
+    for fields in sweep(shots=SHOTS, begin=("random", "letters", "digits")):
+      shots, begin = fields["shots"], fields["begin"]
+      own = dict(model) if begin == "random" else dict(model, learning_rate=model["learning_rate"] / 4)
+      config.learners[f"{name}-{begin}-{shots}"] = learner(
+        real=f"real{shots}", init="" if begin == "random" else f"learner:{name}-pre-{begin}", steps=200, **own
+      )
   return config

@@ -132,7 +132,6 @@ def error(ours, theirs):
 def test_other_classes_and_another_resolution(torch, tmp_path):
   folder = saved(tmp_path / "w", MODELS["vit-s16"](torch).state_dict())
   small = np.zeros((1, 32, 32, 3), np.float32)
-  _, shapes = ours("vit-s16", 5, small)
   module = networks.build("vit-s16", 5)
   fresh = module.init(jax.random.key(0), small)
   variables = image_networks.read_torch(folder, fresh)

@@ -14,8 +14,7 @@ DOMAIN = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1, 0], np.int32)  # in no order
 
 def variables_of(module, *args):
   variables = module.init(jax.random.key(0), *args)
-  noise = lambda x: x + RNG.uniform(0.1, 0.9, x.shape).astype(np.float32)
-  return jax.tree.map(noise, dict(variables))
+  return jax.tree.map(lambda x: x + RNG.uniform(0.1, 0.9, x.shape).astype(np.float32), dict(variables))
 
 
 @pytest.mark.parity
@@ -49,7 +48,10 @@ def test_auxiliary_norms_are_two_batch_norms_of_pytorch(torch):
 def test_where_an_example_lies_says_nothing():
   module = BatchNorm(domains=2)
   variables, order = variables_of(module, X, True), RNG.permutation(10)
-  apply = lambda x, d: module.apply(variables, x, True, jnp.asarray(d), mutable=["batch_stats"])[0]
+
+  def apply(x, d):
+    return module.apply(variables, x, True, jnp.asarray(d), mutable=["batch_stats"])[0]
+
   np.testing.assert_allclose(apply(X, DOMAIN)[order], apply(X[order], DOMAIN[order]), atol=1e-5)
 
 
