@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -19,7 +18,6 @@ from typing import Any, Protocol
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from etils import epath
 
@@ -31,6 +29,7 @@ from synthjax.training import peak, sharding
 from synthjax.training.agreement import NOTHING, SAVE, STOP, Agreement
 from synthjax.training.ahead import Ahead
 from synthjax.training.checkpoint import Checkpoints
+from synthjax.training.course import Course, NotFinite, Watch
 from synthjax.training.metrics import Metrics
 from synthjax.training.optimizer import Recipe, averaged, optimizer
 from synthjax.training.peak import profiled
@@ -76,15 +75,6 @@ class Pace:
   log_seconds: float = 30.0
   ahead: int = 0  # batches that are read while the devices are busy
   profile: tuple[int, int] = (0, 0)  # steps from, to: their profile goes to the run's folder
-
-
-@dataclasses.dataclass(frozen=True)
-class Watch:
-  """Evaluations while training goes on; each is a row of metrics."""
-
-  evaluate: Callable[[Variables], dict[str, float]]
-  every: int = 0  # steps; 0 = only at the end
-  best: str = ""  # the metric, the higher the better, whose best variables are kept apart
 
 
 def init_state(task: Task, recipe: Recipe, batch: Batch, key: jax.Array) -> State:
@@ -164,14 +154,13 @@ def train(
   like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, where)
   everywhere = devices.place(mesh, devices.REPLICATED)
   split = mesh.shape.get("fsdp", 1) > 1
-  step_of = functools.partial(
-    _program(everywhere) if not split else _compiled(where, everywhere), task, seedless
-  )
+  begins, steps = _compiled(where, everywhere) if split else _programs(everywhere)
+  step_of = functools.partial(steps, task, seedless)
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
     checkpoints.check(recipe.steps, fit or {})
     if checkpoints.latest is None:
-      state = jax.jit(make_state, out_shardings=where)(first, key)
+      state = begins(task, seedless, first, key)
       if begin is not None:
         given = jax.device_put({k: begin[k] for k in state.variables}, where.variables)
         state = state.replace(
@@ -194,7 +183,7 @@ def train(
     )
     metrics = stack.enter_context(Metrics(folder, start, writes=jax.process_index() == 0))
     batches = stack.enter_context(Ahead(batch_at, start, recipe.steps, pace.ahead))
-    course = _Course(metrics, checkpoints, watch, pace.log_steps)
+    course = Course(metrics, checkpoints, watch, pace.log_steps)
     agreement, saved_at = Agreement(mesh), time.monotonic()
     try:
       for step in range(start, recipe.steps):
@@ -214,9 +203,9 @@ def train(
         course.pending = step + 1, values
         progress.add(batch_size)
         if watch and watch.every and (step + 1) % watch.every == 0 and step + 1 < recipe.steps:
-          course.settle(state)
-      course.settle(state, last=True)
-    except _NotFinite as e:
+          course.settle(state.learnt)
+      course.settle(state.learnt, last=True)
+    except NotFinite as e:
       last = "it has saved nothing yet"
       if watch and checkpoints.latest is not None:
         found = watch.evaluate(checkpoints.restore(like).learnt)
@@ -233,42 +222,15 @@ def train(
   return state
 
 
-def _compiled(where: Any, everywhere: Any) -> Any:
-  return jax.jit(train_step, static_argnums=(0, 1), donate_argnums=2, out_shardings=(where, everywhere))
+def _compiled(where: Any, everywhere: jax.sharding.NamedSharding) -> tuple[Any, Any]:
+  """What begins a run, and what steps."""
+  begins = jax.jit(init_state, static_argnums=(0, 1), out_shardings=where)
+  return begins, jax.jit(
+    train_step, static_argnums=(0, 1), donate_argnums=2, out_shardings=(where, everywhere)
+  )
 
 
 @functools.cache
-def _program(everywhere: jax.sharding.NamedSharding) -> Any:
-  """One for all runs: those that differ in their seed alone are compiled once."""
+def _programs(everywhere: jax.sharding.NamedSharding) -> tuple[Any, Any]:
+  """The same for all runs: those that differ in their seed alone are compiled once."""
   return _compiled(everywhere, everywhere)
-
-
-class _NotFinite(Exception):
-  def __init__(self, step: int, loss: float):
-    super().__init__(step, loss)
-    self.step, self.loss = step, loss
-
-
-class _Course:
-  """What the steps had to say: fetched one step late, told now and then."""
-
-  def __init__(self, metrics: Metrics, checkpoints: Checkpoints, watch: Watch | None, log_steps: int):
-    self._metrics, self._checkpoints, self._watch, self._log_steps = metrics, checkpoints, watch, log_steps
-    self.pending: tuple[int, dict[str, jax.Array]] | None = None
-
-  def settle(self, state: State | None = None, last: bool = False) -> None:
-    """Waits for the pending step. With its state, that is evaluated, and its row says how well it does."""
-    if self.pending is None:
-      return
-    (step, values), self.pending = self.pending, None
-    numbers = {k: float(np.asarray(v)) for k, v in values.items()}
-    if not math.isfinite(numbers["loss"]):
-      raise _NotFinite(step, numbers["loss"])
-    if self._watch and state is not None:
-      found = self._watch.evaluate(state.learnt)
-      if self._watch.best:
-        self._checkpoints.save_best(step, state.learnt, self._watch.best, found[self._watch.best])
-      numbers |= found
-      last = True
-    if last or step % self._log_steps == 0:
-      self._metrics.write(step, numbers)

@@ -267,18 +267,19 @@ def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
   task = Classify(networks.build("resnet-mini", 10), 10)
   batch = dict(batches([(0, pictures)], [128], seed=0)(0))
   recipe, mesh = Recipe(steps=20), sharding.training_mesh(1, jax.devices()[:1])
-  from synthjax.training.loop import _program, init_state
+  from synthjax.training.loop import _programs
   from synthjax.training.sharding import placer
 
   key, placed = jax.random.key(0), placer(mesh)(batch)
   where = jax.NamedSharding(mesh, jax.P())
 
   def bare() -> float:
-    state = jax.jit(lambda b: init_state(task, recipe, b, key), out_shardings=where)(placed)
+    begins, steps = _programs(where)
+    state = begins(task, recipe, placed, key)
     jax.block_until_ready(state)
     begun = time.monotonic()
     for _ in range(20):
-      state, values = _program(where)(task, recipe, state, placed, key)
+      state, values = steps(task, recipe, state, placed, key)
       jax.block_until_ready(values)
     return time.monotonic() - begun
 
