@@ -29,9 +29,10 @@ def predicted(
   task: Predicts,
   variables: Any,
   pictures: Pictures,
+  features: bool = False,
+  *,
   mesh: Mesh,
   per_device_batch: int,
-  features: bool = False,
 ) -> np.ndarray:
   """Logits [n, K] or features [n, D], in the order of the source. The last batch is filled up, and cut again."""
   per_device = min(per_device_batch, -(-len(pictures) // mesh.size))

@@ -32,11 +32,12 @@ from synthjax.data.pictures import Pictures, batches
 from synthjax.data.source import Source
 from synthjax.data.sources import open_real
 from synthjax.errors import UserError
-from synthjax.evaluation import probes
 from synthjax.evaluation.accuracy import Tally
+from synthjax.evaluation.measures import PROBES, classified, held, probed
 from synthjax.evaluation.predictions import predicted
 from synthjax.labels.spaces import LabelSpace
 from synthjax.models import networks
+from synthjax.stages.begin import begin
 from synthjax.stages.embed import rank
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
@@ -59,7 +60,6 @@ _OF_AUGMENT = (
   "size", "crop", "flip", "jitter", "randaugment", "rotate", "shift", "stretch", "shear", "elastic", "erasing", "mixup",
   "cutmix",
 )  # fmt: skip
-_PROBES = {"knn": probes.nearest, "linear_probe": probes.linear}
 
 
 class Learner:
@@ -155,17 +155,24 @@ class Learner:
         digest = open_real(self._config, kept[field], self._study_labels).digest
         kept[field] = self._config.real[kept[field]].to_dict() | {"digest": digest}
     del kept["images_per_class"], kept["ratio"], kept["subset_tests"]
-    begin = ""
+    origin = ""
     if self._from:
-      begin = records.digest(self._from.identity)
+      origin = records.digest(self._from.identity)
     elif self.fields["init"]:
-      begin = read.folder_digest(self._begin_folder, (".",), ("model",))
+      origin = read.folder_digest(self._begin_folder, (".",), ("model",))
     images = self._synthetic.digest if self._synthetic else ""
-    return kept | {"class_ids": self._labels.ids, "images": images, "init": begin}
+    return kept | {"class_ids": self._labels.ids, "images": images, "init": origin}
 
   @property
   def _begin_folder(self) -> Path:
     return Path(self.fields["init"].removeprefix("folder:")).expanduser()
+
+  def _begin_source(self, seed: int) -> Path | tuple[bytes, int] | None:
+    """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
+    if self._from:
+      file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
+      return file.read_bytes(), int(self._from.fields["test_norm"] == "auxiliary")
+    return self._begin_folder if self.fields["init"] else None
 
   @property
   def folder(self) -> epath.Path:
@@ -210,7 +217,7 @@ class Learner:
     return all(product.status().state == DONE for product in self.inputs)
 
   def status(self) -> Status:
-    want = self.seeds * (1 + len(self.tests) + len(self._probed) * len(_PROBES))
+    want = self.seeds * (1 + len(self.tests) + len(self._probed) * len(PROBES))
     if not self._is_ready():
       return Status(MISSING, 0, want, "results")
     have = sum(self._is_learnt(seed) for seed in range(self.seeds))
@@ -227,7 +234,7 @@ class Learner:
   def _tally_files(self, seed: int) -> dict[tuple[str, str], epath.Path]:
     """(test, metric) -> its file. Other real images under a test's name are another result."""
     asked = [(t, source, "top1") for t, source in self.tests.items()]
-    asked += [(t, source, probe) for t, source in self._probed.items() for probe in _PROBES]
+    asked += [(t, source, probe) for t, source in self._probed.items() for probe in PROBES]
     found = {}
     for test, source, metric in asked:
       subset = "+subset" if metric == "top1" and test in self.fields["subset_tests"].split(",") else ""
@@ -372,7 +379,7 @@ class Learner:
       if first and fields["evaluate_steps"]
       else None,
       fit={"model": fields["model"], "data seed": seed, "batch": sum(sizes), "classes": len(self._labels)},
-      begin=self._begin(task, seed),
+      begin=begin(task, fields, self._begin_source(seed), seed),
     )
     whole = jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
     if jax.process_index() == 0:
@@ -405,60 +412,22 @@ class Learner:
       return math.ceil(fields["examples"] / sum(sizes))
     return math.ceil(fields["epochs"] * max(n / size for n, size in zip(lengths, sizes, strict=True)))
 
-  def _begin(self, task: Classify, seed: int) -> Any:
-    """Variables to begin with, in the shapes of this network; its own head where the classes are others."""
-    if not self.fields["init"]:
-      return None
-    side = self.fields["size"]
-    fresh = task.init(
-      jax.random.fold_in(jax.random.key(seed), 2**31 - 1), {"pixels": np.zeros((1, side, side, 3))}
-    )
-    wanted = traverse_util.flatten_dict(fresh)
-    if self._from:
-      file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
-      found = image_networks.from_bytes(file.read_bytes())
-      domain = int(self._from.fields["test_norm"] == "auxiliary")
-    else:
-      main = networks.build(self.fields["model"], len(self._labels))
-      shapes = jax.eval_shape(
-        lambda k: main.init(k, np.zeros((1, side, side, 3), np.float32)), jax.random.key(0)
-      )
-      found, domain = traverse_util.flatten_dict(image_networks.read_torch(self._begin_folder, shapes)), 0
-    own = traverse_util.unflatten_dict(image_networks.adapt(found, wanted, domain))
-    return jax.tree.map(lambda x: np.asarray(x, np.float32), own)
-
   # --- measuring it ------------------------------------------------------------------------------
 
   def _measured(
     self, task: Classify, variables: Any, test: str, metric: str, mesh: jax.sharding.Mesh
   ) -> Tally:
-    size, batch = self.fields["size"], self.fields["per_device_batch"]
-    source = (self.tests | dict(self._probed))[test]
-    asked = _held(source, size)
+    fields, source = self.fields, (self.tests | dict(self._probed))[test]
+    predicts = functools.partial(
+      predicted, task, variables, mesh=mesh, per_device_batch=fields["per_device_batch"]
+    )
+    asked = held(source, fields["size"])
     if metric == "top1":
-      logits = predicted(task, variables, asked, mesh, batch)
-      if test in self.fields["subset_tests"].split(","):
-        absent = np.setdiff1d(np.arange(logits.shape[1]), asked.labels)
-        logits[:, absent] = -np.inf
-      return Tally.empty(logits.shape[1]).update(logits, asked.labels)
-    known = _held(open_real(self._config, self.fields["probe"], self._study_labels), size)
-    features = [predicted(task, variables, p, mesh, batch, features=True) for p in (known, asked)]
-    extra = (self.fields["neighbours"],) if metric == "knn" else ()
-    logits = _PROBES[metric](features[0], known.labels, features[1], len(self._study_labels), *extra)
-    return Tally.empty(logits.shape[1]).update(logits, asked.labels)
+      return classified(predicts, asked, restricted=test in fields["subset_tests"].split(","))
+    known = held(open_real(self._config, fields["probe"], self._study_labels), fields["size"])
+    return probed(predicts, metric, known, asked, len(self._study_labels), fields["neighbours"])
 
 
 def _order_seed(seed: int) -> int:
   """Two a seed: each domain has an order of its own."""
   return 2 * seed
-
-
-_pictures: dict[tuple[str, int], Pictures] = {}
-
-
-def _held(source: Source, size: int) -> Pictures:
-  """A test's pictures, decoded once for all learners."""
-  key = source.digest, size
-  if key not in _pictures:
-    _pictures[key] = Pictures(source, size)
-  return _pictures[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -160,6 +161,23 @@ class Report:
     for name, points in lines.values():
       if len(points) > 1:
         yield name, tuple(sorted(points.items()))
+    yield from self._learners_curves(test)
+
+  def _learners_curves(self, test: str) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:
+    """Learners that differ in nothing but their shots (across: real images a class), or their ratio (synthetic ones)."""
+    for field in ("real", "ratio"):
+      lines: dict[str, list[Learner]] = {}
+      for learner in self._learners:
+        if learner.tallies(test) and (learner.shots if field == "real" else learner.fields["ratio"]):
+          images = self._config.learners[learner.learner].images
+          lines.setdefault(records.digest([{**learner.fields, field: ""}, images]), []).append(learner)
+      for line in lines.values():
+        across = [x.shots if field == "real" else round(x.synthetic_images / len(self._labels)) for x in line]
+        points = {
+          n: tuple(t.metrics()["top1"] for t in x.tallies(test)) for n, x in zip(across, line, strict=True)
+        }
+        if len(points) > 1:
+          yield _without_number(line[0].learner), tuple(sorted(points.items()))
 
   def _sheet(self, image_set: ImageSet, keep: KeepList | None) -> page.Sheet:
     images, judged = image_set.first(self._config.report.images), {}
@@ -187,6 +205,11 @@ class Report:
       filter=keep.filter if keep else "",
       rows=tuple((c, tuple(rows[i])) for i, c in enumerate(self._labels.ids)),
     )
+
+
+def _without_number(name: str) -> str:
+  """few-10 and auxiliary-2x are the lines few and auxiliary."""
+  return re.sub(r"[-_+]?\d+x?$", "", name) or name
 
 
 def _acceptance(keep: KeepList) -> page.Acceptance:

@@ -153,6 +153,17 @@ def test_a_subset_of_the_classes_restricts_the_answers(few, tmp_path, monkeypatc
   assert asked[[3, 7]].sum() == 2 == asked.sum()
 
 
+def test_the_page_draws_learners_that_differ_in_shots_as_one_line(few, tmp_path):
+  config = few()
+  config.real.more = fields_of.real_images("embedded:digits:first", shots=4)
+  config.learners["few-4"] = fields_of.learner(real="more")
+  config.learners["few-2"] = fields_of.learner()
+  del config.learners["few"]
+  run(config, tmp_path)
+  page = (tmp_path / "report" / "index.html").read_text()
+  assert "few, 2 images a class" in page and "few, 4 images a class" in page
+
+
 def test_sweeps_are_products():
   found = list(fields_of.sweep(norm=("shared", "auxiliary"), ratio=(1, 2)))
   assert [tuple(f.values()) for f in found] == [

@@ -159,7 +159,8 @@ def test_each_example_of_1003_counts_once(pictures, devices):
   test = Pictures(Part(source, range(1003), "1003"), 8)
   tallies = [
     Tally.empty(10).update(
-      predicted(task, {}, test, sharding.training_mesh(1, jax.devices()[:n]), 64), test.labels
+      predicted(task, {}, test, mesh=sharding.training_mesh(1, jax.devices()[:n]), per_device_batch=64),
+      test.labels,
     )
     for task in [Brightness()]
     for n in (1, devices)
