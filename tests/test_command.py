@@ -136,7 +136,13 @@ def test_every_field_is_of_one_kind():
 def test_shipped_configs_are_valid():
   from tests.conftest import ROOT
 
-  for file, *args in (("benchmark",), ("embedded_world", "", "trial"), ("quickstart", "", "curve")):
+  learning = (("cifar100_transfer",), ("pretrain_transfer",), ("real_and_synthetic",))
+  for file, *args in (
+    ("benchmark",),
+    ("embedded_world", "", "trial"),
+    ("quickstart", "", "curve"),
+    *learning,
+  ):
     for arg in args or [""]:
       validation.check(command_line.load_config_file(str(ROOT / "configs" / f"{file}.py"), arg))
-  assert len(list((ROOT / "configs").glob("*.py"))) == 3
+  assert len(list((ROOT / "configs").glob("*.py"))) == 6

@@ -12,7 +12,6 @@ Processes share the seeds by claims; where they are joined (`--distributed on`) 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
 from synthjax import devices, records, workdir
-from synthjax.data.augment import Augment
 from synthjax.data.draws import Part
 from synthjax.data.generated import Generated
 from synthjax.data.pictures import Pictures, batches
@@ -37,29 +35,21 @@ from synthjax.evaluation.measures import PROBES, classified, held, probed
 from synthjax.evaluation.predictions import predicted
 from synthjax.labels.spaces import LabelSpace
 from synthjax.models import networks
+from synthjax.stages import settings
 from synthjax.stages.begin import begin
 from synthjax.stages.embed import rank
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stages.sample import ImageSet
 from synthjax.stopping import Stop
-from synthjax.tasks.classify import DOMAINS, Classify
+from synthjax.tasks.classify import Classify
 from synthjax.training import agreement, sharding
-from synthjax.training.loop import Pace, Watch, train
-from synthjax.training.optimizer import Recipe
+from synthjax.training.loop import Watch, train
 from synthjax.weights import image_networks, read
 
 Array = np.ndarray
 _HASH = 12
 _LEARNT = "learnt.safetensors"
-_OF_RECIPE = (
-  "learning_rate", "weight_decay", "decay_all", "clip_norm", "ema", "optimizer", "momentum", "nesterov", "schedule",
-  "drop_factor", "cooldown", "accumulate", "freeze",
-)  # fmt: skip
-_OF_AUGMENT = (
-  "size", "crop", "flip", "jitter", "randaugment", "rotate", "shift", "stretch", "shear", "elastic", "erasing", "mixup",
-  "cutmix",
-)  # fmt: skip
 
 
 class Learner:
@@ -322,39 +312,15 @@ class Learner:
 
   @functools.cached_property
   def _task(self) -> Classify:
-    fields, auxiliary = self.fields, self.fields["norm"] == "auxiliary"
-    module = networks.build(
-      fields["model"],
-      len(self._labels),
-      domains=len(DOMAINS) if auxiliary else 1,
-      test_domain=int(fields["test_norm"] == "auxiliary"),
-      drop_path=fields["drop_path"],
-      dtype=fields["dtype"],
-      remat=fields["remat"],
-    )
-    augment = Augment(**{k: fields[k] for k in _OF_AUGMENT})
-    return Classify(module, len(self._labels), augment, fields["smoothing"], auxiliary)
+    return settings.task(self.fields, len(self._labels))
 
   def _learn(self, seed: int, mesh: jax.sharding.Mesh, stop: Stop) -> Any:
     fields, task = self.fields, self._task
     parts, sizes = self._parts(seed)
-    steps = self._steps([len(pictures) for _, pictures in parts], sizes)
-    recipe = Recipe(
-      steps=steps,
-      warmup=round(fields["warmup"] * steps),
-      drops=tuple(fields["drops"]),
-      seed=seed,
-      **{k: fields[k] for k in _OF_RECIPE},
-    )
+    steps = settings.steps(fields, [len(pictures) for _, pictures in parts], sizes)
+    recipe = settings.recipe(fields, steps, seed)
     share = sharding.share(sum(sizes))
-    runtime = self._runtime
-    pace = Pace(
-      save_seconds=runtime.save_seconds,
-      keep_steps=fields["keep_steps"],
-      log_seconds=runtime.log_seconds,
-      ahead=fields["ahead"],
-      profile=(runtime.profile_from, runtime.profile_to),
-    )
+    pace = settings.pace(fields, self._runtime)
     first = next(iter(self.tests), None)
 
     def evaluate(variables: Any) -> dict[str, float]:
@@ -402,15 +368,6 @@ class Learner:
         f"learner {self.learner}: batch {batch} cannot be split over {jax.device_count()} devices"
       )
     return parts, sizes
-
-  def _steps(self, lengths: list[int], sizes: list[int]) -> int:
-    """An epoch is a pass over the part that takes longest."""
-    fields = self.fields
-    if fields["steps"]:
-      return fields["steps"]
-    if fields["examples"]:
-      return math.ceil(fields["examples"] / sum(sizes))
-    return math.ceil(fields["epochs"] * max(n / size for n, size in zip(lengths, sizes, strict=True)))
 
   # --- measuring it ------------------------------------------------------------------------------
 
