@@ -50,11 +50,11 @@ def get_config(arg: str = ""):
   config.seeds = 3
   for name, model in MODELS.items():
     for images in ("letters", "digits"):
-      config.learners[f"{name}-pre-{images}"] = learner(images, steps=400, jitter=0.4, **model)
+      config.learners[f"{name}-pre-{images}"] = learner(
+        images, steps=700, batch=64, jitter=0.4, mixup=0.0, **model
+      )
     for fields in sweep(shots=SHOTS, begin=("random", "letters", "digits")):
       shots, begin = fields["shots"], fields["begin"]
-      own = dict(model) if begin == "random" else dict(model, learning_rate=model["learning_rate"] / 4)
-      config.learners[f"{name}-{begin}-{shots}"] = learner(
-        real=f"real{shots}", init="" if begin == "random" else f"learner:{name}-pre-{begin}", steps=200, **own
-      )
+      init = "" if begin == "random" else f"learner:{name}-pre-{begin}"
+      config.learners[f"{name}-{begin}-{shots}"] = learner(real=f"real{shots}", init=init, steps=200, **model)
   return config
