@@ -5,6 +5,10 @@
 A small ResNet learns 10 real digits a class of the first half, alone or beside 1, 2 and 4 times as many generated ones,
 at the same number of steps. Half of each batch is synthetic. With `auxiliary`, synthetic images have batch norms of their
 own, and the test uses those of the real ones. Tested on the second half.
+
+10 min on 2 CPU cores that others used as well. Top-1, 3 seeds: real alone 92.0 +- 1.3; with 1, 2 and 4 times as many
+synthetic ones shared 79.1 +- 1.2, 79.1 +- 1.8, 72.3 +- 2.4; auxiliary 84.9 +- 2.6, 86.8 +- 2.5, 81.5 +- 3.9. So norms of
+their own give back about half of what synthetic images cost; at these few steps they gain nothing over real alone.
 """
 
 from synthjax.config import image_set, learner, prompt_list, real_images, study_config, sweep
