@@ -12,7 +12,8 @@ is in `validation.py`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -49,6 +50,9 @@ PROMPTS = {
   "draws": identity(250),  # for LE: sentences drawn a class, before exact repeats are dropped
   "per_class": identity(200),  # for LE: sentences kept a class
   "seed": identity(0),  # for LE
+  "labels": identity(
+    ""
+  ),  # what it asks for; "" = the study's. Learners may begin with what is learnt from others
 }
 
 # Real images to learn from, or a part of them. What is tested on is config.tests.
@@ -63,7 +67,7 @@ REAL = {
 SAMPLERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral", "lcm")
 # Drawing an image set. `config.sets.NAME` may override any of these for one set.
 SAMPLING = {
-  "generator": identity(""),  # a folder, org/name[@revision] of the hub, or random:ARCHITECTURE
+  "generator": identity(""),  # a folder, org/name[@revision] of the hub, network:NAME, or random:ARCHITECTURE
   "images_per_class": growth(100),
   "sampler": identity(
     "ddim"
@@ -126,6 +130,9 @@ RUNTIME_FIELDS = {
   "device_memory_gb": runtime(0.0),  # of each device, to be used; 0 = all that it says it has
   "compile_cache": runtime("~/.cache/synthjax/xla"),  # "" = off
   "save_seconds": runtime(300.0),  # between checkpoints of a training
+  "fsdp": runtime(1),  # devices that large parameters of learners are split over; the others share the batch
+  "profile_from": runtime(0),  # steps of a learner whose profile is written: from, to
+  "profile_to": runtime(0),
   "log_seconds": runtime(30.0),  # a note in a log; on a terminal the line moves by itself
 }
 
@@ -189,6 +196,71 @@ TUNING = {
   "temperature": identity(2.0),  # of the teacher; the student is not tempered
 }
 
+# Learning a network's own weights from real images, synthetic ones, or both in every batch.
+LEARNING = {
+  "task": identity("classify"),
+  "model": identity(
+    "resnet18-cifar"
+  ),  # resnet18, 50, 101, each also -cifar; vit-ti16, -s, -b, -l; resnet-mini, vit-mini
+  "size": identity(32),  # pixels a side
+  "stored_size": identity(0),  # pixels a side that crops are cut from; 0 = size
+  "real": identity(""),  # of config.real; seed s learns from draw + s of it
+  "images_per_class": identity(0),  # of the set: the first n a class; 0 = all that were asked for
+  "ratio": identity(0.0),  # of the set: so many times the real images; 0 = images_per_class says it
+  "share": identity(0.5),  # of each batch that is synthetic, where there are both
+  "norm": identity("shared"),  # auxiliary: synthetic images have norms of their own (Yu et al.)
+  "test_norm": identity("main"),  # whose statistics and parameters the test uses: main or auxiliary
+  "init": identity(
+    ""
+  ),  # "" = random, learner:NAME, or folder:PATH of safetensors (timm's or transformers' names)
+  "steps": identity(0),  # how long: steps, or
+  "epochs": identity(0.0),  # passes over the larger of the two parts, or
+  "examples": identity(0),
+  "batch": identity(128),
+  "optimizer": identity("adamw"),  # or sgd
+  "learning_rate": identity(1e-3),
+  "momentum": identity(0.9),
+  "nesterov": identity(False),
+  "weight_decay": identity(0.05),
+  "decay_all": identity(False),  # norms and biases too
+  "schedule": identity("cosine"),  # step, wsd, constant
+  "warmup": identity(0.0),  # share of the steps
+  "drops": identity(()),  # of schedule step: shares of the steps
+  "drop_factor": identity(0.1),
+  "cooldown": identity(0.2),  # of schedule wsd
+  "clip_norm": identity(1.0),
+  "accumulate": identity(1),
+  "freeze": identity(""),  # a pattern of parameters that stay
+  "ema": identity(0.0),
+  "smoothing": identity(0.0),
+  "drop_path": identity(0.0),
+  "crop": identity(1.0),  # random resized crop: least share of the area
+  "flip": identity(False),
+  "jitter": identity(0.0),
+  "randaugment": identity(0.0),  # magnitude; DeiT: 9
+  "rotate": identity(0.0),  # degrees
+  "shift": identity(0.0),  # share of the side
+  "stretch": identity(0.0),  # log2
+  "shear": identity(0.0),
+  "elastic": identity(0.0),  # pixels
+  "erasing": identity(0.0),
+  "mixup": identity(0.0),
+  "cutmix": identity(0.0),
+  "dtype": identity("float32"),  # bfloat16: of products and convolutions
+  "probe": identity(""),  # of config.real: k-NN and a linear probe on these
+  "neighbours": identity(20),  # of k-NN
+  "subset_tests": identity(
+    ""
+  ),  # names, by commas: logits are restricted to the classes that these tests hold
+  "remat": runtime(False),  # less memory, more time
+  "evaluate_steps": runtime(
+    0
+  ),  # between evaluations on the tests while training goes on; 0 = only at the end
+  "keep_steps": runtime(0),  # checkpoints of every n-th step stay
+  "ahead": runtime(2),  # batches that are read ahead
+  "per_device_batch": runtime(256),  # of evaluations
+}
+
 # Using a tuned classifier: `--stages predict`.
 PREDICT = {
   "images": runtime(""),  # folder:PATH
@@ -244,6 +316,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.encoders = ConfigDict(sort_keys=False)  # name -> encoder(...)
   config.filters = ConfigDict(sort_keys=False)  # name -> image_filter(...)
   config.arms = ConfigDict(sort_keys=False)  # name -> arm(...)
+  config.learners = ConfigDict(sort_keys=False)  # name -> learner(...)
   config.tests = ConfigDict(
     sort_keys=False
   )  # name -> where real, labelled images lie: embedded:digits:second, folder:PATH
@@ -251,6 +324,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.seeds = 3  # of every arm; may grow
   config.sampling = _group(SAMPLING)
   config.tuning = _group(TUNING)
+  config.learning = _group(LEARNING)
   config.predict = _group(PREDICT)
   config.export = _group(EXPORT)
   config.report = _group(REPORT)
@@ -331,6 +405,18 @@ def arm(images: str = "", **fields: Any) -> ConfigDict:
   return _override(ConfigDict(dict(images=images, **_empty(TUNING))), fields, "arm")
 
 
+def learner(images: str = "", **fields: Any) -> ConfigDict:
+  """A network to train, for `config.learners`: on a set, or SET/FILTER, on `real` images, or on both; by `config.learning`
+  but for what is overridden here."""
+  return _override(ConfigDict(dict(images=images, **_empty(LEARNING))), fields, "learner")
+
+
+def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]:
+  """Every combination of values, the last axis quickest: `for fields in sweep(norm=("shared", "auxiliary"), ratio=(1, 2))`."""
+  for values in itertools.product(*axes.values()):
+    yield dict(zip(axes, values, strict=True))
+
+
 def sampling_case(generator: str, **fields: Any) -> ConfigDict:
   """A generator to time, for `config.benchmark.sampling`."""
   return _override(_group(SAMPLING_CASE), dict(generator=generator, **fields), "sampling_case")
@@ -371,6 +457,11 @@ def is_imported(config: ConfigDict, name: str) -> bool:
 def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   """The tuning fields of one arm, likewise."""
   return _merged(config.tuning, config.arms[name], TUNING)
+
+
+def learner_fields(config: ConfigDict, name: str) -> dict[str, Any]:
+  """The learning fields of one learner, likewise."""
+  return _merged(config.learning, config.learners[name], LEARNING)
 
 
 def _merged(common: ConfigDict, own: ConfigDict, fields: Iterable[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 
@@ -32,6 +32,7 @@ class Progress:
     stream: TextIO | None = None,
     speak: bool = True,
     clock=time.monotonic,
+    share_of_peak: Callable[[float], float] | None = None,  # from the rate of one device
   ):
     self._label, self._unit, self._devices, self._speak = label, unit, devices, speak
     self._total, self._done, self._own = total, done, 0
@@ -39,7 +40,7 @@ class Progress:
     self._stream = sys.stderr if stream is None else stream
     self._moving = self._stream.isatty()
     self._every = 0.5 if self._moving else log_seconds
-    self._clock = clock
+    self._clock, self._share_of_peak = clock, share_of_peak
     self._begin = self._last = clock()
     self._waited = 0.0
     self._width = 0
@@ -95,7 +96,8 @@ class Progress:
       left = (
         (self._total - self._done) * self.seconds / max(self._done - self._found, 1)
       )  # all processes' pace
-      text += f"  {self.rate / self._devices:.3g}/s per device  {duration(left)} left  waiting {self.waiting_share:.0%}"
+      text += f"  {self.rate / self._devices:.3g}/s per device{self._of_peak()}  {duration(left)} left"
+      text += f"  waiting {self.waiting_share:.0%}"
     return text
 
   def note(self, text: str) -> None:
@@ -105,11 +107,19 @@ class Progress:
 
   def close(self) -> None:
     if self._speak and self._own:
-      rate = f"{self.rate / self._devices:.3g} {self._unit}/s per device"
+      rate = f"{self.rate / self._devices:.3g} {self._unit}/s per device{self._of_peak()}"
       self._write(
         f"{self._label}  {self._own:,} {self._unit} in {duration(self.seconds)}, {rate}, waiting {self.waiting_share:.0%}",
         end="\n",
       )
+
+  def timing(self) -> dict[str, float]:
+    """For records: what this process saw since it began, compiling included."""
+    own = {f"{self._unit}_per_second_per_device": self.rate / self._devices, "seconds": self.seconds}
+    return own | {self._unit: self._own, "waiting_share": self.waiting_share}
+
+  def _of_peak(self) -> str:
+    return f" ({self._share_of_peak(self.rate / self._devices):.0%} of peak)" if self._share_of_peak else ""
 
   def _tell(self) -> None:
     now = self._clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from types import FrameType
+from typing import NoReturn
 
 from synthjax.errors import Interrupted
 
@@ -45,6 +46,10 @@ class Stop:
     """Leaves here if a stop was asked for."""
     if self._signal:
       raise Interrupted(self._signal)
+
+  def leave(self) -> NoReturn:
+    """Leaves here: a stop was asked for, of this process or of one that it has joined."""
+    raise Interrupted(self._signal or signal.SIGTERM)
 
   def sleep(self, seconds: float) -> None:
     """Sleeps, but not through a signal."""

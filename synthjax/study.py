@@ -24,6 +24,7 @@ from synthjax.stages.embed import RealEmbeddings, SetEmbeddings, encoder_of
 from synthjax.stages.export import export
 from synthjax.stages.image_set import SHEET, ImageSet
 from synthjax.stages.keep import KeepList
+from synthjax.stages.learn import Learner
 from synthjax.stages.matrix import Matrix
 from synthjax.stages.predict import predict
 from synthjax.stages.product import DONE, STALE, Product, Status
@@ -35,7 +36,18 @@ from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
 
-STAGES = ("train", "prompts", "sample", "import", "embed", "keep", "tune", "report", "benchmark")  # in order
+STAGES = (
+  "train",
+  "prompts",
+  "sample",
+  "import",
+  "embed",
+  "keep",
+  "tune",
+  "learn",
+  "report",
+  "benchmark",
+)  # in order
 ON_REQUEST = ("verify", "predict", "export")
 _POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
@@ -50,6 +62,7 @@ class Study:
   embeddings: list[SetEmbeddings | RealEmbeddings]
   keeps: list[KeepList]
   arms: list[Arm]
+  learners: list[Learner]
   last: list[Product]  # the report, or the benchmark
   labels: LabelSpace | None = None  # of a benchmark or a matrix: none
   studies: dict[str, Study] = dataclasses.field(default_factory=dict)  # of a matrix, which makes nothing else
@@ -60,7 +73,7 @@ class Study:
     """Each after what it is made from, under its folder below the workdir."""
     of_studies = [(f"{s}/{name}", p) for s, study in self.studies.items() for name, p in study.titled]
     made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
-    own = [product for kind in made for product in kind] + self.last
+    own = [product for kind in (*made, self.learners) for product in kind] + self.last
     return of_studies + [(product.name, product) for product in own]
 
   @property
@@ -75,22 +88,32 @@ class Study:
 def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
   if config.benchmark.rounds:
-    return Study([], {}, {}, [], [], [], [Benchmark(config, root)])
+    return Study([], {}, {}, [], [], [], [], [Benchmark(config, root)])
   if config.studies:
     return _design_matrix(config, root, command)
   labels = label_space(config.labels)
   networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
-  lists = {name: PromptList(config, root, name, labels) for name in config.prompts}
+  of_list = {name: label_space(own.labels) if own.labels else labels for name, own in config.prompts.items()}
+  lists = {name: PromptList(config, root, name, of_list[name]) for name in config.prompts}
+  of_set = {name: of_list.get(own.prompts, labels) for name, own in config.sets.items()}
+  by_name = {network.name: network for network in networks}
   sets: dict[str, ImageSet] = {
     name: ImportedSet(config, root, name, labels)
     if fields_of.is_imported(config, name)
-    else DrawnSet(config, root, name, labels, lists[own.prompts])
+    else DrawnSet(
+      config,
+      root,
+      name,
+      of_set[name],
+      lists[own.prompts],
+      by_name.get(fields_of.set_fields(config, name)["generator"].replace("network:", "networks/")),
+    )
     for name, own in config.sets.items()
   }
   encoders = {name: encoder_of(config, root, name, labels) for name in config.encoders}
   sources = (
     {name: open_source(config.tests[name], labels) for name in config.tests}
-    if config.arms or "/" in config.export.images
+    if config.arms or config.learners or "/" in config.export.images
     else {}
   )
   embeddings: dict[tuple[str, str], SetEmbeddings] = {}
@@ -147,18 +170,34 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   set_name, _, rule = config.export.images.partition("/")
   if rule:
     kept(set_name, rule)
+  learners: dict[str, Learner] = {}
+  for name in _begun_first(config):
+    set_name, _, rule = config.learners[name].images.partition("/")
+    begin = fields_of.learner_fields(config, name)["init"].partition("learner:")[2]
+    learners[name] = Learner(
+      config,
+      root,
+      name,
+      of_set.get(set_name, labels),
+      labels,
+      sources,
+      sets.get(set_name),
+      kept(set_name, rule) if rule else None,
+      learners.get(begin),
+    )
+  made = [*tests.values(), *embeddings.values()], list(keeps.values())
   study = Study(
     networks,
     lists,
     sets,
-    [*tests.values(), *embeddings.values()],
-    list(keeps.values()),
+    *made,
     arms,
+    list(learners.values()),
     [],
     labels,
     notes=tuple(labels.notes()),
   )
-  if arms:
+  if arms or any(learner.tests for learner in learners.values()):
     study.last.append(Report(config, root, labels, study.products, command))
   return study
 
@@ -173,7 +212,7 @@ def _design_matrix(config: ConfigDict, root: epath.Path, command: str) -> Study:
       raise UserError(f"study {name}: {e}") from None
   notes = tuple(f"{name}: {note}" for name, study in studies.items() for note in study.notes)
   matrix = Matrix(config, root, {name: study.arms for name, study in studies.items()}, command)
-  return Study([], {}, {}, [], [], [], [matrix], studies, notes)
+  return Study([], {}, {}, [], [], [], [], [matrix], studies=studies, notes=notes)
 
 
 def _in_order(networks: ConfigDict) -> list[str]:
@@ -184,6 +223,22 @@ def _in_order(networks: ConfigDict) -> list[str]:
       if other in order and order.index(other) > order.index(name):
         order.remove(other)
         order.insert(order.index(name), other)
+  return order
+
+
+def _begun_first(config: ConfigDict) -> list[str]:
+  """Learners, each after the one that it begins with."""
+  order: list[str] = []
+
+  def add(name: str) -> None:
+    scheme, _, before = fields_of.learner_fields(config, name)["init"].partition(":")
+    if scheme == "learner":
+      add(before)
+    if name not in order:
+      order.append(name)
+
+  for name in config.learners:
+    add(name)
   return order
 
 
@@ -210,8 +265,8 @@ def run(command: Command) -> None:
   _check_inputs(chosen)
   if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
     raise UserError(
-      f"--distributed on: {alone[0]} is trained by one process on its own devices yet; use --distributed auto, "
-      "where processes share the runs"
+      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
+      "use --distributed auto, where processes share the runs"
     )
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
@@ -291,13 +346,21 @@ def make(chosen: Sequence[Product], stop: Stop) -> None:
   while pending := pending or [
     p for p in chosen if p.status().state == STALE
   ]:  # a filter may have drawn more
-    left = [product for product in pending if not _made(product, stop)]
+    left = _left(pending, stop)
     if len(left) == len(pending):
       if not told and devices.is_speaker():
         print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
       told = True
       stop.sleep(_POLL_SECONDS)
     pending = left
+
+
+def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
+  """What could not be made now. Joined processes go in one order, since they train together: none goes ahead."""
+  if not devices.is_joined():
+    return [product for product in pending if not _made(product, stop)]
+  done = next((i for i, product in enumerate(pending) if not _made(product, stop)), len(pending))
+  return list(pending[done:])
 
 
 def _made(product: Product, stop: Stop) -> bool:

@@ -10,6 +10,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
+from synthjax.checks import DTYPES as _DTYPES
+from synthjax.checks import at_least as _at_least
+from synthjax.checks import known as _known
+from synthjax.checks_learners import check_learner
 from synthjax.errors import UserError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,99}")
@@ -22,12 +26,14 @@ _NAMED = {
   "encoders": (tuple(fields_of.ENCODER), "encoder(...)", False),
   "filters": (tuple(fields_of.FILTER), "image_filter(...)", False),
   "arms": (("images", *fields_of.TUNING), "arm(...)", True),
+  "learners": (("images", *fields_of.LEARNING), "learner(...)", True),
   "benchmark.sampling": (tuple(fields_of.SAMPLING_CASE), "sampling_case(...)", False),
   "benchmark.encoding": (tuple(fields_of.ENCODING_CASE), "encoding_case(...)", False),
 }
 _GROUPS = {
   "sampling": fields_of.SAMPLING,
   "tuning": fields_of.TUNING,
+  "learning": fields_of.LEARNING,
   "predict": fields_of.PREDICT,
   "export": fields_of.EXPORT,
   "report": fields_of.REPORT,
@@ -60,7 +66,10 @@ def check(config: ConfigDict) -> None:
       raise UserError(
         f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
       )
-    _check_set(f"config.sets.{name}", fields_of.set_fields(config, name))
+    fields = fields_of.set_fields(config, name)
+    _check_set(f"config.sets.{name}", fields)
+    if fields["generator"].startswith("network:"):
+      _known(f"config.sets.{name}: network", fields["generator"].removeprefix("network:"), config.networks)
   for name, own in config.real.items():
     _check_real(f"config.real.{name}", own)
     if name in config.sets or name in config.tests:
@@ -72,6 +81,14 @@ def check(config: ConfigDict) -> None:
     _check_filter(f"config.filters.{name}", own, config)
   for name, own in config.arms.items():
     _check_arm(f"config.arms.{name}", own, config)
+  if config.learners and not config.tests:
+    raise UserError(
+      "config.learners are measured on real images: name some, config.tests.NAME = 'embedded:digits:second'"
+    )
+  for name in config.learners:
+    if name in config.arms:
+      raise UserError(f"config.learners: {name} is the name of an arm; a learner needs another")
+    check_learner(config, name)
   for name in config.tests:
     check_name(name, "config.tests:")
     if not isinstance(config.tests[name], str):
@@ -91,6 +108,7 @@ def check(config: ConfigDict) -> None:
     "runtime.save_seconds": 0,
     "runtime.log_seconds": 0,
     "runtime.cpu_devices": 0,
+    "runtime.fsdp": 1,
     "runtime.device_memory_gb": 0,
     "benchmark.rounds": 0,
     "benchmark.seconds": 0.01,
@@ -141,14 +159,6 @@ def check_name(name: str, what: str) -> str:
   return name
 
 
-_DTYPES = ("float32", "bfloat16", "float16")
-
-
-def _known(what: str, value: str, known: Iterable[str]) -> None:
-  if value not in known:
-    raise UserError(f"{what} {value!r}{nearest(value, known)}")
-
-
 def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
   _known(f"{where}: task", own.task, ("contrast", "autoencode", "denoise"))
   _known(f"{where}: styles", own.styles, ("all", "familiar"))
@@ -156,6 +166,8 @@ def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
     _at_least(f"{where}: {name}", own[name], 1)
   for field, task in dict(autoencoder="autoencode", text_encoder="contrast", begin_with="denoise").items():
     if own.task != "denoise" or (field != "autoencoder" and not own[field]):
+      continue
+    if own[field] == "embedded:generator":
       continue
     of_task = [name for name in networks if networks[name].task == task]
     if own[field] not in of_task:
@@ -230,6 +242,11 @@ def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
   _check_knows_classes(where, fields["encoder"], config)
   _known(f"{where}: loss", fields["loss"], ("CE", "SCE"))
   drawn, chosen = _check_images(where, own.images, config)
+  is_drawn = drawn and not fields_of.is_imported(config, drawn)
+  if is_drawn and (labels := config.prompts[config.sets[drawn].prompts].labels):
+    raise UserError(
+      f"{where}: set {drawn} is of the classes of {labels}; an arm names those of config.labels"
+    )
   for name, low in dict(images_per_class=0, epochs=1, batch=1, clip_norm=0, weight_decay=0).items():
     _at_least(f"{where}: {name}", fields[name], low)
   for name in ("learning_rate", "temperature"):
@@ -305,8 +322,3 @@ def _check_set(where: str, fields: dict[str, Any]) -> None:
   _check_quality(where, fields["jpeg_quality"])
   _known(f"{where}: dtype", fields["dtype"], _DTYPES)
   _known(f"{where}: long_prompts", fields["long_prompts"], ("refuse", "cut"))
-
-
-def _at_least(what: str, value: float, low: float) -> None:
-  if not value >= low:  # so that nan is told too
-    raise UserError(f"{what} is at least {low}, not {value}")

@@ -135,8 +135,11 @@ def test_every_field_is_of_one_kind():
 
 SHIPPED = {
   "benchmark": ("", "sampling,cpu", "encode,gpu"),
+  "cifar100_transfer": ("",),
   "embedded_world": ("", "trial"),
+  "pretrain_transfer": ("",),
   "quickstart": ("", "curve"),
+  "real_and_synthetic": ("",),
   "zero_shot": ("", "eurosat", "imagenet"),
   "zero_shot_matrix": ("", "cifar10,dtd"),
 }

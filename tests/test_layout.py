@@ -31,6 +31,8 @@ STOREYS = [
     "devices",
     "config",
     "validation",
+    "checks",
+    "checks_learners",
     "command",
     "workdir",
     "records",

@@ -91,6 +91,7 @@ def _published(name: str) -> LabelSpace:
 
 SPACES: dict[str, Callable[[], LabelSpace]] = {
   "digits": lambda: _glyphs(string.digits),
+  "letters": lambda: _glyphs(string.ascii_uppercase),
   "glyphs": lambda: _glyphs(string.digits + string.ascii_uppercase),
   **{file.stem: functools.partial(_published, file.stem) for file in sorted(_PUBLISHED.glob("*.json"))},
 }

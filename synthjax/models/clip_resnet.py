@@ -16,11 +16,11 @@ from flax import linen as nn
 
 from synthjax.models.attention import attend
 from synthjax.models.flax_classes import CLIPTextConfig, FlaxCLIPTextTransformer
+from synthjax.models.norms import BatchNorm
 
 Array = jax.Array
 SHRINK = 32  # pixels a side of what becomes one place of the attention pool
 _EXPANSION = 4
-_EPSILON, _MOMENTUM = 1e-5, 0.1  # the latter as PyTorch counts it: the share of the new batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,30 +33,6 @@ class ResNetConfig:
   @property
   def heads(self) -> int:
     return self.width * SHRINK // self.head_width
-
-
-class BatchNorm(nn.Module):
-  """PyTorch's, in float32: a batch is normalised by its biased variance, the unbiased one goes into the running one.
-
-  With `train`, the running statistics follow where the caller made `batch_stats` mutable, and stay where not.
-  """
-
-  @nn.compact
-  def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
-    x, width = x_BxHxWxC.astype(jnp.float32), x_BxHxWxC.shape[-1:]
-    scale = self.param("scale", nn.initializers.ones, width)
-    bias = self.param("bias", nn.initializers.zeros, width)
-    running_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
-    running_var = self.variable("batch_stats", "var", jnp.ones, width)
-    if train:
-      mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
-      if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-        n = x.size // x.shape[-1]
-        running_mean.value += _MOMENTUM * (mean - running_mean.value)
-        running_var.value += _MOMENTUM * (var * (n / max(n - 1, 1)) - running_var.value)
-    else:
-      mean, var = running_mean.value, running_var.value
-    return (x - mean) * (jax.lax.rsqrt(var + _EPSILON) * scale) + bias
 
 
 class Bottleneck(nn.Module):

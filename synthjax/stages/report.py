@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import report as page
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
+from synthjax.stages.learn import Learner
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
@@ -37,7 +39,8 @@ class Report:
     self._config, self._root, self._labels, self._command = config, root, labels, command
     self.page = root / "report" / "index.html"
     self.inputs = tuple(products)
-    self._arms = [p for p in products if isinstance(p, Arm)]
+    self._arms = [p for p in products if isinstance(p, Arm) or (isinstance(p, Learner) and p.tests)]
+    self._learners = [p for p in products if isinstance(p, Learner)]
     self._lock, self._is_final = threading.Lock(), False
 
   @property
@@ -45,7 +48,8 @@ class Report:
     return self._root / "report" / "state.json"
 
   def _rows(self) -> list[dict[str, Any]]:
-    return [row for arm in self._arms for row in arm.rows()]
+    arms = [arm for arm in self._arms if isinstance(arm, Arm)]
+    return [row for product in (*arms, *self._learners) for row in product.rows()]
 
   def _wanted(self, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """What the finished page must have been drawn from."""
@@ -126,7 +130,7 @@ class Report:
     lost = f"; {left_out} of them cannot be read and are left out" if left_out else ""
     return f"{test} ({source.name}, {source.split}): {len(source):,} real images{lost}"
 
-  def _arm(self, arm: Arm, test: str) -> page.Arm:
+  def _arm(self, arm: Arm | Learner, test: str) -> page.Arm:
     tallies = arm.tallies(test)
     metrics = [t.metrics() for t in tallies]
     shares = [t.confusion_KxK / np.maximum(t.confusion_KxK.sum(1, keepdims=True), 1) for t in tallies]
@@ -147,6 +151,8 @@ class Report:
     """Arms that differ in nothing but the number of images."""
     lines: dict[str, tuple[str, dict[int, tuple[float, ...]]]] = {}
     for arm in self._arms:
+      if not isinstance(arm, Arm):
+        continue
       own = self._config.arms[arm.arm]
       tallies = arm.tallies(test)
       if own.images and tallies:
@@ -157,6 +163,23 @@ class Report:
     for name, points in lines.values():
       if len(points) > 1:
         yield name, tuple(sorted(points.items()))
+    yield from self._learners_curves(test)
+
+  def _learners_curves(self, test: str) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:
+    """Learners that differ in nothing but their shots (across: real images a class), or their ratio (synthetic ones)."""
+    for field in ("real", "ratio"):
+      lines: dict[str, list[Learner]] = {}
+      for learner in self._learners:
+        if learner.tallies(test) and (learner.shots if field == "real" else learner.fields["ratio"]):
+          images = self._config.learners[learner.learner].images
+          lines.setdefault(records.digest([{**learner.fields, field: ""}, images]), []).append(learner)
+      for line in lines.values():
+        across = [x.shots if field == "real" else round(x.synthetic_images / len(self._labels)) for x in line]
+        points = {
+          n: tuple(t.metrics()["top1"] for t in x.tallies(test)) for n, x in zip(across, line, strict=True)
+        }
+        if len(points) > 1:
+          yield _without_number(line[0].learner), tuple(sorted(points.items()))
 
   def _sheet(self, image_set: ImageSet, keep: KeepList | None) -> page.Sheet:
     images, judged = image_set.first(self._config.report.images), {}
@@ -183,6 +206,11 @@ class Report:
       filter=keep.filter if keep else "",
       rows=tuple((c, tuple(rows[i])) for i, c in enumerate(self._labels.ids)),
     )
+
+
+def _without_number(name: str) -> str:
+  """few-10 and auxiliary-2x are the lines few and auxiliary."""
+  return re.sub(r"[-_+]?\d+x?$", "", name) or name
 
 
 def _acceptance(keep: KeepList) -> page.Acceptance:

@@ -29,6 +29,7 @@ from synthjax.sampling.plan import Plan, Segment
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, owner_of, progress_of
 from synthjax.stages.prompts import PromptList
+from synthjax.stages.train import Network
 from synthjax.stopping import Stop
 from synthjax.store import dataset, schema
 from synthjax.weights import hub
@@ -57,11 +58,17 @@ class DrawnSet(ImageSet):
   stage, draws_more = "sample", True
 
   def __init__(
-    self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace, prompts: PromptList
+    self,
+    config: ConfigDict,
+    root: epath.Path,
+    name: str,
+    labels: LabelSpace,
+    prompts: PromptList,
+    network: Network | None = None,
   ):
     super().__init__(config, root, name, labels, fields_of.set_fields(config, name))
-    self.prompts = prompts
-    self.inputs = (prompts,)
+    self.prompts, self._network = prompts, network  # of this study, whose weights draw
+    self.inputs = (prompts, network) if network else (prompts,)
     if not self.fields["generator"]:
       raise UserError(
         f"set {name!r} has no generator; set config.sampling.generator to a folder in diffusers' layout, or embedded:generator"
@@ -76,6 +83,8 @@ class DrawnSet(ImageSet):
   @functools.cached_property
   def _weights(self) -> Path:
     """The checkpoint's folder. Random weights are made where none lie; --plan makes them for itself alone."""
+    if self._network:
+      return self._network.weights
     if not self._kept_weights:
       return hub.locate(self.fields["generator"], self._root)
     if self._kept_weights.exists():
@@ -143,17 +152,23 @@ class DrawnSet(ImageSet):
     return [self.asked] * len(self._labels)
 
   def _is_ready(self) -> bool:
-    return self.prompts.status().state == DONE
+    return self._can_draw and self.prompts.status().state == DONE
+
+  @property
+  def _can_draw(self) -> bool:
+    """Whether a network of this study that draws is trained; until then nothing is known of its weights."""
+    return self._network is None or self._network.status().state == DONE
 
   @property
   def note(self) -> str:
     return f"guidance {self.fields['guidance']:g}, {self.fields['steps']} steps"
 
   def _flops_each(self) -> float:
-    return self._setting.flops(self._generator)
+    return self._setting.flops(self._generator) if self._can_draw else 0.0
 
   def _bytes_each(self) -> float:
-    return 600 + 0.25 * self._setting.stored_size**2  # JPEG at 2 bits a pixel
+    side = self._setting.stored_size if self._can_draw else self.fields["stored_size"]
+    return 600 + 0.25 * side**2  # JPEG at 2 bits a pixel
 
   def _record(self) -> records.Record:
     sessions = [

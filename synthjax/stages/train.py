@@ -2,7 +2,9 @@
 
 contrast     a CLIP            config.json, model.safetensors, vocab.json, merges.txt, preprocessor_config.json
 autoencode   an autoencoder    config.json, diffusion_pytorch_model.safetensors
-denoise      a generator       text_encoder/ unet/ vae/ tokenizer/ scheduler/, over an autoencoder of this study
+denoise      a generator       text_encoder/ unet/ vae/ tokenizer/ scheduler/, over an autoencoder
+
+What a generator is made from are networks of this study, or parts of the one that ships: `embedded:generator`.
 """
 
 from __future__ import annotations
@@ -21,13 +23,20 @@ from ml_collections import ConfigDict
 from synthjax import config as fields_of
 from synthjax import devices, records, workdir
 from synthjax.data.order import indices
+from synthjax.embedded import weights as embedded
 from synthjax.embedded import world
 from synthjax.encoders.clip import Clip
 from synthjax.errors import UserError
 from synthjax.generators.schedule import read_schedule
 from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
-from synthjax.models.flax_classes import CLIPConfig, CLIPTokenizerFast, FlaxUNet2DConditionModel
+from synthjax.models.flax_classes import (
+  CLIPConfig,
+  CLIPTextConfig,
+  CLIPTokenizerFast,
+  FlaxCLIPTextModule,
+  FlaxUNet2DConditionModel,
+)
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
 from synthjax.tasks import contrast
@@ -40,6 +49,7 @@ from synthjax.weights.write import write_params
 
 Array = np.ndarray
 _RESULT = "result.json"
+_SHIPPED = "embedded:"
 
 
 class Network:
@@ -59,6 +69,8 @@ class Network:
   def _other(self, field: str) -> Path | None:
     """The weights of the network that a field names."""
     name = self._fields[field]
+    if name.startswith(_SHIPPED):
+      return embedded.folder(name) / ("vae" if field == "autoencoder" else "")
     return Path(self._root / "networks" / name / "weights") if name else None
 
   @property
@@ -77,7 +89,9 @@ class Network:
       del identity[field]
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
     inputs = {
-      f"networks/{self._fields[field]}": read.folder_digest(path, (".", "unet", "text_encoder"))
+      self._fields[field]
+      if self._fields[field].startswith(_SHIPPED)
+      else f"networks/{self._fields[field]}": read.folder_digest(path, (".", "unet", "text_encoder"))
       for field, path in self._others.items()
     }
     return records.Record(self.name, identity, growth={"steps": self._fields["steps"]}, inputs=inputs)
@@ -155,6 +169,7 @@ class Network:
     if of is None:
       size = tokenizer.write(folder, world.words(self._labels))
     else:
+      of = of / "tokenizer" if (of / "tokenizer").is_dir() else of
       folder.mkdir(parents=True, exist_ok=True)
       for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(of / name, folder / name)
@@ -244,7 +259,12 @@ _TASKS = {"contrast": _contrast, "autoencode": _autoencode, "denoise": _denoise}
 
 
 def _text_tower(clip: Path) -> Any:
-  """Of a CLIP, in the shape of a text encoder of its own."""
+  """Of a CLIP, in the shape of a text encoder of its own; or a generator's."""
+  if (own := clip / "text_encoder").is_dir():
+    config = CLIPTextConfig(**read.read_json(own / "config.json"))
+    module, ids = FlaxCLIPTextModule(config), np.zeros((1, 4), np.int32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), ids, np.ones_like(ids), np.arange(4)[None])
+    return read.read_params(own, "model", shapes["params"], lambda a: jax.numpy.asarray(a, "float32"))
   encoder = Clip(clip)
   return {"text_model": encoder.load_params(devices.local_mesh(jax.local_devices()[:1]))["text_model"]}
 
@@ -259,7 +279,7 @@ def _unet(generator: Path) -> Any:
 
 def _learnt(state: State) -> Any:
   """The averaged weights where there are any."""
-  return state.ema or state.variables["params"]
+  return state.learnt["params"]
 
 
 def _latents(task: Autoencode, params: Any, pixels: Array, batch: int = 256) -> Array:

@@ -2,14 +2,15 @@
 
 The state after step s is a function of (task, recipe, batches) alone: the random key is folded from the step, the
 batch is a function of the step, and a checkpoint holds everything else. So a run that was stopped anywhere goes on to
-the same bits.
+the same bits. Joined processes leave at the same step: what each of them wants travels with the step, and is read when
+the step before it is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -17,21 +18,28 @@ from typing import Any, Protocol
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from etils import epath
 
-from synthjax import devices
+from synthjax import devices, workdir
 from synthjax.errors import UserError
 from synthjax.progress import Progress
 from synthjax.stopping import Stop
+from synthjax.training import peak, sharding
+from synthjax.training.agreement import NOTHING, SAVE, STOP, Agreement
+from synthjax.training.ahead import Ahead
 from synthjax.training.checkpoint import Checkpoints
+from synthjax.training.course import Course, NotFinite, Watch
 from synthjax.training.metrics import Metrics
 from synthjax.training.optimizer import Recipe, averaged, optimizer
+from synthjax.training.peak import profiled
 
 Variables = dict[str, Any]  # "params" has gradients; other collections are replaced by the loss's updates
 Batch = Mapping[str, Any]
-BatchAt = Callable[[int], Batch]  # a batch is a function of the step
+TIMING = "timing.json"  # how fast the last session was
+BatchAt = Callable[
+  [int], Batch
+]  # a batch is a function of the step: of joined processes, each one's share of it
 
 
 class Task(Protocol):
@@ -49,7 +57,12 @@ class State:
   step: jax.Array
   variables: Variables
   opt_state: optax.OptState
-  ema: Any  # of params; {} = off
+  ema: Variables  # of params, and of running statistics, which belong to the params; {} = off
+
+  @property
+  def learnt(self) -> Variables:
+    """What the run is for: averages where there are any."""
+    return self.variables | self.ema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,31 +70,58 @@ class Pace:
   """When to save and to speak: nothing here changes a bit of what is learnt."""
 
   save_seconds: float = 300.0
+  keep_steps: int = 0  # checkpoints of every n-th step stay; 0 = only the last ones do
   log_steps: int = 50
   log_seconds: float = 30.0
+  ahead: int = 0  # batches that are read while the devices are busy
+  profile: tuple[int, int] = (0, 0)  # steps from, to: their profile goes to the run's folder
 
 
-def init_state(task: Task, recipe: Recipe, batch: Batch) -> State:
-  key = jax.random.fold_in(jax.random.key(recipe.seed), 2**31 - 1)  # no step's key
-  variables = task.init(key, batch)
-  ema = jax.tree.map(jnp.copy, variables["params"]) if recipe.ema else {}
+def init_state(task: Task, recipe: Recipe, batch: Batch, key: jax.Array) -> State:
+  variables = task.init(jax.random.fold_in(key, 2**31 - 1), batch)  # no step's key
+  ema = jax.tree.map(jnp.copy, _averages(variables)) if recipe.ema else {}
   return State(jnp.int32(0), variables, optimizer(recipe).init(variables["params"]), ema)
 
 
-def train_step(task: Task, recipe: Recipe, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-  """One step; pure."""
-  key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
+def _averages(variables: Variables) -> Variables:
+  return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
 
-  def loss_of(params: Any) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
-    return task.loss(state.variables | {"params": params}, batch, key, state.step)
 
+def train_step(
+  task: Task, recipe: Recipe, state: State, batch: Batch, key: jax.Array
+) -> tuple[State, dict[str, jax.Array]]:
+  """One step; pure. `key` is that of the run."""
+  key = jax.random.fold_in(key, state.step)
   params = state.variables["params"]
-  (loss, (updates, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+
+  def gradient(variables: Variables, part: Batch, key: jax.Array) -> tuple[Any, Variables, dict[str, Any]]:
+    def loss_of(params: Any) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
+      return task.loss(variables | {"params": params}, part, key, state.step)
+
+    (loss, (updates, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return grads, updates, metrics | {"loss": loss}
+
+  if recipe.accumulate == 1:
+    grads, updates, metrics = gradient(state.variables, batch, key)
+  else:
+    grads, updates, metrics = _in_parts(gradient, recipe.accumulate, state.variables, batch, key)
   steps, opt_state = optimizer(recipe).update(grads, state.opt_state, params)
-  params = optax.apply_updates(params, steps)
-  ema = averaged(state.ema, params, recipe.ema, state.step) if recipe.ema else {}
-  new = State(state.step + 1, state.variables | updates | {"params": params}, opt_state, ema)
-  return new, metrics | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+  variables = state.variables | updates | {"params": optax.apply_updates(params, steps)}
+  ema = averaged(state.ema, _averages(variables), recipe.ema, state.step) if recipe.ema else {}
+  return State(state.step + 1, variables, opt_state, ema), metrics | {"grad_norm": optax.tree.norm(grads)}
+
+
+def _in_parts(gradient: Callable, parts: int, variables: Variables, batch: Batch, key: jax.Array) -> Any:
+  """Every parts-th example makes a part, so that each holds what the batch holds; statistics follow part by part."""
+  cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), dict(batch))
+
+  def one(carried: Variables, item: tuple[Batch, jax.Array]) -> tuple[Variables, Any]:
+    grads, updates, metrics = gradient(carried, *item)
+    return carried | updates, (grads, metrics)
+
+  variables, found = jax.lax.scan(one, variables, (cut, jax.random.split(key, parts)))
+  grads, metrics = jax.tree.map(lambda x: x.mean(0), found)
+  return grads, {k: v for k, v in variables.items() if k != "params"}, metrics
 
 
 def train(
@@ -95,23 +135,38 @@ def train(
   pace: Pace,
   stop: Stop,
   mesh: jax.sharding.Mesh | None = None,
+  watch: Watch | None = None,
+  fit: Mapping[str, Any] | None = None,
+  begin: Variables | None = None,
 ) -> State:
   """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end.
 
-  Batches are split over the devices of `mesh`, which are all local ones unless told otherwise.
+  Batches are split over the devices of `mesh`, which are all local ones unless told otherwise. `fit` is what a
+  checkpoint must have been made with to be gone on with. `begin` stands in the place of the task's own beginning.
   """
-  mesh = mesh or devices.local_mesh()
-  everywhere = devices.place(mesh, devices.REPLICATED)
-  place = functools.partial(jax.device_put, device=devices.place(mesh, devices.BATCH))
-  step_of = jax.jit(functools.partial(train_step, task, recipe), donate_argnums=0, out_shardings=everywhere)
-  make_state = functools.partial(init_state, task, recipe)
+  mesh = mesh or sharding.training_mesh(of=jax.local_devices())
+  place = sharding.placer(mesh)
+  key, seedless = jax.random.key(recipe.seed), dataclasses.replace(recipe, seed=0)
+  make_state = functools.partial(init_state, task, seedless)
   first = place(dict(batch_at(0)))
-  with Checkpoints(folder / "checkpoints") as checkpoints:
+  shapes = jax.eval_shape(make_state, first, key)
+  where = sharding.of_state(mesh, shapes)
+  like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, where)
+  everywhere = devices.place(mesh, devices.REPLICATED)
+  split = mesh.shape.get("fsdp", 1) > 1
+  begins, steps = _compiled(where, everywhere) if split else _programs(everywhere)
+  step_of = functools.partial(steps, task, seedless)
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
+    checkpoints.check(recipe.steps, fit or {})
     if checkpoints.latest is None:
-      state = jax.jit(make_state, out_shardings=everywhere)(first)
+      state = begins(task, seedless, first, key)
+      if begin is not None:
+        given = jax.device_put({k: begin[k] for k in state.variables}, where.variables)
+        state = state.replace(
+          variables=given, ema=jax.tree.map(jnp.copy, _averages(given)) if recipe.ema else {}
+        )
     else:
-      shapes = jax.eval_shape(make_state, first)
-      like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes)
       state = checkpoints.restore(like)
     start = int(state.step)
     progress = Progress(
@@ -122,36 +177,60 @@ def train(
       devices=mesh.size,
       log_seconds=pace.log_seconds,
       speak=devices.is_speaker(),
+      share_of_peak=peak.share(
+        mesh, lambda: step_of.func.lower(*step_of.args, state, first, key), batch_size
+      ),
     )
-    with Metrics(folder, start) as metrics:
-      pending: tuple[int, dict[str, jax.Array]] | None = None
-      saved_at = time.monotonic()
+    metrics = stack.enter_context(Metrics(folder, start, writes=jax.process_index() == 0))
+    batches = stack.enter_context(Ahead(batch_at, start, recipe.steps, pace.ahead))
+    course = Course(metrics, checkpoints, watch, pace.log_steps)
+    agreement, saved_at = Agreement(mesh), time.monotonic()
+    try:
       for step in range(start, recipe.steps):
-        if stop.requested or time.monotonic() - saved_at > pace.save_seconds:
+        due = time.monotonic() - saved_at > pace.save_seconds
+        wish = agreement.of(STOP if stop.requested else SAVE if due else NOTHING)
+        if wish or (pace.keep_steps and step > start and step % pace.keep_steps == 0):
+          course.settle()  # what is broken is not saved
           checkpoints.save(step, state)  # before the next batch is taken
           saved_at = time.monotonic()
-        if stop.requested:
-          break
+        if wish == STOP:
+          stop.leave()
         with progress.waiting():
-          batch = place(dict(batch_at(step)))
-        state, values = step_of(state, batch)
-        if pending:  # of the step before: the device is busy with this one
-          _log(metrics, *pending, every=pace.log_steps)
-        pending = step + 1, values
+          batch = place(dict(batches.at(step)))
+        with profiled(folder, step, pace.profile):
+          state, values = step_of(state, batch, key)
+        course.settle()  # of the step before: the devices are busy with this one
+        course.pending = step + 1, values
         progress.add(batch_size)
-      if pending:
-        _log(metrics, *pending, every=1)
-    stop.check()
+        if watch and watch.every and (step + 1) % watch.every == 0 and step + 1 < recipe.steps:
+          course.settle(state.learnt)
+      course.settle(state.learnt, last=True)
+    except NotFinite as e:
+      last = "it has saved nothing yet"
+      if watch and checkpoints.latest is not None:
+        found = watch.evaluate(checkpoints.restore(like).learnt)
+        last = f"at step {checkpoints.latest} it had {', '.join(f'{k} {v:.4g}' for k, v in found.items())}"
+      raise UserError(
+        f"{name}: the loss is {e.loss} at step {e.step}; lower the learning rate, and remove {folder} to begin anew; {last}"
+      ) from None
     checkpoints.save(recipe.steps, state)
+    if agreement.last(STOP if stop.requested else NOTHING) == STOP:
+      stop.leave()
     progress.close()
+    if start < recipe.steps and jax.process_index() == 0:
+      workdir.replace_bytes(folder / TIMING, workdir.to_json(progress.timing()))
   return state
 
 
-def _log(metrics: Metrics, step: int, values: dict[str, jax.Array], every: int) -> None:
-  numbers = {k: float(np.asarray(v)) for k, v in values.items()}
-  if not math.isfinite(numbers["loss"]):
-    raise UserError(
-      f"the loss is {numbers['loss']} at step {step}; lower the learning rate, and remove the run's folder to begin anew"
-    )
-  if step % every == 0:
-    metrics.write(step, numbers)
+def _compiled(where: Any, everywhere: jax.sharding.NamedSharding) -> tuple[Any, Any]:
+  """What begins a run, and what steps."""
+  begins = jax.jit(init_state, static_argnums=(0, 1), out_shardings=where)
+  return begins, jax.jit(
+    train_step, static_argnums=(0, 1), donate_argnums=2, out_shardings=(where, everywhere)
+  )
+
+
+@functools.cache
+def _programs(everywhere: jax.sharding.NamedSharding) -> tuple[Any, Any]:
+  """The same for all runs: those that differ in their seed alone are compiled once."""
+  return _compiled(everywhere, everywhere)

@@ -15,7 +15,10 @@ FILE = "metrics.jsonl"
 class Metrics:
   """Appends rows `{"step": n, ...}`. On opening, rows beyond the checkpoint that training goes on from are dropped."""
 
-  def __init__(self, folder: epath.Path, step: int):
+  def __init__(self, folder: epath.Path, step: int, writes: bool = True):
+    self._file = self._events = None
+    if not writes:  # another one of the joined processes does
+      return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     workdir.replace_bytes(
@@ -28,10 +31,13 @@ class Metrics:
     return self
 
   def __exit__(self, *_: object) -> None:
-    self._file.close()
-    self._events.close()
+    if self._file:
+      self._file.close()
+      self._events.close()
 
   def write(self, step: int, values: dict[str, float]) -> None:
+    if not self._file:
+      return
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     self._file.flush()
     for name, value in values.items():

@@ -85,7 +85,7 @@ def test_it_learns_and_the_other_collections_follow(tmp_path):
   state = run(tmp_path, 400, learning_rate=0.1, weight_decay=0.0)
   np.testing.assert_allclose(state.variables["params"]["w"], [[1, 2], [3, 4]], atol=0.1)
   assert state.variables["stats"]["mean"].any()
-  np.testing.assert_allclose(state.ema["w"], state.variables["params"]["w"], atol=0.05)
+  np.testing.assert_allclose(state.ema["params"]["w"], state.variables["params"]["w"], atol=0.05)
 
 
 def test_rows_after_the_checkpoint_are_not_repeated(tmp_path):

@@ -1,0 +1,60 @@
+"""Pre-train on generated images, then learn real digits from a few of them (He et al. 2023, Sec. 4), in the small world.
+
+    python -m synthjax.main --config configs/pretrain_transfer.py --workdir runs/transfer
+
+Three beginnings: `random init`; `synthetic letters`, which know nothing of the task to come (downstream-agnostic);
+`synthetic digits`, which know its classes (downstream-aware). Each learns 1, 2, 4 and 10 real digits a class of the first
+half, and is tested on the second. Seed s draws its own real digits, the same for all arms. Recipes were chosen on the
+first half alone, for `random init`.
+
+The generator that ships draws digits only. So the study first teaches it letters, on rendered ones: 570 steps.
+"""
+
+from synthjax.config import image_set, learner, network, prompt_list, real_images, study_config, sweep
+
+SHOTS = (1, 2, 4, 10)
+MODELS = {
+  "resnet": dict(model="resnet-mini", learning_rate=4e-3),
+  "vit": dict(model="vit-mini", learning_rate=1e-3),
+}
+
+
+def get_config(arg: str = ""):
+  config = study_config(labels="digits")
+  own = "embedded:generator"
+  config.networks.letters = network(
+    "denoise",
+    labels="letters",
+    autoencoder=own,
+    text_encoder=own,
+    begin_with=own,
+    pictures=13_000,
+    batch=64,
+    ema=0.99,
+    steps=570,
+    warmup=50,
+  )
+  config.prompts.letters = prompt_list("LE", labels="letters")
+  config.prompts.digits = prompt_list("LE")
+  config.sets.letters = image_set("letters", generator="network:letters", images_per_class=40)
+  config.sets.digits = image_set("digits", generator=own, images_per_class=60)
+  config.sampling.steps = 12
+  config.sampling.images_per_shard = 128
+  config.tests.real = "embedded:digits:second"
+  for shots in SHOTS:
+    config.real[f"real{shots}"] = real_images("embedded:digits:first", shots=shots)
+
+  config.learning.update(
+    size=16, batch=32, warmup=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15, elastic=0.7
+  )
+  config.seeds = 3
+  for name, model in MODELS.items():
+    for images in ("letters", "digits"):
+      config.learners[f"{name}-pre-{images}"] = learner(
+        images, steps=700, batch=64, jitter=0.4, mixup=0.0, **model
+      )
+    for fields in sweep(shots=SHOTS, begin=("random", "letters", "digits")):
+      shots, begin = fields["shots"], fields["begin"]
+      init = "" if begin == "random" else f"learner:{name}-pre-{begin}"
+      config.learners[f"{name}-{begin}-{shots}"] = learner(real=f"real{shots}", init=init, steps=200, **model)
+  return config

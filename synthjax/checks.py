@@ -1,0 +1,19 @@
+"""What values of a config are held against, each told in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from synthjax.errors import UserError, nearest
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def known(what: str, value: str, among: Iterable[str]) -> None:
+  if value not in among:
+    raise UserError(f"{what} {value!r}{nearest(value, among)}")
+
+
+def at_least(what: str, value: float, low: float) -> None:
+  if not value >= low:  # so that nan is told too
+    raise UserError(f"{what} is at least {low}, not {value}")

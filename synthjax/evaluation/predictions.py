@@ -1,0 +1,44 @@
+"""What a learnt network says of every picture of a test: each once, however many devices and processes share them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from synthjax.data.pictures import Pictures
+from synthjax.training import sharding
+
+
+class Predicts(Protocol):
+  def predict(self, variables: Any, pixels: jax.Array, features: bool = False) -> jax.Array: ...
+
+
+@functools.cache
+def _program(mesh: Mesh) -> Any:
+  def run(task: Predicts, features: bool, variables: Any, pixels: jax.Array) -> jax.Array:
+    return task.predict(variables, pixels, features)
+
+  return jax.jit(run, static_argnums=(0, 1), out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def predicted(
+  task: Predicts,
+  variables: Any,
+  pictures: Pictures,
+  features: bool = False,
+  *,
+  mesh: Mesh,
+  per_device_batch: int,
+) -> np.ndarray:
+  """Logits [n, K] or features [n, D], in the order of the source. The last batch is filled up, and cut again."""
+  per_device = min(per_device_batch, -(-len(pictures) // mesh.size))
+  size, place, n = per_device * mesh.size, sharding.placer(mesh), len(pictures)
+  run, found = _program(mesh), []
+  for start in range(0, n, size):
+    places = np.minimum(np.arange(start, start + size), n - 1)[sharding.share(size)]
+    found.append(run(task, features, variables, place({"pixels": pictures.at(places)})["pixels"]))
+  return np.concatenate([np.asarray(x) for x in found])[:n]

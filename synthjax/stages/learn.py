@@ -1,0 +1,390 @@
+"""Stage learn: a network trained on real images, synthetic ones, or both, for several seeds, as `runs/<hash>`.
+
+    run.json                     the resolved learner and what it was made from: its hash names the folder
+    seed-0/                      checkpoints/, best/, metrics.jsonl, TensorBoard events, timing.json
+    seed-0/learnt.safetensors    what was learnt, averaged where averages were kept
+    tests/<test>.<seed>.json     its confusions on real images
+    rows.jsonl                   the rows of results, derived
+
+Processes share the seeds by claims; where they are joined (`--distributed on`) they train each one together.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from synthjax import config as fields_of
+from synthjax import devices, records, workdir
+from synthjax.data.draws import Part
+from synthjax.data.pictures import Pictures, batches
+from synthjax.data.set_images import SetImages
+from synthjax.data.source import Source
+from synthjax.data.sources import open_real
+from synthjax.errors import UserError
+from synthjax.evaluation.accuracy import Tally
+from synthjax.evaluation.measures import PROBES, classified, held, probed
+from synthjax.evaluation.predictions import predicted
+from synthjax.labels.spaces import LabelSpace
+from synthjax.models import networks
+from synthjax.stages import settings
+from synthjax.stages.begin import begin
+from synthjax.stages.embed import rank
+from synthjax.stages.keep import KeepList
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.stages.sample import ImageSet
+from synthjax.stopping import Stop
+from synthjax.tasks.classify import Classify
+from synthjax.training import agreement, sharding
+from synthjax.training.loop import Watch, train
+from synthjax.weights import image_networks, read
+
+Array = np.ndarray
+_HASH = 12
+_LEARNT = "learnt.safetensors"
+
+
+class Learner:
+  stage = "learn"
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    root: epath.Path,
+    name: str,
+    labels: LabelSpace,
+    study_labels: LabelSpace,
+    tests: Mapping[str, Source],
+    image_set: ImageSet | None,
+    keep: KeepList | None,
+    begun_from: Learner | None,
+  ):
+    self.learner, self.name, self._config, self._root = name, f"runs/{name}", config, root
+    self._labels, self._set, self._keep, self._from = labels, image_set, keep, begun_from
+    self._study_labels = study_labels
+    self._runtime, self.seeds = config.runtime, config.seeds
+    self.fields: dict[str, Any] = fields_of.learner_fields(config, name)
+    # Classes of another space than the tests': what is learnt is there to begin others with.
+    self.tests = dict(tests) if labels.ids == study_labels.ids else {}
+    self._probed = tests if self.fields["probe"] else {}
+    self.inputs: tuple[Product, ...] = tuple(p for p in (image_set, keep, begun_from) if p)
+    networks.build(self.fields["model"], 2, drop_path=self.fields["drop_path"])  # a wrong name is told now
+
+  # --- what is wanted ----------------------------------------------------------------------------
+
+  @functools.cached_property
+  def _whole_real(self) -> Source | None:
+    return self._real(0)
+
+  def _real(self, seed: int) -> Source | None:
+    """Seed s learns from the draw that is s further on: few images differ more by which they are than by anything else."""
+    if not self.fields["real"]:
+      return None
+    own = self._config.copy_and_resolve_references()
+    own.real[self.fields["real"]].draw += seed
+    return open_real(own, self.fields["real"], self._labels)
+
+  @property
+  def shots(self) -> int:
+    return self._config.real[self.fields["real"]].shots if self.fields["real"] else 0
+
+  @property
+  def _per_class(self) -> int:
+    """Synthetic images a class; 0 = all that were asked for."""
+    if self.fields["ratio"]:
+      assert self._whole_real is not None
+      return round(self.fields["ratio"] * len(self._whole_real) / len(self._labels))
+    return self.fields["images_per_class"]
+
+  @functools.cached_property
+  def _synthetic(self) -> Source | None:
+    """The first n a class, of the kept ones where there is a filter."""
+    if self._set is None:
+      return None
+    plan, needed = self._set.landed()
+    images = [image for i in range(needed) for image in plan.images(plan.shards[i])]
+    labels = np.array([image.label for image in images], np.int32)
+    ids = [image.image_id for image in images]
+    ends = np.cumsum([len(plan.shards[i]) for i in range(needed)])
+    source = SetImages(self._set.name, labels, ids, self._set.read_shard, ends)
+    stays = np.isin(ids, self._keep.ids()) if self._keep else np.ones(len(ids), bool)
+    places = np.flatnonzero(stays)
+    wanted = self._per_class or (self._keep.quota if self._keep else self._set.asked)
+    places = places[rank(labels[places]) < wanted]
+    if (
+      self._per_class
+      and (short := np.bincount(labels[places], minlength=len(self._labels)).min()) < self._per_class
+    ):
+      raise UserError(
+        f"learner {self.learner} wants {self._per_class} synthetic images a class, and one has {short}; raise images_per_class of its set"
+      )
+    return Part(source, places, f"{len(places)} images")
+
+  @property
+  def synthetic_images(self) -> int:
+    return len(self._synthetic) if self._synthetic else 0
+
+  @property
+  def real_images(self) -> int:
+    return len(self._whole_real) if self._whole_real else 0
+
+  @functools.cached_property
+  def identity(self) -> dict[str, Any]:
+    """All that decides the result. Reads the inputs, which must be there."""
+    kept = {k: self.fields[k] for k in fields_of.of_kind(fields_of.LEARNING, fields_of.IDENTITY)}
+    for field in ("real", "probe"):
+      if kept[field]:
+        digest = open_real(self._config, kept[field], self._study_labels).digest
+        kept[field] = self._config.real[kept[field]].to_dict() | {"digest": digest}
+    del kept["images_per_class"], kept["ratio"], kept["subset_tests"]
+    origin = ""
+    if self._from:
+      origin = records.digest(self._from.identity)
+    elif self.fields["init"]:
+      origin = read.folder_digest(self._begin_folder, (".",), ("model",))
+    images = self._synthetic.digest if self._synthetic else ""
+    return kept | {"class_ids": self._labels.ids, "images": images, "init": origin}
+
+  @property
+  def _begin_folder(self) -> Path:
+    return Path(self.fields["init"].removeprefix("folder:")).expanduser()
+
+  def _begin_source(self, seed: int) -> Path | tuple[bytes, int] | None:
+    """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
+    if self._from:
+      file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
+      return file.read_bytes(), int(self._from.fields["test_norm"] == "auxiliary")
+    return self._begin_folder if self.fields["init"] else None
+
+  @property
+  def folder(self) -> epath.Path:
+    return self._root / "runs" / records.digest(self.identity)[:_HASH]
+
+  # --- for the page, which shows learners as arms --------------------------------------------------
+
+  @property
+  def arm(self) -> str:
+    return self.learner
+
+  @property
+  def images(self) -> int:
+    """Learnt from, real and synthetic."""
+    return self.real_images + self.synthetic_images
+
+  @property
+  def per_class(self) -> int:
+    return round(self.images / len(self._labels))
+
+  @property
+  def asked_per_class(self) -> int:
+    return self.shots + self.fields["images_per_class"]
+
+  def source(self, test: str) -> Source:
+    return self.tests[test]
+
+  @property
+  def how(self) -> str:
+    """For the page."""
+    fields = self.fields
+    real = f"real images of {fields['real']}" if fields["real"] else ""
+    of = self._config.learners[self.learner].images
+    parts = " and ".join(filter(None, [real, of and f"synthetic ones of {of}"]))
+    norms = f", {fields['norm']} norms" if real and of else ""
+    begin = f", begun as {fields['init'].partition(':')[2]}" if fields["init"] else ""
+    return f"{fields['model']} on {parts}{norms}{begin}"
+
+  # --- what is there -----------------------------------------------------------------------------
+
+  def _is_ready(self) -> bool:
+    return all(product.status().state == DONE for product in self.inputs)
+
+  def status(self) -> Status:
+    want = self.seeds * (1 + len(self.tests) + len(self._probed) * len(PROBES))
+    if not self._is_ready():
+      return Status(MISSING, 0, want, "results")
+    have = sum(self._is_learnt(seed) for seed in range(self.seeds))
+    have += sum(file.exists() for seed in range(self.seeds) for file in self._tally_files(seed).values())
+    return Status(DONE if have == want else STALE if have else MISSING, have, want, "results")
+
+  def _is_learnt(self, seed: int) -> bool:
+    return self.learnt_file(seed).exists()
+
+  def learnt_file(self, seed: int) -> epath.Path:
+    """Of seed 0 where another study had fewer seeds of what is begun with."""
+    return self.folder / f"seed-{seed}" / _LEARNT
+
+  def _tally_files(self, seed: int) -> dict[tuple[str, str], epath.Path]:
+    """(test, metric) -> its file. Other real images under a test's name are another result."""
+    asked = [(t, source, "top1") for t, source in self.tests.items()]
+    asked += [(t, source, probe) for t, source in self._probed.items() for probe in PROBES]
+    found = {}
+    for test, source, metric in asked:
+      subset = "+subset" if metric == "top1" and test in self.fields["subset_tests"].split(",") else ""
+      ending = "" if metric == "top1" else f".{metric}"
+      found[test, metric] = self.folder / "tests" / f"{test}-{source.digest[:8]}{subset}{ending}.{seed}.json"
+    return found
+
+  def tallies(self, test: str) -> list[Tally]:
+    """One a seed; empty until all are there."""
+    if test not in self.tests or self.status().state != DONE:
+      return []
+    files = [self._tally_files(seed)[test, "top1"] for seed in range(self.seeds)]
+    return [Tally.from_json(workdir.read_json(file, "result")) for file in files]
+
+  def rows(self) -> list[dict[str, Any]]:
+    """What results.jsonl says of this learner; empty until all is there."""
+    if self.status().state != DONE:
+      return []
+    found = []
+    for seed in range(self.seeds):
+      for (test, metric), file in self._tally_files(seed).items():
+        tally, source = (
+          Tally.from_json(workdir.read_json(file, "result")),
+          (self.tests | dict(self._probed))[test],
+        )
+        about = dict(
+          study=self._config.study, arm=self.learner, dataset=test, split=source.split, n=tally.n, seed=seed
+        )
+        about |= dict(
+          images=self.synthetic_images, real=self.real_images, shots=self.shots, ratio=self.fields["ratio"]
+        )
+        metrics = (
+          tally.metrics(top5=len(self._labels) > 5) if metric == "top1" else {metric: tally.metrics()["top1"]}
+        )
+        found += [about | dict(metric=name, value=value) for name, value in metrics.items()]
+    return found
+
+  # --- making it ---------------------------------------------------------------------------------
+
+  def make(self, stop: Stop) -> bool:
+    if not self._is_ready():
+      return False
+    if agreement.from_first(int(self.status().state == DONE)):
+      return True
+    run = {
+      "learner": self.learner,
+      "fields": self.fields,
+      "identity": self.identity,
+      "images": self.synthetic_images,
+    }
+    self.folder.mkdir(parents=True, exist_ok=True)
+    workdir.publish_bytes(self.folder / "run.json", workdir.to_json(run))
+    (self.folder / "tests").mkdir(exist_ok=True)
+    whole = True
+    with owner_of(self.folder, self._runtime) as owner:
+      for seed in range(self.seeds):
+        mine = owner.take(f"seed-{seed}") if jax.process_index() == 0 else 1
+        if not agreement.from_first(int(mine)):
+          whole = False
+          continue
+        self._make_seed(seed, stop)
+        owner.release(f"seed-{seed}")
+    agreement.meet(f"{self.name} is made")
+    if not whole:
+      return self.status().state == DONE
+    if jax.process_index() == 0:
+      workdir.replace_bytes(self.folder / "rows.jsonl", records.to_lines(self.rows()))
+    return True
+
+  def _make_seed(self, seed: int, stop: Stop) -> None:
+    missing = {key: file for key, file in self._tally_files(seed).items() if not file.exists()}
+    todo = bool(missing) or not self._is_learnt(seed)
+    if not agreement.from_first(int(todo)):
+      return
+    mesh, task = sharding.training_mesh(self._runtime.fsdp), self._task
+    if agreement.from_first(int(self._is_learnt(seed))):
+      flat = image_networks.from_bytes(self.learnt_file(seed).read_bytes())
+      variables = jax.device_put(traverse_util.unflatten_dict(flat), devices.place(mesh, devices.REPLICATED))
+    else:
+      variables = self._learn(seed, mesh, stop)
+    for (test, metric), file in self._tally_files(seed).items():
+      tally = self._measured(task, variables, test, metric, mesh)
+      if jax.process_index() == 0:
+        workdir.publish_bytes(file, workdir.to_json(tally.to_json()))
+
+  @functools.cached_property
+  def _task(self) -> Classify:
+    return settings.task(self.fields, len(self._labels))
+
+  def _learn(self, seed: int, mesh: jax.sharding.Mesh, stop: Stop) -> Any:
+    fields, task = self.fields, self._task
+    parts, sizes = self._parts(seed)
+    steps = settings.steps(fields, [len(pictures) for _, pictures in parts], sizes)
+    recipe = settings.recipe(fields, steps, seed)
+    share = sharding.share(sum(sizes))
+    pace = settings.pace(fields, self._runtime)
+    first = next(iter(self.tests), None)
+
+    def evaluate(variables: Any) -> dict[str, float]:
+      return {
+        f"{test}/{name}": value
+        for test in self.tests
+        for name, value in self._measured(task, variables, test, "top1", mesh).metrics().items()
+      }
+
+    folder = self.folder / f"seed-{seed}"
+    state = train(
+      task,
+      batches(parts, sizes, _order_seed(seed), share),
+      recipe,
+      folder,
+      name=f"{self.name} seed {seed}",
+      batch_size=sum(sizes),
+      pace=pace,
+      stop=stop,
+      mesh=mesh,
+      watch=Watch(evaluate, fields["evaluate_steps"], f"{first}/top1")
+      if first and fields["evaluate_steps"]
+      else None,
+      fit={"model": fields["model"], "data seed": seed, "batch": sum(sizes), "classes": len(self._labels)},
+      begin=begin(task, fields, self._begin_source(seed), seed),
+    )
+    whole = jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
+    if jax.process_index() == 0:
+      workdir.replace_bytes(self.learnt_file(seed), image_networks.to_bytes(whole))
+    return whole
+
+  def _parts(self, seed: int) -> tuple[list[tuple[int, Pictures]], list[int]]:
+    """(domain, pictures), and how many of each make a batch."""
+    sources = {0: self._real(seed), 1: self._synthetic}
+    side = self.fields["stored_size"] or self.fields["size"]
+    parts = [(domain, Pictures(source, side)) for domain, source in sources.items() if source]
+    batch, synthetic = self.fields["batch"], round(self.fields["share"] * self.fields["batch"])
+    sizes = [batch - synthetic, synthetic] if len(parts) == 2 else [batch]
+    if min(sizes) < 1:
+      raise UserError(
+        f"learner {self.learner}: share {self.fields['share']} leaves a part of the batch of {batch} empty"
+      )
+    if sum(sizes) % jax.device_count() and devices.is_joined():
+      raise UserError(
+        f"learner {self.learner}: batch {batch} cannot be split over {jax.device_count()} devices"
+      )
+    return parts, sizes
+
+  # --- measuring it ------------------------------------------------------------------------------
+
+  def _measured(
+    self, task: Classify, variables: Any, test: str, metric: str, mesh: jax.sharding.Mesh
+  ) -> Tally:
+    fields, source = self.fields, (self.tests | dict(self._probed))[test]
+    predicts = functools.partial(
+      predicted, task, variables, mesh=mesh, per_device_batch=fields["per_device_batch"]
+    )
+    asked = held(source, fields["size"])
+    if metric == "top1":
+      return classified(predicts, asked, restricted=test in fields["subset_tests"].split(","))
+    known = held(open_real(self._config, fields["probe"], self._study_labels), fields["size"])
+    return probed(predicts, metric, known, asked, len(self._study_labels), fields["neighbours"])
+
+
+def _order_seed(seed: int) -> int:
+  """Two a seed: each domain has an order of its own."""
+  return 2 * seed

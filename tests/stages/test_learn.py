@@ -1,0 +1,174 @@
+"""Learners as products of a study: rows, domains, what they begin with, resuming, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from synthjax import config as fields_of
+from synthjax import study, validation
+from synthjax.command import Command
+from synthjax.errors import UserError
+from synthjax.stages.learn import Learner
+from synthjax.weights import image_networks
+
+
+def run(config, workdir, **kwargs) -> None:
+  validation.check(config)
+  study.run(Command(config, str(workdir), line="python -m synthjax.main ...", **kwargs))
+
+
+@pytest.fixture
+def few():
+  """Learners of seconds, on real digits alone."""
+
+  def make(**learning):
+    config = fields_of.study_config(labels="digits")
+    config.study = "few"
+    config.real.few = fields_of.real_images("embedded:digits:first", shots=2)
+    config.tests.real = "embedded:digits:first"
+    config.learning.update(
+      dict(model="resnet-mini", size=8, real="few", batch=8, steps=3, ahead=1) | learning
+    )
+    config.learners.few = fields_of.learner()
+    config.seeds = 1
+    config.runtime.compile_cache = ""
+    return config
+
+  return make
+
+
+@pytest.fixture
+def learnt(monkeypatch) -> list:
+  seen, learn = [], Learner._learn
+
+  def spy(self, seed, mesh, stop):
+    seen.append((self.learner, seed))
+    return learn(self, seed, mesh, stop)
+
+  monkeypatch.setattr(Learner, "_learn", spy)
+  return seen
+
+
+def results(workdir) -> list[dict]:
+  return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+
+
+def test_rows_name_the_shots_and_a_finished_learner_is_left_alone(few, tmp_path, learnt, capsys):
+  config = few(probe="few", ema=0.9)
+  run(config, tmp_path)
+  rows = results(tmp_path)
+  assert {r["metric"] for r in rows} == {"top1", "top5", "mean_class", "loss", "knn", "linear_probe"}
+  assert {(r["arm"], r["shots"], r["real"], r["images"], r["n"], r["seed"]) for r in rows} == {
+    ("few", 2, 20, 0, 898, 0)
+  }
+  top = {r["metric"]: r["value"] for r in rows}
+  assert top["top1"] <= top["top5"] and 0 <= top["knn"] <= 100
+  page = (tmp_path / "report" / "index.html").read_text()
+  assert "resnet-mini on real images of few" in page
+  learnt.clear()
+  config.seeds = 2
+  run(config, tmp_path)
+  assert learnt == [("few", 1)]
+  run(config, tmp_path, plan=True)
+  assert "nothing is missing" in capsys.readouterr().out
+
+
+def test_a_learner_begins_with_another_and_keeps_its_own_head(few, tmp_path):
+  config = few(learning_rate=1e-12, weight_decay=0.0)
+  config.learners.more = fields_of.learner(init="learner:few", norm="shared")
+  run(config, tmp_path)
+  folders = {json.loads(f.read_text())["learner"]: f.parent for f in tmp_path.glob("runs/*/run.json")}
+  first, second = (
+    image_networks.from_bytes((folders[n] / "seed-0/learnt.safetensors").read_bytes())
+    for n in ("few", "more")
+  )
+  for path, value in first.items():
+    if path[0] == "params":
+      np.testing.assert_allclose(value, second[path], atol=1e-6)
+
+
+def test_real_and_synthetic_in_one_batch_with_norms_of_their_own(digits, tmp_path):
+  config = digits()
+  for name in list(config.arms):
+    del config.arms[name]
+  config.real.few = fields_of.real_images("embedded:digits:first", shots=2)
+  config.learning.update(model="resnet-mini", size=8, real="few", batch=8, steps=3)
+  config.learners.both = fields_of.learner("LE", norm="auxiliary", ratio=1.0)
+  config.learners.kept = fields_of.learner("LE/CF", images_per_class=2, norm="shared")
+  config.seeds = 1
+  run(config, tmp_path)
+  rows = {r["arm"]: r for r in results(tmp_path) if r["metric"] == "top1"}
+  assert rows["both"]["images"] == rows["both"]["real"] == 20 and rows["both"]["ratio"] == 1.0
+  assert rows["kept"]["images"] == 20
+  folders = {json.loads(f.read_text())["learner"]: f.parent for f in tmp_path.glob("runs/*/run.json")}
+  both = image_networks.from_bytes((folders["both"] / "seed-0/learnt.safetensors").read_bytes())
+  mean = both["batch_stats", "bn1", "mean"]
+  assert mean.shape == (2, 24) and not np.allclose(mean[0], mean[1])
+  config.learners.both.ratio = 4.0
+  with pytest.raises(
+    UserError, match=r"learner both wants 8 synthetic images a class, and one has \d; raise"
+  ):
+    run(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+  "fields, said",
+  [
+    (dict(steps=0), "say how long it learns in one of steps, epochs and examples"),
+    (dict(epochs=1.0), "say how long it learns in one of steps, epochs and examples"),
+    (dict(model="resnet19"), "no network 'resnet19' (did you mean 'resnet18'?)"),
+    (dict(norm="auxiliary"), "norm auxiliary keeps real and synthetic images apart; it needs both"),
+    (dict(init="learner:few"), "init goes round in a circle: few <- few"),
+    (dict(init="few"), "it is learner:NAME or folder:PATH"),
+    (dict(freeze="("), "is no pattern"),
+    (dict(ratio=2.0), "it needs both"),
+    (dict(drop_path=0.1), "drop_path belongs to vision transformers"),
+    (dict(real="lots"), "real 'lots'"),
+  ],
+)
+def test_what_cannot_be_meant_is_one_line(few, tmp_path, fields, said):
+  config = few()
+  config.learners.few.update(fields)
+  with pytest.raises(UserError) as e:
+    run(config, tmp_path)
+  assert said in str(e.value) and "\n" not in str(e.value)
+  assert not (tmp_path / "runs").exists()
+
+
+def test_a_subset_of_the_classes_restricts_the_answers(few, tmp_path, monkeypatch):
+  """As ImageNet-R and -A are scored: a class that the test lacks is never the answer."""
+  from PIL import Image
+
+  config = few(subset_tests="some")
+  for class_id in "37":
+    (tmp_path / "some" / class_id).mkdir(parents=True)
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "some" / class_id / "1.png")
+  config.tests.some = config.tests.all = f"folder:{tmp_path / 'some'}"
+  run(config, tmp_path / "w")
+  tallies = {
+    f.name.split("-")[0]: json.loads(f.read_text()) for f in (tmp_path / "w").glob("runs/*/tests/*.json")
+  }
+  asked = np.array(tallies["some"]["confusion"]).sum(0)
+  assert asked[[3, 7]].sum() == 2 == asked.sum()
+
+
+def test_the_page_draws_learners_that_differ_in_shots_as_one_line(few, tmp_path):
+  config = few()
+  config.real.more = fields_of.real_images("embedded:digits:first", shots=4)
+  config.learners["few-4"] = fields_of.learner(real="more")
+  config.learners["few-2"] = fields_of.learner()
+  del config.learners["few"]
+  run(config, tmp_path)
+  page = (tmp_path / "report" / "index.html").read_text()
+  assert "few, 2 images a class" in page and "few, 4 images a class" in page
+
+
+def test_sweeps_are_products():
+  found = list(fields_of.sweep(norm=("shared", "auxiliary"), ratio=(1, 2)))
+  assert [tuple(f.values()) for f in found] == [
+    ("shared", 1),
+    ("shared", 2),
+    ("auxiliary", 1),
+    ("auxiliary", 2),
+  ]

@@ -1,0 +1,300 @@
+"""What a training computes does not depend on how many devices and processes share it, and a death leaves no trace."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from synthjax.data.augment import Augment
+from synthjax.data.pictures import Pictures, batches
+from synthjax.data.sources import open_source
+from synthjax.evaluation.accuracy import Tally
+from synthjax.evaluation.predictions import predicted
+from synthjax.labels import spaces
+from synthjax.models import networks
+from synthjax.stopping import Stop
+from synthjax.tasks.classify import Classify
+from synthjax.training import metrics, sharding
+from synthjax.training.loop import Pace, train
+from synthjax.training.optimizer import Recipe
+from tests.conftest import ROOT
+
+LABELS = spaces.load("digits")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+  return Pictures(open_source("embedded:digits:first", LABELS), 8)
+
+
+def learn(folder, pictures, devices=1, fsdp=1, steps=6, batch=16, seen=None, stop=None, **recipe):
+  """Two domains with norms of their own, mixing and averages: all that a state can hold."""
+  task = Classify(networks.build("resnet-mini", 10, domains=2), 10, Augment(mixup=0.2, shift=0.1), 0.1, True)
+  batch_at = batches([(0, pictures), (1, pictures)], [batch // 2] * 2, seed=3)
+
+  def fed(step):
+    found = batch_at(step)
+    if seen is not None:
+      seen.append((step, hashlib.sha256(found["pixels"].tobytes() + found["labels"].tobytes()).hexdigest()))
+    return found
+
+  return train(
+    task,
+    fed,
+    Recipe(**(dict(steps=steps, learning_rate=1e-2, warmup=2, ema=0.9) | recipe)),
+    epath.Path(folder),
+    name="runs/x",
+    batch_size=batch,
+    pace=Pace(save_seconds=1e9, log_steps=1),
+    stop=stop or Stop(),
+    mesh=sharding.training_mesh(fsdp, jax.devices()[:devices]),
+  )
+
+
+def losses(folder):
+  return np.array([row["loss"] for row in metrics.read(epath.Path(folder))])
+
+
+def test_four_devices_and_split_parameters_go_the_way_of_one(tmp_path, pictures):
+  order = [[], [], []]
+  for i, (devices, fsdp) in enumerate(((1, 1), (4, 1), (4, 2))):
+    state = learn(tmp_path / str(i), pictures, devices, fsdp, steps=20, seen=order[i], learning_rate=1e-3)
+  assert order[0] == order[1] == order[2]
+  one = losses(tmp_path / "0")
+  assert len(one) == 20
+  for i in (1, 2):
+    np.testing.assert_allclose(losses(tmp_path / str(i)), one, rtol=1e-5)
+  kernel = state.variables["params"]["layer3_0"]["conv2"]["kernel"]
+  assert kernel.addressable_shards[0].data.size * 2 == kernel.size  # each holds half
+  moment = jax.tree.leaves(state.opt_state, is_leaf=lambda x: getattr(x, "shape", ()) == kernel.shape)
+  assert any(m.sharding.spec == kernel.sharding.spec for m in moment if m.shape == kernel.shape)
+
+
+def test_stopped_on_one_device_and_gone_on_with_on_four(tmp_path, pictures):
+  straight, order = learn(tmp_path / "straight", pictures, 1, steps=8), []
+  learn(tmp_path / "moved", pictures, 1, steps=8, seen=order, stop=_StopsAt(4))
+  learn(tmp_path / "moved", pictures, 4, steps=8, seen=order)
+  np.testing.assert_allclose(losses(tmp_path / "moved"), losses(tmp_path / "straight"), rtol=1e-5)
+  del straight
+
+
+def test_resumed_to_the_bit_with_statistics_and_averages(tmp_path, pictures):
+  straight = learn(tmp_path / "straight", pictures)
+  learn(tmp_path / "halves", pictures, stop=_StopsAt(3))
+  halves = learn(tmp_path / "halves", pictures)
+  jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), straight, halves)
+  assert set(straight.ema) == {"params", "batch_stats"}
+  mean = np.asarray(straight.ema["batch_stats"]["bn1"]["mean"])
+  assert mean.shape[0] == 2 and mean.any()
+
+
+class _StopsAt(Stop):
+  """Asks for a stop when it has been looked at so often; leaves without an exception."""
+
+  def __init__(self, looks: int):
+    super().__init__()
+    self._looks = looks
+
+  @property
+  def requested(self) -> bool:
+    self._looks -= 1
+    return self._looks < 0
+
+  def leave(self):
+    raise _Left
+
+
+class _Left(Exception):
+  pass
+
+
+@pytest.fixture(autouse=True)
+def leaves(monkeypatch):
+  whole = train
+
+  def quietly(*args, **kwargs):
+    try:
+      return whole(*args, **kwargs)
+    except _Left:
+      return None
+
+  monkeypatch.setitem(globals(), "train", quietly)
+
+
+def test_accumulated_in_parts_is_nearly_the_whole_batch(tmp_path, pictures):
+  """Without norms over the batch it is so but for rounding."""
+  task = Classify(networks.build("vit-mini", 10), 10)
+  batch = batches([(0, pictures)], [16], seed=0)
+  runs = [
+    train(
+      task, batch, Recipe(steps=3, accumulate=n, learning_rate=1e-3), epath.Path(tmp_path / str(n)), name="x",
+      batch_size=16, pace=Pace(log_steps=1), stop=Stop(), mesh=sharding.training_mesh(1, jax.devices()[:1]),
+    )
+    for n in (1, 4)
+  ]  # fmt: skip
+  np.testing.assert_allclose(losses(tmp_path / "1"), losses(tmp_path / "4"), rtol=1e-4)
+  del runs
+
+
+@pytest.mark.parametrize("devices", [3, 4])
+def test_each_example_of_1003_counts_once(pictures, devices):
+  class Brightness:
+    """Says a class by the sum of the pixels: exact on any device."""
+
+    def predict(self, variables, pixels, features=False):
+      del variables, features
+      return jax.nn.one_hot(pixels.astype("int32").sum((1, 2, 3)) % 10, 10)
+
+  source = open_source("embedded:digits:all", LABELS)
+  from synthjax.data.draws import Part
+
+  test = Pictures(Part(source, range(1003), "1003"), 8)
+  tallies = [
+    Tally.empty(10).update(
+      predicted(task, {}, test, mesh=sharding.training_mesh(1, jax.devices()[:n]), per_device_batch=64),
+      test.labels,
+    )
+    for task in [Brightness()]
+    for n in (1, devices)
+  ]
+  assert tallies[0].n == tallies[1].n == 1003
+  assert tallies[0].metrics() == tallies[1].metrics()
+  expected = test.at(np.arange(1003)).astype(int).sum((1, 2, 3)) % 10
+  assert tallies[0].metrics()["top1"] == pytest.approx(100 * (expected == test.labels).mean())
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+CONFIG = """
+from synthjax.config import learner, real_images, study_config
+
+
+def get_config(arg=""):
+  config = study_config(labels="digits")
+  config.real.few = real_images("embedded:digits:first", shots=4)
+  config.tests.real = "embedded:digits:first"
+  config.seeds = 1
+  config.learning.update(model="resnet-mini", size=8, batch=16, real="few", ema=0.9, steps=int(arg or 40))
+  config.learners.few = learner()
+  config.runtime.save_seconds = 0.5
+  return config
+"""
+
+
+def start(tmp_path, workdir, compile_cache, steps=40, index=None, port=0, devices=1):
+  (tmp_path / "few.py").write_text(CONFIG)
+  joined = {} if index is None else dict(
+    JAX_COORDINATOR_ADDRESS=f"localhost:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(index)
+  )  # fmt: skip
+  return subprocess.Popen(
+    [
+      sys.executable, "-m", "synthjax.main", "--config", f"{tmp_path / 'few.py'}:{steps}", "--workdir", str(workdir),
+      "--distributed", "off" if index is None else "on", f"--config.runtime.compile_cache={compile_cache}",
+      "--config.runtime.heartbeat_seconds=0.2", "--config.runtime.stale_seconds=1",
+    ],
+    env=os.environ | joined | {
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "PYTHONPATH": str(ROOT)
+    },
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )  # fmt: skip
+
+
+def weights(workdir) -> bytes:
+  return next(workdir.glob("runs/*/seed-0/learnt.safetensors")).read_bytes()
+
+
+def steps_of(workdir) -> list[int]:
+  file = next(workdir.glob("runs/*/seed-0/metrics.jsonl"))
+  return [json.loads(line)["step"] for line in file.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_twenty_deaths_leave_no_trace(tmp_path, compile_cache):
+  undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+  begun = time.monotonic()
+  assert start(tmp_path, undisturbed, compile_cache, 400).wait() == 0
+  took, rng, killed = time.monotonic() - begun, np.random.default_rng(0), 0
+  while killed < 20:
+    process = start(tmp_path, disturbed, compile_cache, 400)
+    try:
+      assert process.wait(timeout=rng.uniform(0.5, 1.0) * took) == 0
+      break  # it was through before the 20th
+    except subprocess.TimeoutExpired:
+      process.kill()
+      process.wait()
+      killed += 1
+  assert start(tmp_path, disturbed, compile_cache, 400).wait() == 0
+  assert killed >= 3
+  assert weights(undisturbed) == weights(disturbed)
+  assert steps_of(disturbed) == sorted(set(steps_of(disturbed)))
+
+
+@pytest.mark.slow
+def test_two_joined_processes_stop_at_one_step_and_one_goes_on_alone(tmp_path, compile_cache):
+  alone, joined, port = tmp_path / "alone", tmp_path / "joined", 20000 + os.getpid() % 20000
+  assert start(tmp_path, alone, compile_cache, 60).wait() == 0
+  both = [start(tmp_path, joined, compile_cache, 60, i, port) for i in (0, 1)]
+  while not list(joined.glob("runs/*/seed-0/checkpoints/[0-9]*")):
+    assert all(p.poll() is None for p in both), [
+      p.communicate()[1][-2000:] for p in both if p.poll() is not None
+    ]
+    time.sleep(0.1)
+  both[1].send_signal(signal.SIGTERM)
+  assert [p.wait(timeout=300) for p in both] == [143, 143]
+  found = [f.name for f in next(joined.glob("runs/*/seed-0/checkpoints")).iterdir() if f.name.isdigit()]
+  assert found and max(map(int, found)) < 60
+  assert start(tmp_path, joined, compile_cache, 60).wait() == 0  # one process, of another number than before
+  ours, theirs = (
+    [json.loads(line) for line in next(w.glob("runs/*/seed-0/metrics.jsonl")).read_text().splitlines()][-1]
+    for w in (joined, alone)
+  )
+  assert ours["step"] == theirs["step"] == 60
+  assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
+  """Median of ten interleaved pairs, on one batch."""
+  task = Classify(networks.build("resnet-mini", 10), 10)
+  batch = dict(batches([(0, pictures)], [128], seed=0)(0))
+  recipe, mesh = Recipe(steps=20), sharding.training_mesh(1, jax.devices()[:1])
+  from synthjax.training.loop import _programs
+  from synthjax.training.sharding import placer
+
+  key, placed = jax.random.key(0), placer(mesh)(batch)
+  where = jax.NamedSharding(mesh, jax.P())
+
+  def bare() -> float:
+    begins, steps = _programs(where)
+    state = begins(task, recipe, placed, key)
+    jax.block_until_ready(state)
+    begun = time.monotonic()
+    for _ in range(20):
+      state, values = steps(task, recipe, state, placed, key)
+      jax.block_until_ready(values)
+    return time.monotonic() - begun
+
+  def ours(i: int) -> float:
+    clock = []
+
+    def batch_at(step):
+      clock.append(time.monotonic())
+      return batch
+
+    train(task, batch_at, recipe, epath.Path(tmp_path / str(i)), name="x", batch_size=128, pace=Pace(), stop=Stop(), mesh=mesh)  # fmt: skip
+    return (clock[-1] - clock[1]) / 19 * 20
+
+  bare(), ours(99)
+  pairs = [(bare(), ours(i)) for i in range(10)]
+  ratio = np.median([b / a for a, b in pairs])
+  assert ratio <= 1.05, pairs
