@@ -30,6 +30,7 @@ STOREYS = [
     "embedded",
     "devices",
     "config",
+    "fields",
     "validation",
     "checks",
     "checks_learners",
