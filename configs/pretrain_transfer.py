@@ -8,6 +8,11 @@ half, and is tested on the second. Seed s draws its own real digits, the same fo
 first half alone, for `random init`.
 
 The generator that ships draws digits only. So the study first teaches it letters, on rendered ones: 570 steps.
+
+Seen so far, ResNet, top-1, 3 seeds, 1/2/4/10 real digits a class: random init 49.4 +- 4.5, 70.3 +- 4.6, 85.5 +- 1.3,
+93.4 +- 1.8; synthetic digits 74.1 +- 4.4, 83.9 +- 3.4, 91.4 +- 1.7, 96.0 +- 0.6 (and 55.8 +- 4.5 before any real digit).
+The yardstick, an RBF-SVM on pixels, has 65/75/82 at 1/2/4: a ResNet from scratch is below it with one and two a class.
+The arm of letters and the ViT have not been run yet.
 """
 
 from synthjax.config import image_set, learner, network, prompt_list, real_images, study_config, sweep
