@@ -5,7 +5,7 @@
 Three beginnings: `random init`; `synthetic letters`, which know nothing of the task to come (downstream-agnostic);
 `synthetic digits`, which know its classes (downstream-aware). Each learns 1, 2, 4 and 10 real digits a class of the first
 half, and is tested on the second. Seed s draws its own real digits, the same for all arms. Recipes were chosen on the
-first half alone, for `random init`.
+first half, for `random init`; that of pre-training was looked at again after a first run had been tested on the second.
 
 The generator that ships draws digits only. So the study first teaches it letters, on rendered ones: 570 steps.
 

@@ -2,7 +2,6 @@
 
 import functools
 import io
-import statistics
 import time
 
 import numpy as np
@@ -69,22 +68,26 @@ def source_of(kind: str, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "synthjax", "webdataset", "parquet"])
 def test_feeding_keeps_pace_with_bare_decoding(kind, tmp_path):
-  """A source may take a fifth of the time that decoding takes, and no more."""
+  """A source may take a fifth of the time that decoding takes, and no more.
+
+  Of processor time the median is held against that; of wall time, which others on the machine decide too, the best.
+  """
   source, preprocess = source_of(kind, tmp_path / kind), Preprocess(224, 224)
 
-  def seconds(images) -> float:
-    start = time.perf_counter()
+  def seconds(images) -> np.ndarray:
+    start = np.array([time.process_time(), time.perf_counter()])
     assert sum(1 for _ in images) == _IMAGES
-    return time.perf_counter() - start
+    return np.array([time.process_time(), time.perf_counter()]) - start
 
-  def pair() -> float:
+  def pair() -> np.ndarray:
     alone = seconds(in_threads(bare, pictures()))
     return alone / seconds(Readable(source, preprocess))
 
   pair()  # once to warm up
-  found = sorted(pair() for _ in range(_PAIRS))
-  print(f"\n{kind}: {statistics.median(found):.2f} ({found[0]:.2f} - {found[-1]:.2f}) of bare decoding")
-  assert statistics.median(found) >= 0.8
+  processor, wall = np.sort([pair() for _ in range(_PAIRS)], axis=0).T
+  for what, found in (("processor", processor), ("wall", wall)):
+    print(f"\n{kind}, {what}: {np.median(found):.2f} ({found[0]:.2f} - {found[-1]:.2f}) of bare decoding")
+  assert np.median(processor) >= 0.8 and wall[-1] >= 0.8
 
 
 @pytest.mark.parametrize("kind", ["folder", "synthjax", "webdataset", "parquet"])
