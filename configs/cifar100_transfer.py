@@ -1,10 +1,9 @@
 """CIFAR-100 after pre-training, by the recipe of He et al. 2023 (Sec. 4 and C.6): 200 epochs of SGD.
 
     python -m synthjax.main --config configs/cifar100_transfer.py --workdir runs/cifar100 \\
-        --config.real.train.source=folder:DATA/train --config.tests.cifar100=folder:DATA/test \\
-        --config.labels=DATA/labels.yaml --config.learners.transfer.init=folder:WEIGHTS
+        --config.learners.transfer.init=folder:WEIGHTS
 
-DATA holds CIFAR-100 as class folders of PNGs, and labels.yaml names its classes. WEIGHTS is a folder with a ResNet-50 as
+CIFAR-100 is tfds', built once with: tfds build cifar100 --file_format=array_record. WEIGHTS is a folder with a ResNet-50 as
 timm or transformers store it, or leave it out and set `init` to learner:NAME of a learner that you add here.
 
 Not run by us yet. The paper: from scratch 78.83; after synthetic images of CIFAR-100's classes 83.90 (1.2 M), 85.03
@@ -15,9 +14,9 @@ from synthjax.config import learner, real_images, study_config
 
 
 def get_config(arg: str = ""):
-  config = study_config(labels="digits")
-  config.real.train = real_images("folder:cifar100/train")
-  config.tests.cifar100 = "folder:cifar100/test"
+  config = study_config(labels="cifar100")
+  config.real.train = real_images("tfds:cifar100:train")
+  config.tests.cifar100 = "tfds:cifar100:test"
   config.learning.update(
     model="resnet50-cifar",
     size=32,

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from synthjax.errors import UserError, nearest
+from synthjax.labels.matching import match
 from synthjax.labels.spaces import LabelSpace
 
 FILES = ("classes.yaml", "classes.json")  # in a folder of images: what its folders, or names, are
@@ -90,49 +91,23 @@ def places(
   *,
   names: bool = False,
 ) -> list[int]:
-  """The place in our label space of each of their classes; -1 where the mapping leaves it out.
+  """The place in our label space of each of their classes; -1 where the mapping, or the space, leaves it out.
 
-  Without a mapping a class is known by our id, and with `names` also by a display name that one class alone bears.
+  Without a mapping a class is known by our id, and with `names` also by what `labels/matching.py` knows it by.
   """
+  if mapping is None and names:
+    return match(theirs, labels, f"source {where}", "or ?map=FILE says which is which").tolist()
   ids = {class_id: k for k, class_id in enumerate(labels.ids)}
-  by_name: dict[str, list[int]] = {}
-  for k, name in enumerate(labels.names if names else ()):
-    by_name.setdefault(_plain(name), []).append(k)
   found = []
   for their in theirs:
-    if mapping is not None:
-      if their not in mapping:
-        raise UserError(
-          f"source {where}: class {their!r} is not in its class mapping{nearest(their, mapping)}"
-        )
-      if mapping[their] and mapping[their] not in ids:
-        raise UserError(
-          f"source {where}: {their!r} is mapped to class {mapping[their]!r}, which the label space lacks"
-          f"{nearest(mapping[their], ids)}"
-        )
-      found.append(ids[mapping[their]] if mapping[their] else -1)
-    elif their in ids:
-      found.append(ids[their])
-    else:
-      found.append(_by_name(labels, their, by_name.get(_plain(their), []), where, names))
+    if mapping is not None and their not in mapping:
+      raise UserError(f"source {where}: class {their!r} is not in its class mapping{nearest(their, mapping)}")
+    ours = their if mapping is None else mapping[their]
+    if ours and ours not in ids:
+      raise UserError(
+        f"source {where}: {their!r} is mapped to class {ours!r}, which the label space lacks{nearest(ours, ids)}"
+        if mapping is not None
+        else f"source {where}: no class {their!r}{nearest(their, ids)}; classes bear class ids, or ?map=FILE says what they are"
+      )
+    found.append(ids[ours] if ours else -1)
   return found
-
-
-def _by_name(labels: LabelSpace, their: str, bearing: Sequence[int], where: str, names: bool) -> int:
-  if len(bearing) > 1:
-    ours = ", ".join(labels.ids[k] for k in bearing)
-    raise UserError(
-      f"source {where}: {their!r} is the name of {len(bearing)} classes ({ours}); say which is which with ?map=FILE"
-    )
-  if not bearing:
-    known = (*labels.ids, *labels.names) if names else labels.ids
-    what = "class ids or names" if names else "class ids"
-    raise UserError(
-      f"source {where}: no class {their!r}{nearest(their, known)}; classes bear {what}, or ?map=FILE says what they are"
-    )
-  return bearing[0]
-
-
-def _plain(name: str) -> str:
-  """Names are written in many ways: `hot_dog`, `Hot dog`."""
-  return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

@@ -83,7 +83,6 @@ class WebDataset(Source):
           )
         said[cls] = lines[int(cls)]
     known = places(labels, [said[cls] for cls in theirs], self._mapping, where, names=True)
-    _refuse_merged(where, said, known, theirs, labels, self._mapping)
     found = dict(zip(theirs, known, strict=True))
     self._samples = [s for s in self._samples if found[s.cls] >= 0]
     return np.array([found[s.cls] for s in self._samples], np.int32)
@@ -199,25 +198,6 @@ def _walk(index: int, path: Path) -> Iterator[_Sample]:
     raise UserError(f"source webdataset: {path} is not a whole tar ({e}); fetch it again") from None
   if sample is not None and sample.image[1]:
     yield sample
-
-
-def _refuse_merged(
-  where: str,
-  said: Mapping[str, str],
-  known: Sequence[int],
-  theirs: Sequence[str],
-  labels: LabelSpace,
-  mapping: Mapping[str, str] | None,
-) -> None:
-  """Two of theirs are one of ours only where a mapping says so."""
-  first: dict[int, str] = {}
-  for cls, place in zip(theirs, known, strict=True):
-    if mapping is None and place in first:
-      raise UserError(
-        f"source {where}: its classes {first[place]} and {cls} are both called {said[cls]!r}, which is one class of ours "
-        f"({labels.ids[place]}); say which is which with ?map=FILE, of .cls to class id"
-      )
-    first[place] = cls
 
 
 def _lines(file: Path) -> list[str] | None:

@@ -52,7 +52,7 @@ def test_mistakes(theirs, tmp_path):
   )
   fails(lambda: open_source(f"parquet:{theirs}/no", LABELS), "there is no such folder")
   other = LabelSpace(("n2", "n1"), ("bee", "wasp"))
-  fails(lambda: open_source(f"parquet:{theirs}:test", other), "no class 'ant'", "?map=FILE")
+  fails(lambda: open_source(f"parquet:{theirs}:test", other), "label 'ant' is no class", "?map=FILE")
   (tmp_path / "x.parquet").write_bytes(io.BytesIO(b"PAR1 no").getvalue())
   fails(lambda: open_source(f"parquet:{tmp_path}/x.parquet", LABELS), "fetch it again")
 

@@ -53,7 +53,8 @@ def test_a_misspelt_or_missing_space_is_one_line(tmp_path):
   with pytest.raises(UserError, match="did you mean 'digits'"):
     spaces.load("digts")
   with pytest.raises(
-    UserError, match=r"'voc' is no label space \(known: digits, glyphs, aircraft, .*stl10.*\); or name"
+    UserError,
+    match=r"'voc' is no label space \(known: digits, letters, glyphs, aircraft, .*stl10.*\); or name",
   ):
     spaces.load("voc")
   with pytest.raises(UserError, match="cannot be read"):
