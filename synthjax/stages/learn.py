@@ -38,9 +38,9 @@ from synthjax.models import networks
 from synthjax.stages import settings
 from synthjax.stages.begin import begin
 from synthjax.stages.embed import rank
+from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.stages.sample import ImageSet
 from synthjax.stopping import Stop
 from synthjax.tasks.classify import Classify
 from synthjax.training import agreement, sharding
