@@ -262,7 +262,7 @@ def test_two_joined_processes_stop_at_one_step_and_one_goes_on_alone(tmp_path, c
 
 @pytest.mark.slow
 def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
-  """Median of ten interleaved pairs, on one batch."""
+  """Ten interleaved pairs, on one batch. The fastest of each are compared: others on the machine slow either down."""
   task = Classify(networks.build("resnet-mini", 10), 10)
   batch = dict(batches([(0, pictures)], [128], seed=0)(0))
   recipe, mesh = Recipe(steps=20), sharding.training_mesh(1, jax.devices()[:1])
@@ -294,5 +294,7 @@ def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
 
   bare(), ours(99)
   pairs = [(bare(), ours(i)) for i in range(10)]
-  ratio = np.median([b / a for a, b in pairs])
-  assert ratio <= 1.05, pairs
+  print(
+    f"\nour loop takes {np.median([b / a for a, b in pairs]):.3f} of a bare one's time, median of 10 pairs"
+  )
+  assert min(b for _, b in pairs) <= 1.05 * min(a for a, _ in pairs), pairs
