@@ -13,8 +13,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from synthjax import devices
+from synthjax.data.decoding import Unreadable
 from synthjax.data.order import indices
 from synthjax.data.source import Source
+from synthjax.errors import UserError
 
 _HELD = 2e9  # bytes of decoded pictures: a source that needs no more is decoded once
 
@@ -37,7 +39,10 @@ class Pictures:
     return self._all[places] if self._all is not None else self._read(places)
 
   def _read(self, places: np.ndarray) -> np.ndarray:
-    return np.stack(list(self._pool.map(lambda i: square(self.source.image(int(i)), self.size), places)))
+    try:
+      return np.stack(list(self._pool.map(lambda i: square(self.source.image(int(i)), self.size), places)))
+    except Unreadable as e:
+      raise UserError(f"{self.source.name}: cannot be read: {e}; mend or remove it") from None
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
