@@ -71,7 +71,7 @@ def _check_data(config: ConfigDict, where: str, own: ConfigDict, fields: dict) -
     raise UserError(f"{where}: norm auxiliary keeps real and synthetic images apart; it needs both")
   if fields["test_norm"] == "auxiliary" and fields["norm"] != "auxiliary":
     raise UserError(f"{where}: test_norm auxiliary needs norm auxiliary")
-  if drawn and (labels := config.prompts[config.sets[drawn].prompts].labels) and fields["real"]:
+  if drawn and (labels := fields_of.set_labels(config, drawn)) and fields["real"]:
     raise UserError(
       f"{where}: set {drawn} is of the classes of {labels}, the real images are of {config.labels}"
     )

@@ -194,6 +194,11 @@ def is_imported(config: ConfigDict, name: str) -> bool:
   return "source" in config.sets[name]
 
 
+def set_labels(config: ConfigDict, name: str) -> str:
+  """The label space of an image set, as its prompts name it; "" = the study's, as it always is of imported ones."""
+  return "" if is_imported(config, name) else config.prompts[config.sets[name].prompts].labels
+
+
 def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   """The tuning fields of one arm, likewise."""
   return _merged(config.tuning, config.arms[name], TUNING)

@@ -95,7 +95,10 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
   of_list = {name: label_space(own.labels) if own.labels else labels for name, own in config.prompts.items()}
   lists = {name: PromptList(config, root, name, of_list[name]) for name in config.prompts}
-  of_set = {name: of_list.get(own.prompts, labels) for name, own in config.sets.items()}
+  of_set = {
+    name: labels if fields_of.is_imported(config, name) else of_list[own.prompts]
+    for name, own in config.sets.items()
+  }
   by_name = {network.name: network for network in networks}
   sets: dict[str, ImageSet] = {
     name: ImportedSet(config, root, name, labels)

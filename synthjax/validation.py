@@ -242,8 +242,7 @@ def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
   _check_knows_classes(where, fields["encoder"], config)
   _known(f"{where}: loss", fields["loss"], ("CE", "SCE"))
   drawn, chosen = _check_images(where, own.images, config)
-  is_drawn = drawn and not fields_of.is_imported(config, drawn)
-  if is_drawn and (labels := config.prompts[config.sets[drawn].prompts].labels):
+  if drawn and (labels := fields_of.set_labels(config, drawn)):
     raise UserError(
       f"{where}: set {drawn} is of the classes of {labels}; an arm names those of config.labels"
     )
