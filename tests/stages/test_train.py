@@ -12,6 +12,7 @@ from synthjax import study, validation
 from synthjax.command import Command
 from synthjax.embedded import world
 from synthjax.errors import UserError
+from synthjax.labels import spaces
 from synthjax.training import metrics
 
 
@@ -51,7 +52,7 @@ def test_a_finished_world_is_left_alone_and_growth_goes_on(trained, capsys):
 
 
 def test_a_batch_holds_whole_rows_of_one_look(trained):
-  pictures = world.pictures(30, study.spaces.load("digits"), world.CLIP_STYLES, seed=0, in_rows=True)
+  pictures = world.pictures(30, spaces.load("digits"), world.CLIP_STYLES, seed=0, in_rows=True)
   corners = pictures.pixels[:, :3, :3].astype(float).mean((1, 2, 3)).reshape(3, 10)
   assert corners.std(axis=1).max() < 0.5 * corners.mean(axis=1).std()  # one ground a row
   _, config = trained
@@ -67,7 +68,7 @@ def test_a_generator_waits_for_the_autoencoder_that_another_process_trains(train
   from synthjax.stages.train import Network
   from synthjax.stopping import Stop
 
-  network = Network(trained[1], epath.Path(tmp_path), "generator", study.spaces.load("digits"))
+  network = Network(trained[1], epath.Path(tmp_path), "generator", spaces.load("digits"))
   assert not network.make(Stop())
   assert not (tmp_path / "networks").exists()  # no record that names an autoencoder which is not there
 
@@ -153,7 +154,7 @@ def test_clip_is_a_clip_that_transformers_can_read(torch, trained):
 
   weights = trained[0] / "networks/clip/weights"
   model = CLIPModel.from_pretrained(weights, dtype=torch.float32).eval()
-  pixels = world.pictures(4, study.spaces.load("digits"), world.CLIP_STYLES, seed=5).pixels
+  pixels = world.pictures(4, spaces.load("digits"), world.CLIP_STYLES, seed=5).pixels
   texts = [
     "a photo of a digit 3",
     "handwritten digit 7, in red on grey paper",

@@ -219,27 +219,6 @@ def steps_of(workdir) -> list[int]:
 
 
 @pytest.mark.slow
-def test_twenty_deaths_leave_no_trace(tmp_path, compile_cache):
-  undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-  begun = time.monotonic()
-  assert start(tmp_path, undisturbed, compile_cache, 400).wait() == 0
-  took, rng, killed = time.monotonic() - begun, np.random.default_rng(0), 0
-  while killed < 20:
-    process = start(tmp_path, disturbed, compile_cache, 400)
-    try:
-      assert process.wait(timeout=rng.uniform(0.5, 1.0) * took) == 0
-      break  # it was through before the 20th
-    except subprocess.TimeoutExpired:
-      process.kill()
-      process.wait()
-      killed += 1
-  assert start(tmp_path, disturbed, compile_cache, 400).wait() == 0
-  assert killed >= 3
-  assert weights(undisturbed) == weights(disturbed)
-  assert steps_of(disturbed) == sorted(set(steps_of(disturbed)))
-
-
-@pytest.mark.slow
 def test_two_joined_processes_stop_at_one_step_and_one_goes_on_alone(tmp_path, compile_cache):
   alone, joined, port = tmp_path / "alone", tmp_path / "joined", 20000 + os.getpid() % 20000
   assert start(tmp_path, alone, compile_cache, 60).wait() == 0
