@@ -75,10 +75,11 @@ def tuned(case, recipe, batch, seeds=(0,), soft=False):
     chosen = np.stack([indices(step, batch, N, seed) for seed in seeds])
     return {"features": features[chosen], "labels": labels[chosen]}
 
-  state = init_state(task, recipe, batch_at(0))
+  key = jax.random.key(0)
+  state = init_state(task, recipe, batch_at(0), key)
   step_of = jax.jit(functools.partial(train_step, task, recipe))
   for step in range(recipe.steps):
-    state, _ = step_of(state, batch_at(step))
+    state, _ = step_of(state, batch_at(step), key)
   return state.variables["params"]
 
 

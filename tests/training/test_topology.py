@@ -209,15 +209,6 @@ def start(tmp_path, workdir, compile_cache, steps=40, index=None, port=0, device
   )  # fmt: skip
 
 
-def weights(workdir) -> bytes:
-  return next(workdir.glob("runs/*/seed-0/learnt.safetensors")).read_bytes()
-
-
-def steps_of(workdir) -> list[int]:
-  file = next(workdir.glob("runs/*/seed-0/metrics.jsonl"))
-  return [json.loads(line)["step"] for line in file.read_text().splitlines()]
-
-
 @pytest.mark.slow
 def test_two_joined_processes_stop_at_one_step_and_one_goes_on_alone(tmp_path, compile_cache):
   alone, joined, port = tmp_path / "alone", tmp_path / "joined", 20000 + os.getpid() % 20000
