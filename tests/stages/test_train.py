@@ -15,6 +15,8 @@ from synthjax.errors import UserError
 from synthjax.labels import spaces
 from synthjax.training import metrics
 
+pytestmark = pytest.mark.slow  # three networks are compiled for four devices: minutes
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Path, object]:
