@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, config_dict
 from synthjax.errors import UserError, nearest
 from synthjax.fields import (  # noqa: F401  handed on
   BENCHMARK,
+  BY_SHOTS,
   ENCODER,
   ENCODING_CASE,
   EXPORT,

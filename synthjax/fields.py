@@ -57,6 +57,7 @@ REAL = {
   "draw": identity(0),  # which images: the same on every machine, and a larger draw holds the smaller
 }
 
+BY_SHOTS = -1.0  # a strength: the less the more real images there are a class, by the table of He et al.
 SAMPLERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral", "lcm")
 # Drawing an image set. `config.sets.NAME` may override any of these for one set.
 SAMPLING = {
@@ -68,8 +69,10 @@ SAMPLING = {
   "steps": identity(50),
   "guidance": identity(2.0),  # 7.5, the aesthetic default, narrows the images and trains worse (Fan et al.)
   "negative_prompt": identity(""),  # what guidance leads away from
-  "parents": identity(""),  # real images to begin as, like config.tests: folder:PATH, embedded:digits:first
-  "strength": identity(1.0),  # how far a parent is noised: 0 = it is only decoded, 1 = parents are ignored
+  "parents": identity(""),  # real images to begin as, like config.tests; or real:NAME of config.real
+  "strength": identity(
+    1.0
+  ),  # how far a parent is noised: 0 = it is only decoded, 1 = parents are ignored, BY_SHOTS
   "eta": identity(0.0),  # DDIM: 0 = deterministic, 1 = as much fresh noise as the ancestral sampler
   "size": identity(0),  # pixels the generator draws at; 0 = its native size
   "stored_size": identity(0),  # pixels kept on disk; 0 = as drawn

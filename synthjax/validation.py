@@ -67,7 +67,7 @@ def check(config: ConfigDict) -> None:
         f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
       )
     fields = fields_of.set_fields(config, name)
-    _check_set(f"config.sets.{name}", fields)
+    _check_set(f"config.sets.{name}", fields, config.real)
     if fields["generator"].startswith("network:"):
       _known(f"config.sets.{name}: network", fields["generator"].removeprefix("network:"), config.networks)
   for name, own in config.real.items():
@@ -294,7 +294,7 @@ def _complete(
       raise UserError(f"{where}.{name} is None; it needs a value")
 
 
-def _check_set(where: str, fields: dict[str, Any]) -> None:
+def _check_set(where: str, fields: dict[str, Any], real: ConfigDict) -> None:
   for name, low in dict(
     images_per_class=1,
     steps=1,
@@ -309,12 +309,22 @@ def _check_set(where: str, fields: dict[str, Any]) -> None:
   ).items():
     _at_least(f"{where}: {name}", fields[name], low)
   for name in ("eta", "strength"):
-    if not 0 <= fields[name] <= 1:
+    if not 0 <= fields[name] <= 1 and (name, fields[name]) != ("strength", fields_of.BY_SHOTS):
       raise UserError(f"{where}: {name} is between 0 and 1, not {fields[name]}")
   if fields["strength"] < 1 and not fields["parents"]:
     raise UserError(
       f"{where}: strength {fields['strength']} needs images to begin as; set parents, as folder:PATH"
     )
+  scheme, _, name = fields["parents"].partition(":")
+  if scheme == "real":
+    _known(f"{where}: parents: real images", name, real)
+  if fields["strength"] == fields_of.BY_SHOTS:
+    if scheme != "real" or not real[name].shots:
+      raise UserError(
+        f"{where}: strength BY_SHOTS needs parents real:NAME, one of config.real with so many shots, not {fields['parents']!r}"
+      )
+    if fields["sampler"] == "lcm":
+      raise UserError(f"{where}: strength BY_SHOTS is not for sampler lcm; set a number")
   _known(f"{where}: sampler", fields["sampler"], fields_of.SAMPLERS)
   if fields["eta"] and fields["sampler"] != "ddim":
     raise UserError(f"{where}: eta belongs to sampler ddim, not to {fields['sampler']}; set it to 0")

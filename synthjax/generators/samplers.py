@@ -57,7 +57,7 @@ def table(schedule: Schedule, sampler: str, steps: int, eta: float = 0.0, streng
     "euler": lambda: _euler(schedule, steps, ancestral=False),
     "euler_ancestral": lambda: _euler(schedule, steps, ancestral=True),
   }[sampler]()
-  return _last(whole, min(int(steps * strength), steps))
+  return _last(whole, min(int(steps * strength + 1e-9), steps))
 
 
 def _last(whole: Table, steps: int) -> Table:

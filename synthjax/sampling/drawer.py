@@ -8,11 +8,12 @@ XLA's CPU kernels round differently for different shapes (seen: 1 to 3 and 32 im
 in one pixel of ten thousand). So on CPUs images are computed in groups of a fixed size, whatever the batch.
 
 Prompts are encoded inside the program, again for each image: 0.01 % of the work of an SD1.5 image of 50 steps, and in
-return no cache of conditionings (24 GB for 200,000 prompts) and no wait for one between batches.
+return no cache of conditionings (24 GB for 200,000 prompts) and no wait for one between batches. Parents are encoded once: each has many children.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from synthjax.sampling.plan import Image, key_words
 
 Array = jax.Array
 _DECODED = 2**22  # pixels at once, if it is for us to say: 16 pictures of 512 px, 4 of 1024
+_PARENTS = 4096  # whose latents are kept: 64 KiB each at 512 px
 
 
 class Draws(Protocol):
@@ -93,7 +95,9 @@ class Drawer:
       -(-per_device_batch // setting.group) * setting.group if setting.group else per_device_batch
     )
     self.batch_size = self.per_device * mesh.size
-    self._params, self._mesh, self._parent = params, mesh, parent
+    self._params, self._mesh = params, mesh
+    self._parent, self._begun = parent, {}  # the latents of parents, by id
+    self._once: dict[str, jax.stages.Compiled] = {}
     self.kernels: attention.Chosen = {}  # known once traced
     self._latent_shape = generator.latent_shape(setting.size)
     self._table, self._guided = setting.table(generator), setting.is_guided(generator)
@@ -114,6 +118,21 @@ class Drawer:
         check_vma=False,  # the networks are diffusers', written before varying types
       )
     )
+    self._encode = jax.jit(
+      jax.shard_map(
+        lambda params, pixels: self._in_groups(functools.partial(self._encode_group, params), pixels),
+        mesh=mesh,
+        in_specs=(devices.REPLICATED, devices.BATCH),
+        out_specs=devices.BATCH,
+        check_vma=False,
+      )
+    )
+
+  def with_parents(self, parent: Callable[[Image], np.ndarray] | None) -> Drawer:
+    """The same programs, for images that begin as others."""
+    other = copy.copy(self)
+    other._parent, other._begun = parent, {}
+    return other
 
   def arguments(self, images: Sequence[Image]) -> tuple[Any, ...]:
     """The program's arguments; a short batch is filled up with its first image."""
@@ -124,21 +143,34 @@ class Drawer:
       np.stack([key_words(image.noise_id) for image in filled]),
     )
     if self.setting.has_parents:
-      assert self._parent is not None
-      data += (np.stack([self._parent(image) for image in filled]),)
+      data += (self._parents_latents(filled),)
     placed = jax.device_put(data, devices.place(self._mesh, devices.BATCH))
     return (self._params, self._rows, self._without, *placed)
 
+  def _parents_latents(self, images: Sequence[Image]) -> np.ndarray:
+    """[B, C, H, W] of each image's parent; those not met before are encoded, so many as a batch at once."""
+    assert self._parent is not None
+    new = {i.parent_id: i for i in images if i.parent_id not in self._begun}
+    if len(self._begun) + len(new) > _PARENTS:
+      self._begun = {i.parent_id: self._begun[i.parent_id] for i in images if i.parent_id in self._begun}
+    if new:
+      pixels = [self._parent(image) for image in new.values()]
+      filled = np.stack([*pixels, *[pixels[0]] * (self.batch_size - len(pixels))])
+      placed = jax.device_put(filled, devices.place(self._mesh, devices.BATCH))
+      latents = np.asarray(self._encode(self._params, placed))
+      self._begun |= dict(zip(new, latents, strict=False))
+    return np.stack([self._begun[image.parent_id] for image in images])
+
   def _shapes(self) -> tuple[Any, ...]:
     """Of the arguments, placed as they will be."""
-    b, s, tokens = self.batch_size, self.setting.size, self.generator.max_tokens
+    b, tokens = self.batch_size, self.generator.max_tokens
     data = [
       ((b, len(self.generator.checkpoint.texts), tokens), jnp.int32),
       ((b,), jnp.float32),
       ((b, 2), jnp.uint32),
     ]
     if self.setting.has_parents:
-      data.append(((b, s, s, 3), jnp.uint8))
+      data.append(((b, *self._latent_shape), jnp.float32))
     batch = devices.place(self._mesh, devices.BATCH)
     shapes = (jax.ShapeDtypeStruct(*shape, sharding=batch) for shape in data)
     return (self._params, self._rows, self._without, *shapes)
@@ -148,11 +180,14 @@ class Drawer:
     with attention.recorded(self.kernels):
       jax.eval_shape(self.program, *self._shapes())
 
-  @functools.cached_property
+  @property
   def compiled(self) -> jax.stages.Compiled:
-    with attention.recorded(self.kernels):
-      lowered = self.program.lower(*self._shapes())
-    return lowered.compile()
+    """Once for all that share the program."""
+    if "program" not in self._once:
+      with attention.recorded(self.kernels):
+        lowered = self.program.lower(*self._shapes())
+      self._once["program"] = lowered.compile()
+    return self._once["program"]
 
   @property
   def memory(self) -> int:
@@ -197,11 +232,17 @@ class Drawer:
 
   def _draw(self, params: Any, rows: Any, without: Conditioning, *images: Array) -> Array:
     """Per device: tokens, guidance, noise keys and parents to 8-bit pixels, group by group."""
+    return self._in_groups(functools.partial(self._draw_group, params, rows, without), *images)
+
+  def _in_groups(self, function: Callable[..., Array], *images: Array) -> Array:
     if not self.setting.group:
-      return self._draw_group(params, rows, without, *images)
+      return function(*images)
     groups = [x.reshape(-1, self.setting.group, *x.shape[1:]) for x in images]
-    pixels = jax.lax.map(lambda group: self._draw_group(params, rows, without, *group), groups)
-    return pixels.reshape(-1, *pixels.shape[2:])
+    done = jax.lax.map(lambda group: function(*group), groups)
+    return done.reshape(-1, *done.shape[2:])
+
+  def _encode_group(self, params: Any, parents_BxSxSx3: Array) -> Array:
+    return self.generator.encode_pixels(params, parents_BxSxSx3 / jnp.float32(255))
 
   def _draw_group(self, params: Any, *data: Any) -> Array:
     return self._to_pixels(params, self.latents(params, *data))
@@ -214,7 +255,7 @@ class Drawer:
     ids_BxExL: Array,
     guidance_B: Array,
     words_Bx2: Array,
-    parents_BxSxSx3: Array | None = None,
+    parents_BxCxHxW: Array | None = None,
   ) -> Array:
     """Clean latents [B, C, H, W] of a group, by one device."""
     keys_B = jax.random.wrap_key_data(words_Bx2, impl="threefry2x32")
@@ -239,13 +280,10 @@ class Drawer:
       )
       return with_prompt, without_it
 
-    clean = None
-    if parents_BxSxSx3 is not None:
-      clean = self.generator.encode_pixels(params, parents_BxSxSx3 / jnp.float32(255))
     return samplers.sample(
       predict,
       rows,
-      samplers.begin(rows, self._table.start, noise(0), clean),
+      samplers.begin(rows, self._table.start, noise(0), parents_BxCxHxW),
       self.generator.schedule.prediction,
       clip=self._table.clip,
       fresh_noise=(lambda i: noise(i + 1)) if self._table.is_noisy else None,

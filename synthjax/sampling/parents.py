@@ -1,8 +1,10 @@
-"""Real images that generated ones begin as: which parent an image has, and its pixels."""
+"""Real images that generated ones begin as (RG, real guidance: He et al. 2023): which parent an image has, its pixels,
+and how far it is noised where the number of shots says it."""
 
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 from PIL import Image as Picture
@@ -10,10 +12,28 @@ from PIL import Image as Picture
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError
+from synthjax.generators import samplers
+from synthjax.generators.schedule import Schedule
 from synthjax.labels.spaces import LabelSpace
 from synthjax.sampling.plan import Image
 
 _KEPT = 512  # parents in memory, cropped
+# He et al. noise to step 15, 20, 35, 40 and 50 of 100 of GLIDE's cosine schedule. What is left of a picture there, as
+# alpha-bar, holds for every schedule: of Stable Diffusion's it is reached at 0.055, 0.091, 0.216, 0.261 and 0.353.
+_ALPHA_BAR = {16: 0.9465, 8: 0.9052, 4: 0.7282, 2: 0.6549, 1: 0.5016}
+
+
+def alpha_bar_of(shots: int) -> float:
+  """By the paper's table; between its rows even in log2 of the shots, beyond them the nearest row's."""
+  known = sorted(_ALPHA_BAR)
+  return float(np.interp(math.log2(shots), [math.log2(n) for n in known], [_ALPHA_BAR[n] for n in known]))
+
+
+def strength_of(schedule: Schedule, sampler: str, steps: int, shots: int) -> float:
+  """The share of the steps that begins nearest to the paper's alpha-bar: one step at least."""
+  begins = samplers.table(schedule, sampler, steps).rows["signal"].astype(np.float64) ** 2
+  left = np.arange(steps, 0, -1)
+  return float(left[np.abs(begins - alpha_bar_of(shots)).argmin()] / steps)
 
 
 class Parents:

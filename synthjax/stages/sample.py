@@ -17,14 +17,14 @@ from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
 from synthjax import devices, records, workdir
-from synthjax.data.sources import open_source
+from synthjax.data.sources import open_real, open_source
 from synthjax.errors import UserError
 from synthjax.generators import random_weights
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.labels.spaces import LabelSpace
 from synthjax.sampling import sampler
 from synthjax.sampling.drawer import Drawer, Setting
-from synthjax.sampling.parents import Parents
+from synthjax.sampling.parents import Parents, strength_of
 from synthjax.sampling.plan import Plan, Segment
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, owner_of, progress_of
@@ -67,7 +67,8 @@ class DrawnSet(ImageSet):
     network: Network | None = None,
   ):
     super().__init__(config, root, name, labels, fields_of.set_fields(config, name))
-    self.prompts, self._network = prompts, network  # of this study, whose weights draw
+    self._config, self.prompts = config, prompts
+    self._network = network  # of this study, whose weights draw
     self.inputs = (prompts, network) if network else (prompts,)
     if not self.fields["generator"]:
       raise UserError(
@@ -116,18 +117,33 @@ class DrawnSet(ImageSet):
       stored_size=stored,
       sampler=fields["sampler"],
       eta=fields["eta"],
-      strength=fields["strength"],
+      strength=self._strength,
       negative_prompt=fields["negative_prompt"],
       group=fields["cpu_group"] if devices.platform() == "cpu" else 0,
       decode_batch=fields["decode_batch"],
     )
 
   @functools.cached_property
+  def _strength(self) -> float:
+    fields = self.fields
+    if fields["strength"] != fields_of.BY_SHOTS:
+      return fields["strength"]
+    shots = self._config.real[fields["parents"].partition(":")[2]].shots
+    return strength_of(self._generator.schedule, fields["sampler"], fields["steps"], shots)
+
+  @functools.cached_property
   def _parents(self) -> Parents | None:
     """At strength 1 nothing is left of them, and the set is one without."""
     if not self._setting.has_parents:
       return None
-    return Parents(open_source(self.fields["parents"], self._labels), self._labels, self._setting.size)
+    reference = self.fields["parents"]
+    scheme, _, name = reference.partition(":")
+    source = (
+      open_real(self._config, name, self._labels)
+      if scheme == "real"
+      else open_source(reference, self._labels)
+    )
+    return Parents(source, self._labels, self._setting.size)
 
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:
@@ -136,6 +152,7 @@ class DrawnSet(ImageSet):
       "generator": self._generator.digest,  # the weights, wherever they lie
       "size": self._setting.size,
       "stored_size": self._setting.stored_size,
+      "strength": self._strength,
       "parents": self._parents.digest if self._parents else "",
       "key": "threefry2x32",
       "class_ids": self._labels.ids,
@@ -161,7 +178,8 @@ class DrawnSet(ImageSet):
 
   @property
   def note(self) -> str:
-    return f"guidance {self.fields['guidance']:g}, {self.fields['steps']} steps"
+    begun = f", from {self.fields['parents']} at strength {self._strength:.2g}" if self._parents else ""
+    return f"guidance {self.fields['guidance']:g}, {self.fields['steps']} steps{begun}"
 
   def _flops_each(self) -> float:
     return self._setting.flops(self._generator) if self._can_draw else 0.0
@@ -198,7 +216,7 @@ class DrawnSet(ImageSet):
       guidance=self.fields["guidance"],
       seed=self.fields["seed"],
       parents=self._parents.by_class if self._parents else (),
-      strength=self.fields["strength"],
+      strength=self._strength,
     )
 
   # --- making it ---------------------------------------------------------------------------------
@@ -237,8 +255,8 @@ class DrawnSet(ImageSet):
     print(f"{told}; they are cut there", file=sys.stderr)
 
   def drawer(self) -> Drawer:
-    batch, parents = self.fields["per_device_batch"], self._parents
-    return _drawer(self._weights, self.fields["dtype"], self._setting, batch, parents)
+    drawer = _drawer(self._weights, self.fields["dtype"], self._setting, self.fields["per_device_batch"])
+    return drawer.with_parents(self._parents.pixels) if self._parents else drawer
 
   def sink(self, folder: epath.Path) -> sampler.Sink:
     fields = self.fields
@@ -290,10 +308,7 @@ def _loaded(folder: Path, dtype: str) -> tuple[StableDiffusion, Any]:
   return generator, generator.load_params(devices.local_mesh())
 
 
-@functools.lru_cache(maxsize=4)  # sets that differ in guidance or prompts share a compiled program
-def _drawer(
-  folder: Path, dtype: str, setting: Setting, per_device_batch: int, parents: Parents | None
-) -> Drawer:
+@functools.lru_cache(maxsize=4)  # sets that differ in guidance, prompts or parents share a compiled program
+def _drawer(folder: Path, dtype: str, setting: Setting, per_device_batch: int) -> Drawer:
   generator, params = _loaded(folder, dtype)
-  parent = parents.pixels if parents else None
-  return Drawer(generator, params, setting, devices.local_mesh(), per_device_batch, parent)
+  return Drawer(generator, params, setting, devices.local_mesh(), per_device_batch)
