@@ -19,6 +19,16 @@ def get_config(arg: str = ""):
   config.networks.clip = network(
     "contrast", styles="familiar", steps=4000, batch=144, learning_rate=4e-4, warmup=100, weight_decay=0.1
   )
+  config.networks["clip-resnet"] = network(
+    "contrast",
+    tower="resnet",
+    styles="familiar",
+    steps=1500,
+    batch=144,
+    learning_rate=1e-3,
+    warmup=100,
+    weight_decay=0.1,
+  )
   config.networks.vae = network("autoencode", steps=1600, batch=64, ema=0.999)
   # A text encoder that begins at random teaches a UNet papers, inks and styles in 2,700 steps, and no digit. CLIP's
   # text tower tells the digits apart from the first step on, so the generator goes on with that.

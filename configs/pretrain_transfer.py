@@ -52,12 +52,11 @@ def get_config(arg: str = ""):
   config.learning.update(
     size=16, batch=32, warmup=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15, elastic=0.7
   )
+  config.learning.update(jitter=0.4, mixup=1.0)
   config.seeds = 3
   for name, model in MODELS.items():
     for images in ("letters", "digits"):
-      config.learners[f"{name}-pre-{images}"] = learner(
-        images, steps=700, batch=64, jitter=0.4, mixup=0.0, **model
-      )
+      config.learners[f"{name}-pre-{images}"] = learner(images, steps=700, batch=64, mixup=0.0, **model)
     for fields in sweep(shots=SHOTS, begin=("random", "letters", "digits")):
       shots, begin = fields["shots"], fields["begin"]
       init = "" if begin == "random" else f"learner:{name}-pre-{begin}"

@@ -136,6 +136,7 @@ RUNTIME_FIELDS = {
 NETWORK = {
   "task": identity("contrast"),  # contrast (CLIP), autoencode, denoise (latent diffusion)
   "labels": identity(""),  # of the glyphs learnt; "" = the study's
+  "tower": identity("vit"),  # for contrast: the image tower, vit or resnet
   "styles": identity("all"),  # of the pictures learnt from; familiar = hardly any scans
   "pictures": identity(40_000),  # rendered once, before the first step
   "autoencoder": identity(""),  # for denoise: the network of this study whose latents are denoised

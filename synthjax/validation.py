@@ -162,6 +162,7 @@ def check_name(name: str, what: str) -> str:
 def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
   _known(f"{where}: task", own.task, ("contrast", "autoencode", "denoise"))
   _known(f"{where}: styles", own.styles, ("all", "familiar"))
+  _known(f"{where}: tower", own.tower, ("vit", "resnet"))
   for name in ("pictures", "batch", "steps"):
     _at_least(f"{where}: {name}", own[name], 1)
   for field, task in dict(autoencoder="autoencode", text_encoder="contrast", begin_with="denoise").items():

@@ -39,6 +39,12 @@ CLIP = dict(
     hidden_act="quick_gelu",
   ),
 )
+# In OpenCLIP's words, but for the text tower. Pictures of 32 pixels are enlarged: the tower ends in 2 x 2 places.
+RESIDUAL_CLIP = dict(
+  embed_dim=128,
+  quick_gelu=True,
+  vision_cfg=dict(image_size=64, layers=[1, 1, 1, 1], width=16),
+)
 AUTOENCODER = dict(
   in_channels=3,
   out_channels=3,

@@ -1,6 +1,7 @@
 """Stage train: the small world's own networks, as `networks/<name>`, with `weights/` in the layout of real checkpoints.
 
 contrast     a CLIP            config.json, model.safetensors, vocab.json, merges.txt, preprocessor_config.json
+             tower=resnet      open_clip_config.json, open_clip_model.safetensors, vocab.json, merges.txt
 autoencode   an autoencoder    config.json, diffusion_pytorch_model.safetensors
 denoise      a generator       text_encoder/ unet/ vae/ tokenizer/ scheduler/, over an autoencoder
 
@@ -25,7 +26,10 @@ from synthjax import devices, records, workdir
 from synthjax.data.order import indices
 from synthjax.embedded import weights as embedded
 from synthjax.embedded import world
+from synthjax.encoders import layouts
 from synthjax.encoders.clip import Clip
+from synthjax.encoders.preprocess import Preprocess
+from synthjax.encoders.towers import STATISTICS, Towers
 from synthjax.errors import UserError
 from synthjax.generators.schedule import read_schedule
 from synthjax.labels import spaces
@@ -44,7 +48,7 @@ from synthjax.tasks.autoencode import Autoencode
 from synthjax.tasks.denoise import Denoise
 from synthjax.training.loop import BatchAt, Pace, State, Task, train
 from synthjax.training.optimizer import Recipe
-from synthjax.weights import read, tokenizer
+from synthjax.weights import openclip, read, tokenizer
 from synthjax.weights.write import write_params
 
 Array = np.ndarray
@@ -85,6 +89,8 @@ class Network:
   def _record(self) -> records.Record:
     identity = {k: self._fields[k] for k in fields_of.of_kind(fields_of.NETWORK, fields_of.IDENTITY)}
     del identity["labels"]  # the classes themselves say it
+    if identity["tower"] == "vit":
+      del identity["tower"]  # records are older than the field
     for field in ("text_encoder", "begin_with"):  # the inputs say it
       del identity[field]
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
@@ -190,7 +196,6 @@ def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
   pictures = network._pictures(in_rows=True)
   to_ids, vocabulary = network._tokenizer(Path(network.folder / "tokenizer"))
   numbers = {text: i for i, text in enumerate(dict.fromkeys(pictures.captions))}
-  config = CLIPConfig(**(world.CLIP | {"text_config": world.TEXT | vocabulary}))
   batch_at = network._batches(
     {
       "pixels": pictures.pixels,
@@ -199,6 +204,9 @@ def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
     },
     row=len(network._labels),
   )
+  if network._fields["tower"] == "resnet":
+    return _residual(network, vocabulary["vocab_size"], batch_at)
+  config = CLIPConfig(**(world.CLIP | {"text_config": world.TEXT | vocabulary}))
 
   def export(state: State, folder: Path) -> None:
     write_params(folder / "model.safetensors", _learnt(state), "float16")
@@ -212,6 +220,30 @@ def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
     network._tokenizer(folder)
 
   return contrast.Contrast(config), batch_at, export
+
+
+def _residual(network: Network, words: int, batch_at: BatchAt) -> tuple[Task, BatchAt, Export]:
+  text = dict(
+    context_length=world.MAX_TOKENS,
+    vocab_size=words,
+    width=world.TEXT["hidden_size"],
+    heads=world.TEXT["num_attention_heads"],
+    layers=world.TEXT["num_hidden_layers"],
+    mlp_ratio=world.TEXT["intermediate_size"] / world.TEXT["hidden_size"],
+  )
+  model = world.RESIDUAL_CLIP | {"text_cfg": text}
+  side = model["vision_cfg"]["image_size"]
+  architecture = layouts.openclip_architecture(Path(layouts.OPENCLIP), model)
+  towers = Towers(architecture, Preprocess(side, side))
+
+  def export(state: State, folder: Path) -> None:
+    learnt = dict(_learnt(state)) | {STATISTICS: state.learnt[STATISTICS]}
+    write_params(folder / "open_clip_model.safetensors", learnt, "float16", openclip)
+    preprocessing = dict(mean=contrast.MEAN, std=contrast.STD)
+    _write_json(folder / layouts.OPENCLIP, dict(model_cfg=model, preprocess_cfg=preprocessing))
+    network._tokenizer(folder)
+
+  return contrast.ResidualContrast(towers), batch_at, export
 
 
 def _autoencode(network: Network) -> tuple[Task, BatchAt, Export]:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from synthjax.encoders.towers import STATISTICS, Towers
 from synthjax.models import initial
 from synthjax.models.flax_classes import CLIPConfig, FlaxCLIPModule
 from synthjax.models.pixels import MEAN as MEAN
@@ -24,6 +25,13 @@ def contrastive_loss(image_BxD: Array, text_BxD: Array, scale: Array, caption_B:
   target = same / same.sum(1, keepdims=True)
   both = [-(target * jax.nn.log_softmax(z)).sum(-1).mean() for z in (logits, logits.T)]
   return (both[0] + both[1]) / 2
+
+
+def _loss(image_BxD: Array, text_BxD: Array, log_scale: Array, caption_B: Array) -> tuple[Array, dict]:
+  scale = jnp.exp(log_scale)
+  best = jnp.argmax(image_BxD @ text_BxD.T, axis=1)
+  found = (caption_B[best] == caption_B).mean()
+  return contrastive_loss(image_BxD, text_BxD, scale, caption_B), {"found": found, "scale": scale}
 
 
 class Contrast:
@@ -54,7 +62,38 @@ class Contrast:
     params = variables["params"]
     params = params | {"logit_scale": jnp.minimum(params["logit_scale"], _MAX_LOG_SCALE)}
     out = self._apply(params, batch)
-    scale = jnp.exp(params["logit_scale"])
-    loss = contrastive_loss(out.image_embeds, out.text_embeds, scale, batch["caption"])
-    best = jnp.argmax(out.image_embeds @ out.text_embeds.T, axis=1)
-    return loss, ({}, {"found": (batch["caption"][best] == batch["caption"]).mean(), "scale": scale})
+    loss, metrics = _loss(out.image_embeds, out.text_embeds, params["logit_scale"], batch["caption"])
+    return loss, ({}, metrics)
+
+
+class ResidualContrast:
+  """The same with a residual image tower, whose batch norms' running statistics follow; pixels are enlarged to its side."""
+
+  def __init__(self, towers: Towers):
+    self._towers = towers
+
+  def init(self, key: Array, batch: Any) -> dict[str, Any]:
+    del batch
+    shapes = self._towers.param_shapes()
+    scale = jnp.asarray(2.6592)
+    started = initial.scaled({k: v for k, v in shapes.items() if k != "logit_scale"}, key)
+    statistics = started.pop(STATISTICS)
+    return {"params": started | {"logit_scale": scale}, STATISTICS: statistics}
+
+  def loss(
+    self, variables: dict[str, Any], batch: Any, key: Array, step: Array
+  ) -> tuple[Array, tuple[dict, dict]]:
+    del key, step
+    params = variables["params"] | {STATISTICS: variables[STATISTICS]}
+    side, pixels = self._towers.preprocess.side, batch["pixels"].astype(jnp.float32)
+    shape = (len(pixels), side, side, 3)
+    pixels = jnp.clip(jnp.round(jax.image.resize(pixels, shape, "cubic")), 0, 255)
+    image, statistics = self._towers.image_features_in_training(params, pixels)
+    text = self._towers.text_features(params, batch["ids"])
+    log_scale = jnp.minimum(params["logit_scale"], _MAX_LOG_SCALE)
+    loss, metrics = _loss(unit(image), unit(text), log_scale, batch["caption"])
+    return loss, ({STATISTICS: statistics}, metrics)
+
+
+def unit(features: Array) -> Array:
+  return features / jnp.linalg.norm(features, axis=-1, keepdims=True)

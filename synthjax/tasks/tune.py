@@ -2,6 +2,9 @@
 
 It begins as the zero-shot classifier. Several seeds are learnt side by side: every array has them as its leading axis,
 and since the loss is their sum, each one's gradient is its own.
+
+Mix training (Sec. 3.2): a batch of synthetic images and one of real ones, whose losses are added. Soft targets are for
+synthetic images alone; real ones have plain cross entropy.
 """
 
 from __future__ import annotations
@@ -32,11 +35,26 @@ def logits_of(head: dict[str, Array], features: Array) -> Array:
 
 
 class Tune:
-  """Batches: features [S, B, D] and labels [S, B], of S seeds."""
+  """Batches: `synthetic`, `real`, or both, each with features [S, B, D] and labels [S, B] of S seeds."""
 
-  def __init__(self, zero_shot_KxD: np.ndarray, seeds: int, soft: bool, temperature: float = 2.0):
+  def __init__(
+    self,
+    zero_shot_KxD: np.ndarray,
+    seeds: int,
+    soft: bool,
+    temperature: float = 2.0,
+    real_weight: float = 1.0,
+  ):
     self._zero_shot, self._seeds = jnp.asarray(zero_shot_KxD), seeds
-    self._soft, self._temperature = soft, temperature
+    self._soft, self._temperature, self._real_weight = soft, temperature, real_weight
+    self._value = (np.asarray(zero_shot_KxD).tobytes(), seeds, soft, temperature, real_weight)
+
+  def __eq__(self, other: object) -> bool:
+    """Equal tasks share a compiled step: a few-shot study has hundreds."""
+    return isinstance(other, Tune) and self._value == other._value
+
+  def __hash__(self) -> int:
+    return hash(self._value)
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
     del key, batch
@@ -50,10 +68,16 @@ class Tune:
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array
   ) -> tuple[Array, tuple[dict, dict]]:
     del key, step
-    logits = logits_of(variables["params"], batch["features"])
-    loss_SxB = cross_entropy(logits, batch["labels"])
-    if self._soft:
-      teacher = logits_of(variables["teacher"], batch["features"])
-      loss_SxB = 0.5 * loss_SxB + 0.5 * soft_target_loss(logits, teacher, self._temperature)
-    right = (logits.argmax(-1) == batch["labels"]).mean()
-    return loss_SxB.mean(axis=1).sum(), ({}, {"right": right, "loss_per_seed": loss_SxB.mean()})
+    total, metrics = jnp.float32(0), {}
+    for domain, weight in (("synthetic", 1.0), ("real", self._real_weight)):
+      if domain not in batch:
+        continue
+      features, labels = batch[domain]["features"], batch[domain]["labels"]
+      logits = logits_of(variables["params"], features)
+      loss_SxB = cross_entropy(logits, labels)
+      if self._soft and domain == "synthetic":
+        teacher = logits_of(variables["teacher"], features)
+        loss_SxB = 0.5 * loss_SxB + 0.5 * soft_target_loss(logits, teacher, self._temperature)
+      total += weight * loss_SxB.mean(axis=1).sum()
+      metrics |= {f"right_{domain}": (logits.argmax(-1) == labels).mean()}
+    return total, ({}, metrics | {"loss_per_seed": total / self._seeds})

@@ -1,7 +1,7 @@
 """A tuned classifier as a folder that stands on its own: weights, classes, and the encoder its features come from.
 
 classifier.json           class ids and names, the encoder (reference and hash), its preprocessing, how it was made
-classifier.safetensors    W [K, D] and b [K]: logits = W x / |x| + b
+classifier.safetensors    W [K, D] and b [K]: logits = W x / |x| + b; of a Tip-Adapter also keys [M, D] and values [M, K]
 """
 
 from __future__ import annotations
@@ -16,9 +16,20 @@ from safetensors.numpy import load, save
 
 from synthjax import workdir
 from synthjax.errors import UserError
+from synthjax.tasks.adapter import memory, unit
 
 FORMAT = 1
 _ABOUT, _WEIGHTS = "classifier.json", "classifier.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """Of a Tip-Adapter: what stands beside the linear classifier."""
+
+  keys_MxD: np.ndarray
+  values_MxK: np.ndarray
+  ratio: float
+  sharpness: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +40,23 @@ class Classifier:
   class_names: tuple[str, ...]
   encoder: dict[str, Any]  # reference, encoder (hash of its files), dtype, preprocessing
   made: dict[str, Any]  # study, arm, seed, images
+  memory: Memory | None = None
 
   def logits(self, features_NxD: np.ndarray) -> np.ndarray:
-    unit = features_NxD / np.linalg.norm(features_NxD, axis=1, keepdims=True)
-    return unit @ self.W_KxD.T + self.b_K
+    logits = unit(features_NxD) @ self.W_KxD.T + self.b_K
+    if (m := self.memory) is None:
+      return logits
+    return logits + m.ratio * memory(features_NxD, m.keys_MxD, m.values_MxK, m.sharpness, np.exp)
 
   def write(self, folder: epath.Path) -> None:
     """The description last: it says that the weights are there."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"W": np.asarray(self.W_KxD, np.float32), "b": np.asarray(self.b_K, np.float32)}
+    about = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("W_KxD", "b_K", "memory")}
+    if m := self.memory:
+      tensors |= {"keys": np.asarray(m.keys_MxD, np.float32), "values": np.asarray(m.values_MxK, np.float32)}
+      about |= {"memory": {"ratio": m.ratio, "sharpness": m.sharpness}}
     workdir.replace_bytes(folder / _WEIGHTS, save(tensors))
-    about = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("W_KxD", "b_K")}
     workdir.replace_bytes(folder / _ABOUT, workdir.to_json(about | {"format": FORMAT}))
 
 
@@ -60,6 +77,7 @@ def read(folder: epath.Path) -> Classifier:
       tuple(about["class_names"]),
       about["encoder"],
       about["made"],
+      Memory(tensors["keys"], tensors["values"], **about["memory"]) if "memory" in about else None,
     )
   except (OSError, SafetensorError, KeyError) as e:
     raise UserError(f"classifier {folder} is not readable ({e}); remove it and run again") from None

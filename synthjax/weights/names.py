@@ -42,6 +42,10 @@ def to_flax(path: tuple[str, ...], tensor: np.ndarray) -> np.ndarray:
   return tensor.T if tensor.ndim == 2 else tensor.transpose(2, 3, 1, 0)
 
 
+def order(path: tuple[str, ...]) -> tuple[object, ...]:
+  return path
+
+
 def to_torch(path: tuple[str, ...], tensor: np.ndarray) -> np.ndarray:
   if path[-1] != "kernel":
     return tensor

@@ -73,6 +73,15 @@ def to_flax(path: Path, tensor: np.ndarray) -> np.ndarray:
   return names.to_flax(path, tensor)
 
 
+def order(path: Path) -> tuple[object, ...]:
+  """What is packed together comes in the order in which it is packed."""
+  return (*path[:-2], path[-1], _PACKED.index(path[-2])) if _is_packed(path) else path
+
+
+def to_torch(path: Path, tensor: np.ndarray) -> np.ndarray:
+  return tensor if path in _RAW else names.to_torch(path, tensor)
+
+
 def _is_packed(path: Path) -> bool:
   """The residual tower's attention pool keeps its three apart."""
   return len(path) > 2 and path[-3] == "self_attn" and path[-2] in _PACKED

@@ -9,13 +9,17 @@ import numpy as np
 from flax import traverse_util
 from safetensors.numpy import save_file
 
-from synthjax.weights import names
+from synthjax.weights import names, read
 
 
-def write_params(file: Path, params: Any, dtype: str = "float32") -> None:
-  tensors = {
-    names.torch_names(path)[0]: np.array(names.to_torch(path, np.asarray(leaf)), dtype, order="C")
-    for path, leaf in sorted(traverse_util.flatten_dict(dict(params)).items())
-  }
+def write_params(file: Path, params: Any, dtype: str = "float32", layout: read.Layout = names) -> None:
+  """Parameters that share a name in a layout (query, key and value) lie there one after the other."""
+  tensors: dict[str, np.ndarray] = {}
+  for path, leaf in sorted(
+    traverse_util.flatten_dict(dict(params)).items(), key=lambda x: layout.order(x[0])
+  ):
+    name = layout.torch_names(path)[0]
+    tensor = np.array(layout.to_torch(path, np.asarray(leaf)), dtype, order="C")
+    tensors[name] = np.concatenate([tensors[name], tensor]) if name in tensors else tensor
   file.parent.mkdir(parents=True, exist_ok=True)
   save_file(tensors, file)

@@ -52,7 +52,8 @@ def test_loss_and_gradient_are_those_of_the_formulas(case, soft):
   rng = np.random.default_rng(1)
   W, b = rng.normal(size=(2, K, D)).astype(np.float32), rng.normal(size=(2, K)).astype(np.float32)
   task = Tune(W0, seeds=2, soft=soft)
-  batch = {"features": np.stack([features, features[::-1]]), "labels": np.stack([labels, labels])}
+  both = {"features": np.stack([features, features[::-1]]), "labels": np.stack([labels, labels])}
+  batch = {"synthetic": both}
   variables = task.init(jax.random.key(0), batch)
 
   def loss_of(params):
@@ -73,7 +74,7 @@ def tuned(case, recipe, batch, seeds=(0,), soft=False):
 
   def batch_at(step):
     chosen = np.stack([indices(step, batch, N, seed) for seed in seeds])
-    return {"features": features[chosen], "labels": labels[chosen]}
+    return {"synthetic": {"features": features[chosen], "labels": labels[chosen]}}
 
   key = jax.random.key(0)
   state = init_state(task, recipe, batch_at(0), key)
@@ -160,3 +161,31 @@ def test_the_whole_way_is_pytorchs(case, torch):
     cosine.step()
   np.testing.assert_allclose(ours["W"][0], linear.weight.detach().numpy(), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(ours["b"][0], linear.bias.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+# --- real and synthetic images together ----------------------------------------------------------------
+
+
+def test_mix_training_adds_both_losses_and_only_synthetic_ones_are_soft(case):
+  features, labels, W0 = case
+  W, b = np.random.default_rng(1).normal(size=(1, K, D)).astype(np.float32), np.zeros((1, K), np.float32)
+  parts = {"synthetic": slice(0, 40), "real": slice(40, 52)}
+  batch = {d: {"features": features[None, own], "labels": labels[None, own]} for d, own in parts.items()}
+  task = Tune(W0, seeds=1, soft=True, real_weight=0.25)
+  variables = task.init(jax.random.key(0), batch)
+
+  def loss_of(params):
+    return task.loss(variables | {"params": params}, batch, jax.random.key(0), 0)[0]
+
+  loss, grads = jax.value_and_grad(loss_of)({"W": W, "b": b})
+  of = {
+    d: reference(W[0], b[0], W0, features[own], labels[own], d == "synthetic") for d, own in parts.items()
+  }
+  assert float(loss) == pytest.approx(of["synthetic"][0] + 0.25 * of["real"][0], rel=1e-6)
+  np.testing.assert_allclose(grads["W"][0], of["synthetic"][1] + 0.25 * of["real"][1], atol=1e-6)
+
+
+def test_equal_tasks_share_what_is_compiled(case):
+  _, _, W0 = case
+  assert Tune(W0, 2, True) == Tune(W0.copy(), 2, True) and hash(Tune(W0, 2, True)) == hash(Tune(W0, 2, True))
+  assert Tune(W0, 2, True) != Tune(W0 + 1, 2, True) and Tune(W0, 2, True) != Tune(W0, 2, False)

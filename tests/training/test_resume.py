@@ -47,8 +47,10 @@ def denoise():
 
 def tune():
   return Tune(np.eye(4, 6, dtype=np.float32), seeds=4, soft=True), lambda rng: {
-    "features": rng.standard_normal((4, 8, 6), np.float32),
-    "labels": rng.integers(0, 4, (4, 8)).astype(np.int32),
+    "synthetic": {
+      "features": rng.standard_normal((4, 8, 6), np.float32),
+      "labels": rng.integers(0, 4, (4, 8)).astype(np.int32),
+    }
   }
 
 
