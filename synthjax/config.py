@@ -205,9 +205,18 @@ def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   return _merged(config.tuning, config.arms[name], TUNING)
 
 
+def arm_identity(fields: dict[str, Any]) -> dict[str, Any]:
+  """What of them decides the result beside the images. Younger fields count once they say something: runs are older."""
+  kept = {k: fields[k] for k in of_kind(TUNING, IDENTITY) if k not in ("encoder", "images_per_class")}
+  return {k: v for k, v in kept.items() if k in _ALWAYS or v != TUNING[k].default}
+
+
 def learner_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   """The learning fields of one learner, likewise."""
   return _merged(config.learning, config.learners[name], LEARNING)
+
+
+_ALWAYS = ("loss", "learning_rate", "weight_decay", "epochs", "batch", "clip_norm", "temperature")
 
 
 def _merged(common: ConfigDict, own: ConfigDict, fields: Iterable[str]) -> dict[str, Any]:

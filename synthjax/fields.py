@@ -163,12 +163,17 @@ ENCODER = {
 }
 
 # clip    CF (He et al.): image x of class c stays when softmax_k(scale * cos(f(x), h(k)))[c] exceeds the threshold.
+# real    RF (He et al.): an image stays when the nearest of the real images `against` is of its own class, by the margin.
 # unlike  an image stays when no image of `against`, or no earlier one of its set, is as similar as the threshold.
 FILTER = {
   "rule": identity("clip"),
   "encoder": identity("clip"),  # of config.encoders; it need not be the one that is tuned
   "threshold": identity(0.0),  # 0 = for clip 1/N for N classes, for unlike 0.95
-  "against": identity(""),  # for unlike: of config.tests; "" = the set itself
+  "against": identity(""),  # for unlike: of config.tests; "" = the set itself. For real: of config.real
+  "metric": identity("cosine"),  # for real, of features: cosine or euclidean
+  "margin": identity(
+    0.0
+  ),  # for real: how much nearer the own class must be; 0 = a tie stays, above 0 is stricter
   "kept_per_class": growth(0),  # the quota: the first n kept, in plan order; 0 = all that pass
   "when_short": identity(
     "top"
@@ -191,6 +196,18 @@ TUNING = {
   "batch": identity(512),
   "clip_norm": identity(1.0),
   "temperature": identity(2.0),  # of the teacher; the student is not tempered
+  "real": identity(""),  # of config.real: learnt from too, or alone, always by CE
+  "order": identity("mix"),  # with both: mix, or a phase on each: real-synthetic, synthetic-real
+  "real_batch": identity(32),  # beside `batch` synthetic ones
+  "real_weight": identity(1.0),  # of the real images' loss in a mix
+  "steps": identity(0),  # in the place of epochs, of each phase; an epoch is a pass over the synthetic images
+  "adapter": identity(""),  # tip: Tip-Adapter-F on the real images
+  "validation": identity(""),  # of config.real: what an adapter's ratio and sharpness are chosen on
+  "batch_norm": identity("frozen"),  # unfrozen: through the images, statistics follow
+  "learns": identity(
+    ""
+  ),  # of the encoder: a pattern of its paths, or a share of its parameters, from the output back
+  "method": runtime(""),  # what the page calls it beside other shots and draws; "" = a line of its own
 }
 
 # Learning a network's own weights from real images, synthetic ones, or both in every batch.

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from synthjax import config as fields_of
 from synthjax import devices, workdir
 from synthjax.command import Command
-from synthjax.data.sources import label_space, open_source
+from synthjax.data.sources import label_space, open_real, open_source
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.benchmark import Benchmark
@@ -120,7 +120,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     else {}
   )
   embeddings: dict[tuple[str, str], SetEmbeddings] = {}
-  tests: dict[tuple[str, str], RealEmbeddings] = {}
+  reals: dict[tuple[str, str], RealEmbeddings] = {}
   keeps: dict[tuple[str, str], KeepList] = {}
 
   def embedded(set_name: str, encoder: str) -> SetEmbeddings:
@@ -128,10 +128,12 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
       embeddings[set_name, encoder] = SetEmbeddings(config, root, sets[set_name], encoders[encoder])
     return embeddings[set_name, encoder]
 
-  def test(name: str, encoder: str) -> RealEmbeddings:
-    if (name, encoder) not in tests:
-      tests[name, encoder] = RealEmbeddings(config, root, name, sources[name], encoders[encoder])
-    return tests[name, encoder]
+  def real(name: str, encoder: str) -> RealEmbeddings:
+    """Of a test, or of real images to learn from."""
+    if (name, encoder) not in reals:
+      source = sources[name] if name in sources else open_real(config, name, labels)
+      reals[name, encoder] = RealEmbeddings(config, root, name, source, encoders[encoder])
+    return reals[name, encoder]
 
   def kept(set_name: str, rule: str) -> KeepList:
     if (set_name, rule) not in keeps:
@@ -143,17 +145,18 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
         sets[set_name],
         embedded(set_name, judge),
         encoders[judge],
-        test(against, judge) if against else None,
+        real(against, judge) if against else None,
       )
     return keeps[set_name, rule]
 
   def tested(encoder: str) -> dict[str, RealEmbeddings]:
-    return {name: test(name, encoder) for name in config.tests}
+    return {name: real(name, encoder) for name in config.tests}
 
   arms = []
   for name, own in config.arms.items():
     encoder = own.encoder or config.tuning.encoder
     set_name, _, rule = own.images.partition("/")
+    fields = fields_of.arm_fields(config, name)
     arms.append(
       Arm(
         config,
@@ -164,6 +167,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
         sets.get(set_name),
         embedded(set_name, encoder) if set_name else None,
         kept(set_name, rule) if rule else None,
+        *(real(fields[f], encoder) if fields[f] else None for f in ("real", "validation")),
       )
     )
   if arms and len(labels) < 2:
@@ -188,7 +192,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
       kept(set_name, rule) if rule else None,
       learners.get(begin),
     )
-  made = [*tests.values(), *embeddings.values()], list(keeps.values())
+  made = [*reals.values(), *embeddings.values()], list(keeps.values())
   study = Study(
     networks,
     lists,

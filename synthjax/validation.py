@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Iterable
@@ -203,15 +204,22 @@ def _check_real(where: str, own: ConfigDict) -> None:
 
 
 def _check_filter(where: str, own: ConfigDict, config: ConfigDict) -> None:
-  _known(f"{where}: rule", own.rule, ("clip", "unlike"))
+  _known(f"{where}: rule", own.rule, ("clip", "real", "unlike"))
   _known(f"{where}: when_short", own.when_short, ("top", "fewer"))
   _known(f"{where}: encoder", own.encoder, config.encoders)
   if own.rule == "clip":
     _check_knows_classes(where, own.encoder, config)
-  if own.against:
+  if own.rule == "real":
+    _known(f"{where}: metric", own.metric, ("cosine", "euclidean"))
+    _known(f"{where}: against: real images", own.against, config.real)
+    if not math.isfinite(own.margin):
+      raise UserError(f"{where}: margin is a number, not {own.margin}")
+    if own.threshold:
+      raise UserError(f"{where}: rule real has a margin, not a threshold; set it to 0")
+  elif own.against:
     _known(f"{where}: against", own.against, config.tests)
     if own.rule != "unlike":
-      raise UserError(f"{where}: against belongs to rule unlike, not to {own.rule}; set it to ''")
+      raise UserError(f"{where}: against belongs to rules unlike and real, not to {own.rule}; set it to ''")
   for name, low in dict(kept_per_class=0, max_rounds=0, max_drawn=1).items():
     _at_least(f"{where}: {name}", own[name], low)
   if not 0 <= own.threshold < 1:
@@ -249,6 +257,7 @@ def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
     )
   for name, low in dict(images_per_class=0, epochs=1, batch=1, clip_norm=0, weight_decay=0).items():
     _at_least(f"{where}: {name}", fields[name], low)
+  _check_arm_of_real(where, drawn, fields, config)
   for name in ("learning_rate", "temperature"):
     if not fields[name] > 0:
       raise UserError(f"{where}: {name} is above 0, not {fields[name]}")
@@ -262,6 +271,27 @@ def _check_arm(where: str, own: ConfigDict, config: ConfigDict) -> None:
       f"{where}: images_per_class {n}, but {own.images} has {available}; raise "
       f"{'config.filters.' + chosen + '.kept_per_class' if chosen else 'config.sampling.images_per_class'}"
     )
+
+
+def _check_arm_of_real(where: str, drawn: str, fields: dict[str, Any], config: ConfigDict) -> None:
+  """What bears on real images, and on the encoder."""
+  for field in ("real", "validation"):
+    if fields[field]:
+      _known(f"{where}: {field}", fields[field], config.real)
+  _known(f"{where}: order", fields["order"], ("mix", "real-synthetic", "synthetic-real"))
+  _known(f"{where}: batch_norm", fields["batch_norm"], ("frozen", "unfrozen"))
+  _known(f"{where}: adapter", fields["adapter"], ("", "tip"))
+  for name, low in dict(real_batch=1, real_weight=0, steps=0).items():
+    _at_least(f"{where}: {name}", fields[name], low)
+  if fields["adapter"] and (drawn or not fields["real"] or not fields["validation"]):
+    raise UserError(
+      f"{where}: adapter tip learns from real images alone and needs others to choose by; set real and validation, and no images"
+    )
+  through = fields["learns"] or fields["batch_norm"] == "unfrozen"
+  if through and (fields["adapter"] or not (drawn or fields["real"])):
+    raise UserError(f"{where}: learns and batch_norm need images or real ones to learn from, and no adapter")
+  if fields["loss"] == "SCE" and fields["real"] and not drawn:
+    raise UserError(f"{where}: loss SCE is for synthetic images, and it has none; set loss to CE")
 
 
 def _check_benchmark(benchmark: ConfigDict) -> None:

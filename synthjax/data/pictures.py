@@ -5,6 +5,7 @@ A batch is a function of the step. Of joined processes each reads its rows of th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +23,11 @@ _HELD = 2e9  # bytes of decoded pictures: a source that needs no more is decoded
 
 
 class Pictures:
-  """Square pictures, uint8 [n, S, S, 3]: the short side made S, the middle kept."""
+  """Square pictures, uint8 [n, S, S, 3]: the short side made S, the middle kept, or as `view` has it."""
 
-  def __init__(self, source: Source, size: int):
+  def __init__(self, source: Source, size: int, view: Callable[[Image.Image], np.ndarray] | None = None):
     assert source.labels is not None
+    self._view = view or functools.partial(square, size=size)
     self.source, self.size, self.labels = source, size, source.labels
     self._pool = ThreadPoolExecutor(devices.threads(), thread_name_prefix="decode")
     self._all: np.ndarray | None = None
@@ -40,7 +42,7 @@ class Pictures:
 
   def _read(self, places: np.ndarray) -> np.ndarray:
     try:
-      return np.stack(list(self._pool.map(lambda i: square(self.source.image(int(i)), self.size), places)))
+      return np.stack(list(self._pool.map(lambda i: self._view(self.source.image(int(i))), places)))
     except Unreadable as e:
       raise UserError(f"{self.source.name}: cannot be read: {e}; mend or remove it") from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
 from synthjax.stopping import Stop
+from synthjax.training import head
 from synthjax.weights import hub
 
 Array = np.ndarray
@@ -99,7 +100,7 @@ class Encoder:
   @functools.cached_property
   def zero_shot(self) -> Array:
     """[K, D], with CLIP's scale."""
-    return np.asarray(self.clip.zero_shot(self._params, self.labels.names, self.templates))
+    return np.asarray(self.clip.zero_shot(self.params, self.labels.names, self.templates))
 
   def check(self) -> None:
     """What can be known to be wrong without a device: files, shapes, prompts."""
@@ -110,11 +111,13 @@ class Encoder:
     self.clip.check(self.labels.names, self.templates)
 
   @property
-  def _params(self) -> Any:
+  def params(self) -> Any:
     return _loaded(self.clip)
 
-  def embed(self, images: Iterable[Array]) -> Array:
-    return clip.embed(self.clip, self._params, images, self._fields["per_device_batch"])
+  def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
+    """Features, by the encoder with what has `changed` of it."""
+    params = head.changed(self.params, changed) if changed else self.params
+    return clip.embed(self.clip, params, images, self._fields["per_device_batch"])
 
 
 @functools.lru_cache(maxsize=8)  # the studies of a matrix share what is compiled, and the parameters
@@ -231,15 +234,15 @@ class SetEmbeddings:
 
 
 class RealEmbeddings:
-  """Of real images."""
+  """Of real images: those of a test, or some to learn from."""
 
   stage = "embed"
   inputs: tuple[Product, ...] = ()
 
-  def __init__(self, config: ConfigDict, root: epath.Path, test: str, source: Source, encoder: Encoder):
-    self.name, self.folder = f"embeddings/{test}/{encoder.name}", root / "embeddings" / test / encoder.name
+  def __init__(self, config: ConfigDict, root: epath.Path, of: str, source: Source, encoder: Encoder):
+    self.name, self.folder = f"embeddings/{of}/{encoder.name}", root / "embeddings" / of / encoder.name
     self.source, self._encoder, self._runtime = source, encoder, config.runtime
-    self._reference = config.tests[test]
+    self._reference = config.tests[of] if of in config.tests else config.real[of].source
 
   @functools.cached_property
   def _record(self) -> records.Record:

@@ -7,10 +7,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import records, workdir
+from synthjax.data.set_images import SetImages
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
@@ -95,6 +97,14 @@ class ImageSet(abc.ABC):
 
   def read_shard(self, index: int) -> Iterator[dict[str, Any]]:
     return dataset.read_shard(self.folder, index, self._labels)
+
+  def as_source(self) -> SetImages:
+    """All that was asked for, in plan order."""
+    plan, needed = self.landed()
+    images = [image for i in range(needed) for image in plan.images(plan.shards[i])]
+    ends = np.cumsum([len(plan.shards[i]) for i in range(needed)])
+    labels, ids = [image.label for image in images], [image.image_id for image in images]
+    return SetImages(self.name, np.array(labels, np.int32), ids, self.read_shard, ends)
 
   def top_up(self, counts: Sequence[int], have: int, asked_by: str) -> None:
     """A further round: so many more of each class, as segment number `have`, unless another process was first."""

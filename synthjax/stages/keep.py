@@ -1,7 +1,7 @@
 """Stage keep: what a filter keeps of an image set, as `keep/<set>/<filter>-<encoder>`; it draws more where too few stay.
 
     ids.txt         image ids that stay, in plan order
-    pairs.csv       of rule unlike: what was left out, and what it repeats; pairs.png shows the first
+    pairs.csv       of rules unlike and real: what was left out, and the image that speaks against it; pairs.png shows some
     scores.npz      of every image looked at: id, label, score, whether it stays
     summary.json    by class: drawn, passed, kept, and how many of these only fill the quota up
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from etils import epath
@@ -23,19 +23,37 @@ from synthjax import config as fields_of
 from synthjax import devices, records, workdir
 from synthjax.filters.choose import Choice, choose, further
 from synthjax.filters.clip import own_class_probability
+from synthjax.filters.real import passing
 from synthjax.sampling.plan import Plan
+from synthjax.stages import repeats, strays
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.stages.repeats import Repeats, find
 from synthjax.stopping import Stop
 from synthjax.store import export
 
 SUMMARY = "summary.json"
 DATASET = "dataset"
-PAIRS = "pairs.csv"  # of rule unlike: each image that does not stay, and which one it repeats
+PAIRS = (
+  "pairs.csv"  # each image that does not stay, and the one that it repeats, or the real one that it strays to
+)
 PAIRS_SHEET = "pairs.png"
 _SIMILAR = 0.95
+
+
+class Evidence(Protocol):
+  """Of a rule that holds images against others: what speaks against each that does not stay."""
+
+  @property
+  def scores(self) -> np.ndarray: ...
+
+  def count(self, threshold: float) -> dict[str, Any]: ...
+
+  def to_csv(self, ids: np.ndarray, threshold: float) -> bytes: ...
+
+  def sheet(self, threshold: float, title: str) -> bytes: ...
+
+
 _BASIS = "kept_from.json"
 
 
@@ -66,7 +84,14 @@ class KeepList:
     return self._fields["rule"] == "unlike"
 
   @property
+  def _is_by_others(self) -> bool:
+    """Whether images are held against others, and not against what the encoder knows of the classes."""
+    return self._fields["rule"] != "clip"
+
+  @property
   def threshold(self) -> float:
+    if self._fields["rule"] == "real":
+      return self._fields["margin"]
     own = _SIMILAR if self._is_unlike else 1 / len(self._encoder.labels)
     return self._fields["threshold"] or own
 
@@ -76,7 +101,9 @@ class KeepList:
 
   def _record(self, growth: dict[str, Any] | None = None) -> records.Record:
     kept = {k: self._fields[k] for k in fields_of.of_kind(fields_of.FILTER, fields_of.IDENTITY)}
-    if self._is_unlike:
+    if self._fields["rule"] != "real":  # records are older than these fields
+      del kept["margin"], kept["metric"]
+    if self._is_by_others:
       others = self._against.source.digest if self._against else ""
       identity = kept | self._encoder.identity | {"others": others}
     else:
@@ -136,11 +163,13 @@ class KeepList:
       return False  # it has: those images come first
     features, places = self._visible(plan, needed)
     n_classes, fill = len(self._encoder.labels), self._fields["when_short"] == "top"
-    repeats: Repeats | None = None
-    if self._is_unlike:  # what is too similar never fills a class up
-      repeats = find(features, self._set, places, self._against)
-      choice = choose(repeats.unlikeness, features.labels, n_classes, 1 - self.threshold, self.quota, False)
-      scores = repeats.unlikeness
+    evidence: Evidence | None = None
+    if self._is_by_others:
+      evidence = self._evidence(features, places)
+      must_exceed = 1 - self.threshold if self._is_unlike else passing(self.threshold)
+      fill &= not self._is_unlike  # what is too similar never fills a class up
+      scores = evidence.scores
+      choice = choose(scores, features.labels, n_classes, must_exceed, self.quota, fill)
     else:
       scores = own_class_probability(features.features, features.labels, self._encoder.zero_shot)
       choice = choose(scores, features.labels, n_classes, self.threshold, self.quota, fill)
@@ -148,12 +177,19 @@ class KeepList:
     if self.quota and self._set.draws_more and self._rounds(plan) < self._fields["max_rounds"]:
       more = further(choice, self.quota, round(self._fields["max_drawn"] * self.quota))
     if not any(more):
-      self._write(plan, features, places, scores, choice, repeats)
+      self._write(plan, features, places, scores, choice, evidence)
       return True
     if devices.is_speaker():
       print(f"{self.name}: round {len(plan.segments)} draws {sum(more)} more images", file=sys.stderr)
     self._set.top_up(more, len(plan.segments), self._asks_as)
     return False
+
+  def _evidence(self, features: Features, places: np.ndarray) -> Evidence:
+    if self._is_unlike:
+      return repeats.find(features, self._set, places, self._against)
+    assert self._against
+    metric = self._fields["metric"]
+    return strays.find(features, self._encoder.labels, self._set, places, self._against, metric)
 
   def _visible(self, plan: Plan, needed: int) -> tuple[Features, np.ndarray]:
     """The images that were asked for, and those drawn for this very filter, with their places in the set.
@@ -181,7 +217,7 @@ class KeepList:
     places: np.ndarray,
     scores: np.ndarray,
     choice: Choice,
-    repeats: Repeats | None,
+    evidence: Evidence | None,
   ) -> None:
     """The summary last: it says that the rest is there."""
     (self.folder / SUMMARY).unlink(missing_ok=True)  # until the rest is there again
@@ -201,13 +237,13 @@ class KeepList:
       for c, d, p, k, f in zip(self._encoder.labels.ids, *columns, strict=True)
     ]
     summary = {"basis": basis, "threshold": self.threshold, "rounds": self._rounds(plan), "classes": rows}
-    if repeats:
-      summary |= repeats.count(self.threshold)
-      workdir.replace_bytes(self.folder / PAIRS, repeats.to_csv(features.ids, self.threshold))
-      workdir.replace_bytes(self.folder / PAIRS_SHEET, repeats.sheet(self.threshold, self.name))
+    if evidence:
+      summary |= evidence.count(self.threshold)
+      workdir.replace_bytes(self.folder / PAIRS, evidence.to_csv(features.ids, self.threshold))
+      workdir.replace_bytes(self.folder / PAIRS_SHEET, evidence.sheet(self.threshold, self.name))
     workdir.replace_bytes(self.folder / SUMMARY, workdir.to_json(summary))
     records.update(self.folder, self._record(basis))
-    if repeats and devices.is_speaker():
+    if evidence and devices.is_speaker():
       print(f"{self.name}: {_said(summary)}; {PAIRS} names them", file=sys.stderr)
     for line in _shortfalls(self.name, rows, self.quota):
       if devices.is_speaker():
@@ -227,24 +263,30 @@ class KeepList:
       return dict(arrays)
 
   def pairs_sheet(self) -> bytes:
-    """Of rule unlike: the most similar pairs, as a PNG; empty where there are none."""
+    """What did not stay, beside what speaks against it, as a PNG; empty where there is none."""
     path, summary = self.folder / PAIRS_SHEET, self.summary() or {}
-    return path.read_bytes() if summary.get("exact", 0) + summary.get("near", 0) else b""
+    return path.read_bytes() if any(summary.get(k) for k in ("exact", "near", "strayed")) else b""
 
   @property
   def how(self) -> str:
     quota = f", {self.quota} a class" if self.quota else ""
-    if not self._is_unlike:
+    if not self._is_by_others:
       return f"own class's probability above {self.threshold:.3g}{quota}"
+    summary = self.summary()
+    found = f"; {_said(summary)}" if summary else ""
+    if not self._is_unlike:
+      margin = f", by a margin of {self.threshold:g}" if self.threshold else ""
+      near = f"those to which the nearest image of {self._fields['against']} is of their own class{margin}"
+      return f"{near}, by {self._fields['metric']} features of {self._encoder.name}{quota}{found}"
     others = (
       f"every image of {self._fields['against']}" if self._against else "every earlier image of the set"
     )
-    summary = self.summary()
-    found = f"; {_said(summary)}" if summary else ""
     return f"similarity to {others} below {self.threshold:.3g}, by {self._encoder.name}{quota}{found}"
 
 
 def _said(summary: dict[str, Any]) -> str:
+  if "strayed" in summary:
+    return f"{summary['strayed']} images are nearer to a real image of another class"
   return f"{summary['exact']} images are repeats to the byte and {summary['near']} more are nearly so"
 
 

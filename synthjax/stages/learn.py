@@ -26,7 +26,6 @@ from synthjax import config as fields_of
 from synthjax import devices, records, workdir
 from synthjax.data.draws import Part
 from synthjax.data.pictures import Pictures, batches
-from synthjax.data.set_images import SetImages
 from synthjax.data.source import Source
 from synthjax.data.sources import open_real
 from synthjax.errors import UserError
@@ -110,12 +109,8 @@ class Learner:
     """The first n a class, of the kept ones where there is a filter."""
     if self._set is None:
       return None
-    plan, needed = self._set.landed()
-    images = [image for i in range(needed) for image in plan.images(plan.shards[i])]
-    labels = np.array([image.label for image in images], np.int32)
-    ids = [image.image_id for image in images]
-    ends = np.cumsum([len(plan.shards[i]) for i in range(needed)])
-    source = SetImages(self._set.name, labels, ids, self._set.read_shard, ends)
+    source = self._set.as_source()
+    labels, ids = source.labels, source.keys
     stays = np.isin(ids, self._keep.ids()) if self._keep else np.ones(len(ids), bool)
     places = np.flatnonzero(stays)
     wanted = self._per_class or (self._keep.quota if self._keep else self._set.asked)

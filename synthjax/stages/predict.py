@@ -35,7 +35,8 @@ def predict(config: ConfigDict, root: epath.Path, arms: Sequence[Arm]) -> epath.
   classifier = head.read(_folder(fields, arms))
   encoder = _encoder(classifier, root)
   images = Readable(source, encoder.preprocess)
-  features = clip.embed(encoder, encoder.load_params(devices.local_mesh()), images)
+  params = head.changed(encoder.load_params(devices.local_mesh()), classifier.tower)
+  features = clip.embed(encoder, params, images)
   for fault in images.faults:
     print(f"predict: left without a name, cannot be read: {fault}", file=sys.stderr)
   named = dict.fromkeys(source.keys, ("", "", ""))

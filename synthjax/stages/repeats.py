@@ -36,8 +36,8 @@ class Repeats:
   other_file: Callable[[int], bytes]
 
   @property
-  def unlikeness(self) -> Array:
-    """Its score: the larger the better."""
+  def scores(self) -> Array:
+    """Unlikeness: the larger the better."""
     return 1 - self.similarity
 
   def _found(self, threshold: float) -> list[int]:

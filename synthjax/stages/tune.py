@@ -7,36 +7,33 @@
     tests/<test>.<seed>.json   its confusions on real images
     rows.jsonl            the rows of results, derived
 
-The hash covers all that decides the result. So a run is never stale: where its images have grown, it is another run.
+How it is learnt stands in heads.py. The hash covers all that decides the result. So a run is never stale: where its images have grown, it is another run.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
-from synthjax.data.order import indices
+from synthjax import records, workdir
+from synthjax.data.draws import Part
+from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.evaluation.accuracy import Tally
+from synthjax.stages import heads
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
-from synthjax.tasks.tune import Tune
 from synthjax.training import head
-from synthjax.training.loop import BatchAt, Pace, train
-from synthjax.training.optimizer import Recipe
 
 Array = np.ndarray
 _HASH = 12
@@ -63,13 +60,19 @@ class Arm:
     image_set: ImageSet | None,
     embeddings: SetEmbeddings | None,
     keep: KeepList | None,
+    real: RealEmbeddings | None = None,
+    validation: RealEmbeddings | None = None,
   ):
     self.arm, self.name, self.encoder_name, self._root = name, f"runs/{name}", encoder.name, root
     self._study, self._runtime, self._encoder, self._tests = config.study, config.runtime, encoder, tests
     self._set, self._embeddings, self._keep = image_set, embeddings, keep
-    self.inputs: tuple[Product, ...] = (*tests.values(), *filter(None, (image_set, embeddings, keep)))
+    self._real, self._validation = real, validation
+    made_from = (image_set, embeddings, keep, real, validation)
+    self.inputs: tuple[Product, ...] = (*tests.values(), *filter(None, made_from))
     self._fields = fields_of.arm_fields(config, name)
-    self.seeds = config.seeds if image_set else 1  # nothing is drawn at random where nothing is learnt
+    self._learns = bool(image_set or real)
+    self.seeds = config.seeds if self._learns else 1  # nothing is drawn at random where nothing is learnt
+    self._drawn = config.real[self._fields["real"]] if real else None
     asked = fields_of.set_fields(config, _bare(image_set.name))["images_per_class"] if image_set else 0
     self._last_chosen: tuple[tuple[int, str], Chosen] | None = None
     self._per_class = self._fields["images_per_class"] or (keep.quota if keep else asked)
@@ -80,10 +83,13 @@ class Arm:
   def identity(self) -> dict[str, Any]:
     """All that decides the result. Reads the inputs, which must be there."""
     zero_shot = self._encoder.classifier_identity
-    if self._set is None:
+    if not self._learns:
       return zero_shot
-    learnt = {k: v for k, v in self._fields.items() if k not in ("encoder", "images_per_class")}
-    return zero_shot | learnt | {"images": self._chosen.digest}
+    learnt = fields_of.arm_identity(self._fields)
+    for field, real in (("real", self._real), ("validation", self._validation)):
+      if real:
+        learnt[field] = real.source.digest
+    return zero_shot | learnt | ({"images": self._chosen.digest} if self._set else {})
 
   @property
   def folder(self) -> epath.Path:
@@ -108,8 +114,31 @@ class Arm:
     return self._last_chosen[1]
 
   @property
-  def images(self) -> int:
+  def synthetic_images(self) -> int:
     return len(self._chosen.places) if self._set else 0
+
+  @property
+  def real_images(self) -> int:
+    return len(self._real.source) if self._real else 0
+
+  @property
+  def images(self) -> int:
+    """Learnt from, synthetic and real."""
+    return self.synthetic_images + self.real_images
+
+  @property
+  def shots(self) -> int:
+    """Real images a class."""
+    return self._drawn.shots if self._drawn else 0
+
+  @property
+  def draw(self) -> int:
+    return self._drawn.draw if self._drawn else 0
+
+  @property
+  def method(self) -> str:
+    """Under which it is shown beside other shots and draws."""
+    return self._fields["method"]
 
   @property
   def per_class(self) -> int:
@@ -119,7 +148,7 @@ class Arm:
   @property
   def asked_per_class(self) -> int:
     """Before the images are there; 0 where nothing is learnt, or where as many are learnt as pass."""
-    return self._per_class
+    return self._per_class + self.shots
 
   def source(self, test: str) -> Source:
     return self._tests[test].source
@@ -131,11 +160,20 @@ class Arm:
   @property
   def how(self) -> str:
     """For the page."""
-    if self._set is None:
+    if not self._learns:
       return f"CLIP's zero-shot classifier from {_said(self._encoder.templates)}; nothing is learnt"
+    fields, parts = self._fields, []
+    if self._set:
+      kept = f", kept by {self._keep.filter}" if self._keep else ""
+      parts.append(f"images of set {_bare(self._set.name)}{kept}")
+    if self._real:
+      parts.append(f"{self.real_images} real ones" if self._set else f"{self.real_images} real images")
+    joined = " and ".join(parts) + (f", {fields['order']}" if len(parts) == 2 else "")
     loss = {"CE": "cross entropy", "SCE": "half cross entropy, half the zero-shot classifier's soft targets"}
-    kept = f", kept by {self._keep.filter}" if self._keep else ""
-    return f"images of set {_bare(self._set.name)}{kept}; {loss[self._fields['loss']]}"
+    how = "Tip-Adapter-F" if fields["adapter"] else loss[fields["loss"]]
+    tower = "; batch norms follow the images" if fields["batch_norm"] != "frozen" else ""
+    tower += f"; of the encoder learns {fields['learns']}" if fields["learns"] else ""
+    return f"{joined}; {how}{tower}"
 
   # --- what is there -----------------------------------------------------------------------------
 
@@ -164,7 +202,11 @@ class Arm:
       for seed, tally in enumerate(self._tallies(test)):
         about = dict(study=self._study, arm=self.arm, dataset=test, split=real.source.split)
         for metric, value in tally.metrics().items():
-          found.append(about | dict(metric=metric, value=value, n=tally.n, seed=seed, images=self.images))
+          found.append(
+            about | dict(metric=metric, value=value, n=tally.n, seed=seed, images=self.synthetic_images)
+          )
+          if self._real:
+            found[-1] |= dict(real=self.real_images, shots=self.shots, draw=self.draw, method=self.method)
     return found
 
   def is_learnt(self, seed: int) -> bool:
@@ -186,7 +228,7 @@ class Arm:
         return False
     if self.status().state == DONE:
       return True
-    if self._set is not None and not self.images:
+    if self._set is not None and not self.synthetic_images:
       raise UserError(
         f"arm {self.arm}: its filter kept no image; lower its threshold, or let it fill up (when_short=top)"
       )
@@ -200,10 +242,11 @@ class Arm:
         if not all(head.exists(self.classifier_folder(seed)) for seed in seeds):
           self._learn(index, seeds, stop)
       for test, real in self._tests.items():
-        features = real.load()
         for seed in range(self.seeds):
           if not self._tally_file(test, seed).exists():
-            logits = head.read(self.classifier_folder(seed)).logits(features.features)
+            classifier = head.read(self.classifier_folder(seed))
+            features = self._seen(real, classifier)
+            logits = classifier.logits(features.features)
             tally = Tally.empty(len(self._encoder.labels)).update(logits, features.labels)
             self._tally_file(test, seed).parent.mkdir(exist_ok=True)
             workdir.publish_bytes(self._tally_file(test, seed), workdir.to_json(tally.to_json()))
@@ -221,56 +264,59 @@ class Arm:
       workdir.publish_bytes(folder / f"{len(groups) - 1:05d}.json", workdir.to_json({"seeds": groups[-1]}))
     return groups
 
-  def _learn(self, index: int, seeds: Sequence[int], stop: Stop) -> None:
-    zero_shot = self._encoder.zero_shot
-    heads = {"W": zero_shot[None], "b": np.zeros((1, len(zero_shot)), np.float32)}
-    if self._set is not None:
-      assert self._embeddings is not None
-      fields, images = self._fields, self._embeddings.load(self._embeddings.reach()).at(self._chosen.places)
-      recipe = Recipe(
-        steps=math.ceil(fields["epochs"] * len(images) / fields["batch"]),
-        learning_rate=fields["learning_rate"],
-        weight_decay=fields["weight_decay"],
-        decay_all=True,
-        clip_norm=fields["clip_norm"],
-        copies=True,
-      )
-      state = train(
-        Tune(zero_shot, len(seeds), fields["loss"] == "SCE", fields["temperature"]),
-        _batches(images, seeds, fields["batch"]),
-        recipe,
-        self.folder / f"group-{index:05d}",
-        name=self.name,
-        batch_size=fields["batch"] * len(seeds),
-        pace=Pace(save_seconds=self._runtime.save_seconds, log_seconds=self._runtime.log_seconds),
-        stop=stop,
-        mesh=devices.local_mesh(jax.local_devices()[:1]),  # a head is small
-      )
-      heads = {k: np.asarray(v) for k, v in state.variables["params"].items()}
-    for place, seed in enumerate(seeds):
-      self._classifier(heads["W"][place], heads["b"][place], seed).write(self.classifier_folder(seed))
+  def _seen(self, real: RealEmbeddings, classifier: head.Classifier) -> Features:
+    """A test's features, anew where the encoder has learnt."""
+    features = real.load()
+    if not classifier.tower:
+      return features
+    images = Readable(real.source, self._encoder.preprocess)
+    return dataclasses.replace(features, features=self._encoder.embed(images, classifier.tower))
 
-  def _classifier(self, W: Array, b: Array, seed: int) -> head.Classifier:
+  def _learn(self, index: int, seeds: Sequence[int], stop: Stop) -> None:
+    fields, zero_shot = self._fields, self._encoder.zero_shot
+    where = heads.Training(self.folder / f"group-{index:05d}", self.name, self._runtime, stop)
+    if not self._learns:
+      learnt = [heads.Learnt(zero_shot, np.zeros(len(zero_shot), np.float32))]
+    elif fields["adapter"]:
+      assert self._real and self._validation
+      validation = self._validation.load()
+      learnt = heads.tip_adapter(fields, zero_shot, self._real.load(), validation, seeds, where)
+    elif fields["learns"] or fields["batch_norm"] != "frozen":
+      learnt = heads.through_images(fields, self._encoder, self._pictured(), seeds, where)
+    else:
+      learnt = heads.linear(fields, zero_shot, self._embedded(), seeds, where)
+    for one, seed in zip(learnt, seeds, strict=True):
+      self._classifier(one, seed).write(self.classifier_folder(seed))
+
+  def _embedded(self) -> dict[str, Features]:
+    parts = {}
+    if self._embeddings is not None:
+      parts["synthetic"] = self._embeddings.load(self._embeddings.reach()).at(self._chosen.places)
+    if self._real:
+      parts["real"] = self._real.load()
+    return parts
+
+  def _pictured(self) -> dict[str, Source]:
+    parts: dict[str, Source] = {}
+    if self._set is not None:
+      parts["synthetic"] = Part(self._set.as_source(), self._chosen.places.tolist(), "chosen")
+    if self._real:
+      parts["real"] = self._real.source
+    return parts
+
+  def _classifier(self, learnt: heads.Learnt, seed: int) -> head.Classifier:
     clip = self._encoder.clip
     return head.Classifier(
-      W,
-      b,
+      learnt.W_KxD,
+      learnt.b_K,
       self._encoder.labels.ids,
       self._encoder.labels.names,
       encoder=self._encoder.identity
       | {"reference": self._encoder.reference, "preprocessing": clip.preprocess.to_json()},
       made={"arm": self.arm, "seed": seed, "images": self.images, "study": self._study},
+      memory=learnt.memory,
+      tower=learnt.tower,
     )
-
-
-def _batches(images: Features, seeds: Sequence[int], batch: int) -> BatchAt:
-  """[S, B, ...]: every seed goes through the images in an order of its own."""
-
-  def batch_at(step: int) -> dict[str, Array]:
-    chosen = np.stack([indices(step, batch, len(images), seed) for seed in seeds])
-    return {"features": images.features[chosen], "labels": images.labels[chosen]}
-
-  return batch_at
 
 
 def _bare(name: str) -> str:

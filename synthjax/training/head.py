@@ -1,16 +1,20 @@
 """A tuned classifier as a folder that stands on its own: weights, classes, and the encoder its features come from.
 
 classifier.json           class ids and names, the encoder (reference and hash), its preprocessing, how it was made
+encoder.safetensors       where the encoder learnt too: what has changed of it, by path in its image tower
 classifier.safetensors    W [K, D] and b [K]: logits = W x / |x| + b; of a Tip-Adapter also keys [M, D] and values [M, K]
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
+from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -19,7 +23,7 @@ from synthjax.errors import UserError
 from synthjax.tasks.adapter import memory, unit
 
 FORMAT = 1
-_ABOUT, _WEIGHTS = "classifier.json", "classifier.safetensors"
+_ABOUT, _WEIGHTS, _TOWER = "classifier.json", "classifier.safetensors", "encoder.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Classifier:
   encoder: dict[str, Any]  # reference, encoder (hash of its files), dtype, preprocessing
   made: dict[str, Any]  # study, arm, seed, images
   memory: Memory | None = None
+  tower: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def logits(self, features_NxD: np.ndarray) -> np.ndarray:
     logits = unit(features_NxD) @ self.W_KxD.T + self.b_K
@@ -52,12 +57,24 @@ class Classifier:
     """The description last: it says that the weights are there."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"W": np.asarray(self.W_KxD, np.float32), "b": np.asarray(self.b_K, np.float32)}
-    about = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("W_KxD", "b_K", "memory")}
+    about = {
+      k: v for k, v in dataclasses.asdict(self).items() if k not in ("W_KxD", "b_K", "memory", "tower")
+    }
     if m := self.memory:
       tensors |= {"keys": np.asarray(m.keys_MxD, np.float32), "values": np.asarray(m.values_MxK, np.float32)}
       about |= {"memory": {"ratio": m.ratio, "sharpness": m.sharpness}}
     workdir.replace_bytes(folder / _WEIGHTS, save(tensors))
+    if self.tower:
+      workdir.replace_bytes(folder / _TOWER, save(self.tower))
+      about |= {"changed": sorted(self.tower)}
     workdir.replace_bytes(folder / _ABOUT, workdir.to_json(about | {"format": FORMAT}))
+
+
+def changed(params: Mapping[str, Any], tower: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """An encoder's parameters with what a classifier's arm has made of some, placed as they were."""
+  own = traverse_util.flatten_dict(dict(params), sep="/")
+  new = {path: jax.device_put(x, own[path].sharding) for path, x in tower.items()}
+  return traverse_util.unflatten_dict(own | new, sep="/")
 
 
 def exists(folder: epath.Path) -> bool:
@@ -78,6 +95,7 @@ def read(folder: epath.Path) -> Classifier:
       about["encoder"],
       about["made"],
       Memory(tensors["keys"], tensors["values"], **about["memory"]) if "memory" in about else None,
+      load((folder / _TOWER).read_bytes()) if about.get("changed") else {},
     )
   except (OSError, SafetensorError, KeyError) as e:
     raise UserError(f"classifier {folder} is not readable ({e}); remove it and run again") from None
