@@ -162,9 +162,11 @@ def marker(index: int) -> Markup:
 
 
 def curve(
-  curves: Sequence[tuple[str, Sequence[tuple[int, Sequence[float]]]]], reference: float | None
+  curves: Sequence[tuple[str, Sequence[tuple[int, Sequence[float]]]]],
+  reference: float | None,
+  across_is: str = "images a class",
 ) -> Markup:
-  """Top-1 against images a class, on a log2 axis; whiskers are sample standard deviations.
+  """Top-1, or points of it, against images a class, on a log2 axis; whiskers are sample standard deviations.
 
   Ticks across stand at the numbers that were measured. The axis of top-1 covers what there is, not 0 to 100.
   An empty Markup where no point has a finite value.
@@ -202,7 +204,7 @@ def curve(
       labelled = at
   parts.append(f'<line class="base" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
   middle = (left + right) // 2
-  parts.append(f'<text x="{middle}" y="{bottom + 50}" text-anchor="middle">images a class</text>')
+  parts.append(f'<text x="{middle}" y="{bottom + 50}" text-anchor="middle">{across_is}</text>')
   if reference is not None:
     parts.append(
       f'<line class="reference" x1="{left}" x2="{right}" y1="{up(reference):.1f}" y2="{up(reference):.1f}"/>'

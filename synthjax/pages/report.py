@@ -24,6 +24,7 @@ from synthjax.pages.figures import Seeds, number, signed
 _CLASSES = 30  # in grids, heat tables and acceptance; more do not help the eye
 _CONFUSED = 20  # classes a side of a confusion matrix
 _CELLS = 24  # images a class
+_PRODUCTS = 40  # lines of progress
 _MISTAKES = 5  # commonest, beside a confusion matrix
 _PIXELS = 128  # a cell is 64 CSS pixels wide; a screen has up to two for each
 
@@ -95,6 +96,26 @@ class Progress:
 
 
 @dataclasses.dataclass(frozen=True)
+class Method:
+  """Arms that differ in their real images alone."""
+
+  name: str
+  how: str
+  points: tuple[tuple[int, tuple[float, ...]], ...]  # shots, top-1 of each draw
+  gains: tuple[tuple[int, tuple[float, ...]], ...]  # shots, points against real images alone, of each draw
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """A real image, and what was drawn from it at each strength."""
+
+  class_id: str
+  parent_id: str
+  parent: bytes  # PNG
+  children: tuple[tuple[float, tuple[bytes, ...]], ...]  # strength, JPEGs
+
+
+@dataclasses.dataclass(frozen=True)
 class Page:
   title: str
   classes: tuple[tuple[str, str], ...]  # id, name to show
@@ -111,6 +132,9 @@ class Page:
   software: tuple[tuple[str, str], ...]
   caveat: str  # what this can and cannot prove; "" = nothing to say
   refresh_seconds: int  # 0 = finished; else the page says that the study is running, and reloads itself
+
+  methods: tuple[Method, ...] = ()
+  families: tuple[Family, ...] = ()
 
   def __post_init__(self):
     k = len(self.classes)
@@ -142,7 +166,9 @@ def render(page: Page) -> str:
       page=page,
       verdict=ruling,
       running=running,
-      products=page.progress if running or any(p.have < p.want for p in page.progress) else (),
+      products=_unfinished(page.progress, running),
+      shots=_shots(page.methods, zero),
+      families=[_family(f, names, pictures) for f in page.families],
       zero=zero,
       arms=[_arm_row(arm, _level(_reference(page.arms, arm.encoder))) for arm in page.arms],
       curve=figures.curve(page.curves, zero),
@@ -152,6 +178,41 @@ def render(page: Page) -> str:
       acceptance=[_acceptance(a, names) for a in page.acceptance],
       sheets=[_sheet(sheet, names, pictures) for sheet in page.sheets],
     )
+  )
+
+
+def _unfinished(progress: Sequence[Progress], running: bool) -> list[Progress]:
+  """All products of a small study; of a large one what is left, the first of it."""
+  if not running and all(p.have >= p.want for p in progress):
+    return []
+  left = [p for p in progress if p.have < p.want or len(progress) <= _PRODUCTS]
+  return left[:_PRODUCTS]
+
+
+def _shots(methods: Sequence[Method], zero: float | None) -> dict:
+  """Methods at several shots: a table, accuracy and gain against shots."""
+  lines = [m for m in methods if len(m.points) > 1]
+  gains = [(m.name, m.gains) for m in lines if m.gains]
+  return dict(
+    columns=sorted({n for m in lines for n, _ in m.points}),
+    rows=[dict(method=m, at=dict(m.points), gain=dict(m.gains)) for m in lines],
+    curve=figures.curve([(m.name, m.points) for m in lines], zero, "real images a class"),
+    gains=figures.curve(gains, 0.0 if gains else None, "real images a class"),
+    names=[m.name for m in lines],
+    gaining=[name for name, _ in gains],
+  )
+
+
+def _family(family: Family, names: Mapping[str, str], pictures: dict[bytes, tuple[str, bool]]) -> dict:
+  children = [
+    (strength, [_cell(Cell(jpeg, f"strength {strength:g}", "", None, None), "", pictures) for jpeg in jpegs])
+    for strength, jpegs in family.children
+  ]
+  return dict(
+    name=names.get(family.class_id, family.class_id),
+    parent_id=family.parent_id,
+    parent=base64.b64encode(family.parent).decode(),
+    children=children,
   )
 
 

@@ -59,10 +59,10 @@ class Parents:
 
   def pixels(self, image: Image) -> np.ndarray:
     """[S, S, 3] uint8 of an image's parent: its middle square."""
-    return self._pixels(image.parent_id)
+    return self.pixels_of(image.parent_id)
 
   @functools.lru_cache(maxsize=_KEPT)  # noqa: B019  parents live as long as their set
-  def _pixels(self, parent_id: str) -> np.ndarray:
+  def pixels_of(self, parent_id: str) -> np.ndarray:
     try:
       picture = self._source.image(self._places[parent_id]).convert("RGB")
     except Unreadable as e:

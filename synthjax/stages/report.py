@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,16 @@ from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
 from synthjax import records, workdir
+from synthjax.evaluation.accuracy import Tally
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import report as page
+from synthjax.pages.figures import Seeds
+from synthjax.stages import few_shots
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.learn import Learner
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
+from synthjax.stages.sample import DrawnSet
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
 
@@ -89,11 +94,23 @@ class Report:
     lines = []
     for arm in self._arms:
       for test in self._config.tests:
+        if isinstance(arm, Arm) and arm.method:
+          continue
         values = np.array([t.metrics()["top1"] for t in arm.tallies(test)])
         if len(values):
           spread = f" +- {values.std(ddof=1):.1f} ({len(values)} seeds)" if len(values) > 1 else ""
           lines.append(f"{arm.arm:<16} {test}  top-1 {values.mean():.1f}{spread}")
+    for test in self._config.tests:
+      for method in few_shots.table(self._tuned, test):
+        by_shots = "  ".join(
+          f"{shots}: {Seeds.of(values)}".replace("±", "+-") for shots, values in method.points
+        )
+        lines.append(f"{method.name:<28} {test}  top-1 by shots  {by_shots}")
     return lines
+
+  @property
+  def _tuned(self) -> list[Arm]:
+    return [arm for arm in self._arms if isinstance(arm, Arm)]
 
   # --- what the page shows -----------------------------------------------------------------------
 
@@ -105,14 +122,19 @@ class Report:
     keeps = [k for k in self.inputs if isinstance(k, KeepList) and k.summary()]
     first = {k.set_name: k for k in reversed(keeps)}  # a set is shown as the first of its filters saw it
     sets = [s for s in self.inputs if isinstance(s, ImageSet)]
+    families = few_shots.families(sets, self._labels.ids)
     return page.Page(
       title=f"{config.study or 'Study'}: real images, recognised because of generated ones",
       classes=tuple(zip(self._labels.ids, self._labels.names, strict=True)),
       test=self._test(test),
-      arms=tuple(self._arm(arm, test) for arm in self._arms),
+      arms=tuple(self._lines(test)),
+      methods=few_shots.table(self._tuned, test),
+      families=families,
       curves=tuple(self._curves(test)),
       sheets=tuple(
-        self._sheet(s, first.get(s.name.removeprefix("images/"))) for s in sets if s.status().have
+        self._sheet(s, first.get(s.name.removeprefix("images/")))
+        for s in sets
+        if s.status().have and not (families and isinstance(s, DrawnSet) and s.has_parents)
       ),
       acceptance=tuple(_acceptance(keep) for keep in keeps),
       progress=tuple(
@@ -130,8 +152,19 @@ class Report:
     lost = f"; {left_out} of them cannot be read and are left out" if left_out else ""
     return f"{test} ({source.name}, {source.split}): {len(source):,} real images{lost}"
 
-  def _arm(self, arm: Arm | Learner, test: str) -> page.Arm:
-    tallies = arm.tallies(test)
+  def _lines(self, test: str) -> Iterator[page.Arm]:
+    """Arms; of a method with several shots, the one with most, its draws as seeds. The rest has a table of its own."""
+    for arm in self._arms:
+      if not (isinstance(arm, Arm) and arm.method):
+        yield self._arm(arm, arm.tallies(test))
+    for method in few_shots.methods(self._tuned):
+      most = method.at(method.shots[-1])
+      tallies = [t for arm in most for t in arm.tallies(test)]
+      line = self._arm(most[0], tallies)
+      name = f"{method.name}, {method.shots[-1]} shots"
+      yield dataclasses.replace(line, name=name, how=most[0].how_in_general)
+
+  def _arm(self, arm: Arm | Learner, tallies: Sequence[Tally]) -> page.Arm:
     metrics = [t.metrics() for t in tallies]
     shares = [t.confusion_KxK / np.maximum(t.confusion_KxK.sum(1, keepdims=True), 1) for t in tallies]
     confusion = 100 * np.mean(shares, axis=0) if tallies else np.zeros((0, 0))
@@ -151,7 +184,7 @@ class Report:
     """Arms that differ in nothing but the number of images."""
     lines: dict[str, tuple[str, dict[int, tuple[float, ...]]]] = {}
     for arm in self._arms:
-      if not isinstance(arm, Arm):
+      if not isinstance(arm, Arm) or arm.method:
         continue
       own = self._config.arms[arm.arm]
       tallies = arm.tallies(test)

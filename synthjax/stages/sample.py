@@ -145,6 +145,14 @@ class DrawnSet(ImageSet):
     )
     return Parents(source, self._labels, self._setting.size)
 
+  @property
+  def has_parents(self) -> bool:
+    return self._parents is not None
+
+  def parent_pixels(self, parent_id: str) -> np.ndarray:
+    assert self._parents
+    return self._parents.pixels_of(parent_id)
+
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:
     kept = {k: self.fields[k] for k in fields_of.of_kind(fields_of.SAMPLING, fields_of.IDENTITY)}

@@ -13,6 +13,7 @@ How it is learnt stands in heads.py. The hash covers all that decides the result
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -156,6 +157,17 @@ class Arm:
   def left_out(self, test: str) -> int:
     """Of the source's images: those that cannot be read."""
     return len(self._tests[test].left_out())
+
+  @property
+  def is_plainly_real(self) -> bool:
+    """Learns from real images alone, and as a linear classifier on the encoder as it is."""
+    plain = not (self._fields["adapter"] or self._fields["learns"]) and self._fields["batch_norm"] == "frozen"
+    return bool(self._real) and self._set is None and plain
+
+  @property
+  def how_in_general(self) -> str:
+    """Whatever the shots and the draw."""
+    return re.sub(r"(set |kept by )(\w+)-\d+-\d+\b", r"\1\2", re.sub(r"\b\d+ real", "real", self.how))
 
   @property
   def how(self) -> str:

@@ -126,7 +126,10 @@ def test_a_file_of_the_test_itself_is_exact(planted, tmp_path):
   [
     (lambda c: c.filters.clean.update(against="digit"), "against 'digit' (did you mean 'digits'?)"),
     (lambda c: c.filters.clean.update(rule="unlke"), "rule 'unlke' (did you mean 'unlike'?)"),
-    (lambda c: c.filters.clean.update(rule="clip", encoder="clip"), "against belongs to rules unlike and real"),
+    (
+      lambda c: c.filters.clean.update(rule="clip", encoder="clip"),
+      "against belongs to rules unlike and real",
+    ),
     (lambda c: c.filters.once.update(rule="clip"), "encoder 'small' makes thumbnails, which know no classes"),
     (
       lambda c: c.arms.once.update(encoder="small"),

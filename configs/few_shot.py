@@ -1,0 +1,138 @@
+"""Few real images, alone and with generated ones (He et al. 2023, Sec. 3.2, Fig. 3 and Tables 4 to 6).
+
+    python -m synthjax.main --config configs/few_shot.py --workdir runs/few_shot
+
+1, 2, 4, 8 and 16 real images a class, five draws of each; `:DATASET,DRAWS` asks for another data set or fewer draws. Each
+cell (method, shots, draw) is an arm: copies of the command share them, and a killed study goes on cell by cell.
+
+  CT w. init        the classifier tuned on the real images alone, 30 epochs; and for as many steps as the others
+  Tip-Adapter-F     on the same features; ratio and sharpness chosen on 4 further real images a class
+  CT w. Syn (B)     with images that LE drew and CF kept
+  CT w. Syn (RF)    with images that LE drew and that are nearer to a real image of their own class than to any other
+  CT w. Syn (RG)    with images that began as the real ones, noised the less the more there are: the paper's method
+  RG, A then B      the same in two phases, in both orders
+
+`digits` also compares frozen with unfrozen batch norm, and how much of the encoder learns, with 16 shots and with
+images of LE alone. RG with mix training and frozen batch norm was named before the first run as the one to judge by.
+"""
+
+from synthjax.config import (
+  BY_SHOTS,
+  arm,
+  encoder,
+  image_filter,
+  image_set,
+  prompt_list,
+  real_images,
+  study_config,
+)
+from synthjax.errors import UserError, nearest
+from synthjax.labels import spaces
+
+SHOTS = (1, 2, 4, 8, 16)
+# CoOp's split files, below data/ as CoOp lays them out; its ImageNet has none.
+_COOP = {
+  "caltech101": "data/caltech-101/split_zhou_Caltech101.json:{}:data/caltech-101/101_ObjectCategories",
+  "pets": "data/oxford_pets/split_zhou_OxfordPets.json:{}:data/oxford_pets/images",
+  "cars": "data/stanford_cars/split_zhou_StanfordCars.json:{}:data/stanford_cars",
+  "sun397": "data/sun397/split_zhou_SUN397.json:{}:data/sun397/SUN397",
+  "dtd": "data/dtd/split_zhou_DescribableTextures.json:{}:data/dtd/images",
+  "eurosat": "data/eurosat/split_zhou_EuroSAT.json:{}:data/eurosat/2750",
+}
+_OTHERS = {
+  "imagenet": ("tfds:imagenet2012:train", "tfds:imagenet2012:train", "tfds:imagenet2012:validation"),
+  "aircraft": tuple(f"webdataset:data/wds_fgvc_aircraft:{split}" for split in ("train", "train", "test")),
+  "digits": ("embedded:digits:first", "embedded:digits:first", "embedded:digits:second"),
+}
+DATASETS = (*_OTHERS, *_COOP)
+
+
+def get_config(arg: str = "digits"):
+  name, _, draws = arg.partition(",")
+  name = name or "digits"
+  if name not in DATASETS:
+    raise UserError(f"configs/few_shot.py knows no data set {name!r}{nearest(name, DATASETS)}")
+  if not (draws or "5").isdigit():
+    raise UserError(f"configs/few_shot.py:DATASET,DRAWS takes a number of draws, not {draws!r}")
+  config = study_config(labels=name)
+  config.study, config.seeds = f"few_shot:{name}", 1
+  learn, choose, test = _OTHERS.get(name) or (
+    f"coop:{_COOP[name].format(s)}" for s in ("train", "val", "test")
+  )
+  config.tests[name] = test
+  config.prompts.plain, config.prompts.LE = prompt_list("B"), prompt_list("LE")
+  config.sets.LE = image_set("LE")
+  if name == "digits":
+    _small(config)
+  else:
+    _published(config, ensemble=name == "imagenet")
+  per_class = config.sampling.images_per_class
+  config.filters.CF = image_filter("clip", kept_per_class=per_class * 4 // 5, max_drawn=2.5)
+  config.real.validation = real_images(choose, shots=4, draw=1000)
+  steps = -(-config.tuning.epochs * per_class * len(spaces.load(name)) // config.tuning.batch)
+
+  config.arms["zero-shot"] = arm()
+  for draw in range(int(draws or 5)):
+    for shots in SHOTS:
+      cell = f"{shots}-{draw}"
+      real, rg, rf = f"real-{cell}", f"RG-{cell}", f"RF-{cell}"
+      config.real[real] = real_images(learn, shots=shots, draw=draw)
+      config.sets[rg] = image_set(
+        "plain", parents=f"real:{real}", strength=BY_SHOTS, steps=config.sampling.steps * 2
+      )
+      config.filters[rf] = image_filter("real", against=real)
+      alone = dict(real=real, learning_rate=1e-3)
+      config.arms[f"init-{cell}"] = arm(method="CT w. init", **alone)
+      config.arms[f"init-long-{cell}"] = arm(method="CT w. init, equal steps", steps=steps, **alone)
+      config.arms[f"tip-{cell}"] = arm(
+        method="Tip-Adapter-F",
+        adapter="tip",
+        validation="validation",
+        epochs=20,
+        real_batch=256,
+        weight_decay=0.01,
+        clip_norm=0.0,
+        **alone,
+      )
+      mix = dict(real=real, loss="SCE", learning_rate=1e-3)
+      config.arms[f"B-{cell}"] = arm("LE/CF", method="CT w. Syn (B)", **mix)
+      config.arms[f"RF-{cell}"] = arm(f"LE/{rf}", method="CT w. Syn (RF)", **mix)
+      config.arms[f"RG-{cell}"] = arm(rg, method="CT w. Syn (RG)", **mix)
+      for order in ("real-synthetic", "synthetic-real"):
+        method = f"RG, {order.replace('-', ' then ')}"
+        config.arms[f"{order}-{cell}"] = arm(rg, method=method, order=order, **mix | dict(learning_rate=2e-3))
+  if name == "digits":
+    _ablations(config, range(int(draws or 5)))
+  return config
+
+
+def _small(config):
+  """The world that ships: a twentieth of the paper's images, in batches as much smaller."""
+  config.sampling.generator = "embedded:generator"
+  config.sampling.images_per_class = 100
+  config.sampling.steps = 12
+  config.sampling.images_per_shard = 500
+  config.encoders.clip = encoder("embedded:clip-resnet")
+  config.tuning.batch = 32
+
+
+def _published(config, ensemble):
+  config.sampling.generator = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+  config.sampling.images_per_class = 800
+  config.sampling.stored_size = 256
+  config.sampling.dtype = "bfloat16"
+  config.encoders.clip = encoder("timm/resnet50_clip.openai", ensemble=ensemble)
+
+
+def _ablations(config, draws):
+  """Through the images, at so few steps that each takes seconds."""
+  short = dict(steps=150, learning_rate=1e-3)
+  for frozen in ("frozen", "unfrozen"):
+    for draw in draws:
+      real = f"real-16-{draw}"
+      config.arms[f"BN-{frozen}-real-{draw}"] = arm(
+        real=real, method=f"BN {frozen}, real images", batch_norm=frozen, **short
+      )
+    config.arms[f"BN-{frozen}-synthetic"] = arm("LE", batch_norm=frozen, **short)
+  for share in ("0.25", "0.5", "0.75", "1.0"):
+    config.arms[f"learns-{round(100 * float(share))}"] = arm("LE", learns=share, **short)
