@@ -204,7 +204,9 @@ def through_images(
   )
   learnt = []
   for seed in seeds:
-    variables = task.begin(params, encoder.zero_shot)
+    variables = jax.tree.map(
+      np.array, task.begin(params, encoder.zero_shot)
+    )  # training gives its buffers away
     for phase in phases(fields, counts):
 
       def batch_at(step: int, phase: Phase = phase, seed: int = seed) -> dict[str, Any]:

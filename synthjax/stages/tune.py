@@ -34,6 +34,7 @@ from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
+from synthjax.tasks import tune_images
 from synthjax.training import head
 
 Array = np.ndarray
@@ -159,6 +160,15 @@ class Arm:
     return len(self._tests[test].left_out())
 
   @property
+  def tuned_percent(self) -> float:
+    """Of the parameters of image tower and head, those that learn."""
+    if not self._learns or self._fields["adapter"]:
+      return 0.0
+    shapes = self._encoder.clip.param_shapes()
+    paths = tune_images.chosen(shapes, self._fields["learns"])
+    return tune_images.share(shapes, paths, len(self._encoder.labels) * (self._encoder.clip.width + 1))
+
+  @property
   def is_plainly_real(self) -> bool:
     """Learns from real images alone, and as a linear classifier on the encoder as it is."""
     plain = not (self._fields["adapter"] or self._fields["learns"]) and self._fields["batch_norm"] == "frozen"
@@ -184,7 +194,7 @@ class Arm:
     loss = {"CE": "cross entropy", "SCE": "half cross entropy, half the zero-shot classifier's soft targets"}
     how = "Tip-Adapter-F" if fields["adapter"] else loss[fields["loss"]]
     tower = "; batch norms follow the images" if fields["batch_norm"] != "frozen" else ""
-    tower += f"; of the encoder learns {fields['learns']}" if fields["learns"] else ""
+    tower += f"; {self.tuned_percent:.3g} % of the parameters learn" if fields["learns"] else ""
     return f"{joined}; {how}{tower}"
 
   # --- what is there -----------------------------------------------------------------------------
@@ -217,6 +227,8 @@ class Arm:
           found.append(
             about | dict(metric=metric, value=value, n=tally.n, seed=seed, images=self.synthetic_images)
           )
+          if self._fields["learns"]:
+            found[-1] |= dict(tuned_percent=self.tuned_percent)
           if self._real:
             found[-1] |= dict(real=self.real_images, shots=self.shots, draw=self.draw, method=self.method)
     return found

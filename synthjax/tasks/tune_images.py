@@ -23,6 +23,7 @@ from synthjax.tasks.tune import cross_entropy, logits_of, soft_target_loss
 Array = jax.Array
 Flat = dict[str, Any]  # parameters by their path, as visual/layer4_0/conv1/kernel
 _IMAGE = ("visual", "vision_model", "visual_projection")  # the branches of the image tower
+_SCALE = "logit_scale"  # the networks ask for it, whatever they compute
 # From the output back: what is pooled and projected, the blocks, the last first, and what comes before them.
 _LAST, _BLOCK = (
   ("attnpool", "visual_projection", "post_layernorm"),
@@ -96,7 +97,7 @@ class TuneImages:
     own, head = flat(params), {"W": zero_shot_KxD, "b": jnp.zeros(self._classes)}
     variables: dict[str, Any] = {
       "params": head | {"encoder": {p: own[p] for p in sorted(self._learns)}},
-      "fixed": {p: x for p, x in own.items() if p not in self._learns},
+      "fixed": {p: x for p, x in own.items() if p not in self._learns} | {_SCALE: params[_SCALE]},
     }
     if STATISTICS in params:
       variables[STATISTICS] = params[STATISTICS]
