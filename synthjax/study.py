@@ -174,6 +174,8 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     raise UserError(f"config.labels has {len(labels)} class; a classifier needs two")
   for name in dict.fromkeys([k.encoder_name for k in keeps.values()] + [a.encoder_name for a in arms]):
     encoders[name].check()  # now, and not after a night of sampling
+  for one in arms:
+    one.check()
   set_name, _, rule = config.export.images.partition("/")
   if rule:
     kept(set_name, rule)

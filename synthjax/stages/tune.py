@@ -79,6 +79,12 @@ class Arm:
     self._last_chosen: tuple[tuple[int, str], Chosen] | None = None
     self._per_class = self._fields["images_per_class"] or (keep.quota if keep else asked)
 
+  def check(self) -> None:
+    """What of the encoder cannot learn, before anything is drawn."""
+    if self._fields["learns"] or self._fields["batch_norm"] != "frozen":
+      tune_images.check(self._encoder.clip, self._fields["batch_norm"])
+      tune_images.chosen(self._encoder.clip.param_shapes(), self._fields["learns"])
+
   # --- what is wanted ----------------------------------------------------------------------------
 
   @property

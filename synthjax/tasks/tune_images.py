@@ -74,6 +74,11 @@ def share(params: Mapping[str, Any], paths: Iterable[str], head: int) -> float:
   return 100 * (head + sum(sizes[path] for path in paths)) / (head + sum(sizes.values()))
 
 
+def check(towers: Towers, batch_norm: str) -> None:
+  if batch_norm == "unfrozen" and not towers.has_statistics:
+    raise UserError("batch_norm unfrozen: this encoder has no batch norms; take a residual one, or frozen")
+
+
 class TuneImages:
   """Batches: `synthetic`, `real`, or both, each with preprocessed pixels [B, S, S, 3] and labels [B]."""
 
@@ -87,8 +92,6 @@ class TuneImages:
     temperature: float = 2.0,
     real_weight: float = 1.0,
   ):
-    if unfrozen and not towers.has_statistics:
-      raise UserError("batch_norm unfrozen: this encoder has no batch norms; take a residual one, or frozen")
     self._towers, self._classes, self._learns, self._unfrozen = towers, classes, frozenset(learns), unfrozen
     self._soft, self._temperature, self._real_weight = soft, temperature, real_weight
 
