@@ -179,3 +179,32 @@ def test_clip_is_a_clip_that_transformers_can_read(torch, trained):
   for name in ("image_embeds", "text_embeds"):
     a, b = np.asarray(ours[name]), theirs[name].numpy()
     assert np.linalg.norm(a - b) / np.linalg.norm(b) <= 1e-4
+
+
+def test_a_residual_clip_is_written_as_openclip_writes_and_reads_as_it_was_trained(tmp_path, monkeypatch):
+  import jax
+
+  from synthjax import devices
+  from synthjax.encoders.clip import Clip
+  from synthjax.encoders.towers import STATISTICS
+  from synthjax.stages import train as stage
+
+  config, ended, trains = fields_of.study_config(labels="digits"), [], stage.train
+  config.networks.rn = fields_of.network(
+    "contrast", tower="resnet", pictures=60, steps=3, batch=20, warmup=1, learning_rate=1e-2
+  )
+  config.runtime.compile_cache = ""
+  monkeypatch.setattr(
+    stage, "train", lambda *args, **kwargs: ended.append(trains(*args, **kwargs)) or ended[0]
+  )
+  run(config, tmp_path)
+  encoder, trained = Clip(tmp_path / "networks/rn/weights"), ended[0].variables
+  trained = dict(trained["params"]) | {STATISTICS: trained[STATISTICS]}
+  read = encoder.load_params(devices.local_mesh(jax.local_devices()[:1]))
+  pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+  ids = encoder.tokenize(["a photo of a digit 3", "digit 0"]).ids
+  for features, given in ((encoder.image_features, pixels), (encoder.text_features, ids)):
+    ours, theirs = (np.asarray(jax.jit(features)(p, given)) for p in (read, trained))
+    assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 5e-3  # written in 16 bits
+  followed = np.asarray(read[STATISTICS]["visual"]["bn1"]["mean"])
+  assert np.abs(followed).max() > 1e-3  # statistics have followed the pictures
