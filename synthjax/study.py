@@ -154,9 +154,8 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
 
   arms = []
   for name, own in config.arms.items():
-    encoder = own.encoder or config.tuning.encoder
-    set_name, _, rule = own.images.partition("/")
-    fields = fields_of.arm_fields(config, name)
+    fields, (set_name, _, rule) = fields_of.arm_fields(config, name), own.images.partition("/")
+    encoder = fields["encoder"]
     arms.append(
       Arm(
         config,

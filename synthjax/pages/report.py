@@ -20,6 +20,7 @@ import PIL.Image
 
 from synthjax.pages import figures
 from synthjax.pages.figures import Seeds, number, signed
+from synthjax.pages.page import Acceptance, Arm, Cell, Family, Method, Page, Progress, Sheet
 
 _CLASSES = 30  # in grids, heat tables and acceptance; more do not help the eye
 _CONFUSED = 20  # classes a side of a confusion matrix
@@ -27,122 +28,6 @@ _CELLS = 24  # images a class
 _PRODUCTS = 40  # lines of progress
 _MISTAKES = 5  # commonest, beside a confusion matrix
 _PIXELS = 128  # a cell is 64 CSS pixels wide; a screen has up to two for each
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-  """One line of the result. With no images learnt from it is zero-shot: the reference of its encoder's arms."""
-
-  name: str  # "LE+CF+CE"
-  how: str  # one sentence: set, filter, loss
-  images: int  # learnt from, in all; 0 for zero-shot
-  per_class: int  # images a class; 0 for zero-shot
-  top1: tuple[float, ...]  # percent, one a seed; () = not there yet
-  mean_class: tuple[float, ...]  # the same, mean over classes
-  by_class: tuple[float, ...]  # percent, mean over seeds, in class order; () = not there yet
-  confusion: tuple[
-    tuple[float, ...], ...
-  ]  # rows true, columns predicted, percent of the true class; () = none
-  encoder: str = ""
-
-  @property
-  def zero_shot(self) -> bool:
-    return self.images == 0 and self.per_class == 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-  """A generated image."""
-
-  jpeg: bytes
-  prompt: str
-  image_id: str
-  score: float | None  # of the filter: probability of its own class
-  kept: bool | None  # None = no filter looked at it
-
-
-@dataclasses.dataclass(frozen=True)
-class Sheet:
-  """One image set."""
-
-  name: str  # "LE"
-  note: str  # "guidance 2, 10 steps, 1,000 images"
-  filter: str  # "CF", or "" for none
-  rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # class id, its first images in plan order
-
-
-@dataclasses.dataclass(frozen=True)
-class Acceptance:
-  """What a filter did to one set."""
-
-  keep: str  # "LE/CF"
-  rule: str  # "own class's probability above 0.1"
-  rows: tuple[
-    tuple[str, int, int, int, int], ...
-  ]  # class id, drawn, passed, kept, of them filled up by best score
-  rounds: int  # of topping up
-  pairs: bytes = b""  # PNG: repeats beside what they repeat
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-  """A product of the study, and how much of it is there."""
-
-  name: str
-  state: str
-  have: int
-  want: int
-  unit: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-  """Arms that differ in their real images alone."""
-
-  name: str
-  how: str
-  points: tuple[tuple[int, tuple[float, ...]], ...]  # shots, top-1 of each draw
-  gains: tuple[tuple[int, tuple[float, ...]], ...]  # shots, points against real images alone, of each draw
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-  """A real image, and what was drawn from it at each strength."""
-
-  class_id: str
-  parent_id: str
-  parent: bytes  # PNG
-  children: tuple[tuple[float, tuple[bytes, ...]], ...]  # strength, JPEGs
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-  title: str
-  classes: tuple[tuple[str, str], ...]  # id, name to show
-  test: str  # "digits, second half: 899 images"
-  arms: tuple[Arm, ...]
-  curves: tuple[
-    tuple[str, tuple[tuple[int, tuple[float, ...]], ...]], ...
-  ]  # name, (images a class, top-1 a seed)
-  sheets: tuple[Sheet, ...]
-  acceptance: tuple[Acceptance, ...]
-  progress: tuple[Progress, ...]
-  settings: tuple[tuple[str, str], ...]  # field path, value
-  reproduce: tuple[str, ...]  # commands
-  software: tuple[tuple[str, str], ...]
-  caveat: str  # what this can and cannot prove; "" = nothing to say
-  refresh_seconds: int  # 0 = finished; else the page says that the study is running, and reloads itself
-
-  methods: tuple[Method, ...] = ()
-  families: tuple[Family, ...] = ()
-
-  def __post_init__(self):
-    k = len(self.classes)
-    for arm in self.arms:
-      if len(arm.by_class) not in (0, k):
-        raise ValueError(f"{arm.name}: by_class has {len(arm.by_class)} values for {k} classes")
-      if arm.confusion and {len(arm.confusion), *map(len, arm.confusion)} != {k}:
-        raise ValueError(f"{arm.name}: confusion is not {k} by {k}")
 
 
 @dataclasses.dataclass(frozen=True)

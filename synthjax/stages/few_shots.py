@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from synthjax.pages import report as page
+from synthjax.pages import page
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.sample import DrawnSet
 from synthjax.stages.tune import Arm

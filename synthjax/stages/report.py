@@ -16,7 +16,8 @@ from synthjax import config as fields_of
 from synthjax import records, workdir
 from synthjax.evaluation.accuracy import Tally
 from synthjax.labels.spaces import LabelSpace
-from synthjax.pages import report as page
+from synthjax.pages import page
+from synthjax.pages import report as html
 from synthjax.pages.figures import Seeds
 from synthjax.stages import few_shots
 from synthjax.stages.image_set import ImageSet
@@ -86,7 +87,7 @@ class Report:
       self.page.parent.mkdir(parents=True, exist_ok=True)
       if refresh_seconds:
         self._state.unlink(missing_ok=True)  # the page there is not the finished one
-      workdir.replace_bytes(self.page, page.render(self._page(refresh_seconds)).encode())
+      workdir.replace_bytes(self.page, html.render(self._page(refresh_seconds)).encode())
       self._is_final = not refresh_seconds
 
   def summary(self) -> list[str]:
