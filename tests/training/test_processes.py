@@ -71,11 +71,14 @@ def test_twenty_deaths_around_checkpoints_leave_no_trace(start, tmp_path):
   finish(start(alone, steps, "--distributed=off"))
   rng, torn, reached = random.Random(0), 0, []
   for _ in range(KILLS):
-    before = saved(disturbed)
-    often = f"--config.runtime.save_seconds={rng.choice((0.05, 0.4))}"
-    process = start(disturbed, steps, "--distributed=off", often, start_new_session=True)
-    while process.poll() is None and saved(disturbed) <= before:
+    before, wanted = saved(disturbed), rng.randint(1, 3)
+    process = start(
+      disturbed, steps, "--distributed=off", "--config.runtime.save_seconds=0.2", start_new_session=True
+    )
+    seen = set(before)
+    while process.poll() is None and sum(name.partition(".")[0] not in before for name in seen) < wanted:
       time.sleep(0.002)
+      seen |= {name.partition(".")[0] for name in saved(disturbed)}
     time.sleep(rng.uniform(0, 0.3))
     if process.poll() is not None:
       break  # it was through
@@ -115,3 +118,12 @@ def test_a_stop_of_one_of_two_joined_processes_is_both_ones_at_one_step(start, t
   flat, by_one = (image_networks.from_bytes(learnt(w)) for w in (whole, alone))
   assert flat.keys() == by_one.keys()
   assert rows(whole)[-1]["loss"] == pytest.approx(rows(alone)[-1]["loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_parameters_split_over_two_processes_learn_what_one_learns(start, tmp_path):
+  split = ("--distributed=on", "--config.runtime.fsdp=2", "--config.learning.evaluate_steps=1")
+  finish(start(tmp_path / "one", 20, "--distributed=off", split[2]))
+  finish(*[start(tmp_path / "two", 20, *split, env=env) for env in cluster(2)])
+  one, two = ([row["loss"] for row in rows(tmp_path / name)] for name in ("one", "two"))
+  assert len(one) == 20 and two == pytest.approx(one, rel=1e-5)
