@@ -75,10 +75,10 @@ def test_twenty_deaths_around_checkpoints_leave_no_trace(start, tmp_path):
     process = start(
       disturbed, steps, "--distributed=off", "--config.runtime.save_seconds=0.2", start_new_session=True
     )
-    seen = set(before)
-    while process.poll() is None and sum(name.partition(".")[0] not in before for name in seen) < wanted:
+    begun = set()  # checkpoints of this life: written, or being written
+    while process.poll() is None and len(begun) < wanted:
       time.sleep(0.002)
-      seen |= {name.partition(".")[0] for name in saved(disturbed)}
+      begun |= {name.partition(".")[0] for name in saved(disturbed) - before}
     time.sleep(rng.uniform(0, 0.3))
     if process.poll() is not None:
       break  # it was through
