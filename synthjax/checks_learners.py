@@ -15,7 +15,7 @@ _COUNTS = dict(
   accumulate=1, crop=0, jitter=0, randaugment=0, rotate=0, shift=0, stretch=0, shear=0, elastic=0, mixup=0, cutmix=0,
   neighbours=1, evaluate_steps=0, keep_steps=0, ahead=0, per_device_batch=1,
 )  # fmt: skip
-_SHARES = ("share", "warmup", "cooldown", "ema", "smoothing", "drop_path", "erasing")
+_SHARES = ("share", "warmup", "cooldown", "ema", "smoothing", "drop_path", "hue", "grey", "blur", "erasing")
 _CHOICES = dict(
   task=("classify",),
   norm=("shared", "auxiliary"),

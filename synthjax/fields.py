@@ -251,6 +251,9 @@ LEARNING = {
   "crop": identity(1.0),  # random resized crop: least share of the area
   "flip": identity(False),
   "jitter": identity(0.0),
+  "hue": identity(0.0),  # share of the colour circle; MoCo v2: 0.1, beside jitter 0.4, grey 0.2, blur 0.5
+  "grey": identity(0.0),  # probability
+  "blur": identity(0.0),  # probability
   "randaugment": identity(0.0),  # magnitude; DeiT: 9
   "rotate": identity(0.0),  # degrees
   "shift": identity(0.0),  # share of the side

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,17 @@ from synthjax import config as fields_of
 from synthjax.generators import random_weights
 
 ROOT = Path(__file__).parent.parent
+
+
+def cluster(n: int) -> list[dict[str, str]]:
+  """What a launcher tells each of n processes on this host."""
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    told = {
+      "JAX_COORDINATOR_ADDRESS": f"localhost:{probe.getsockname()[1]}",
+      "JAX_NUM_PROCESSES": str(n),
+    }
+  return [told | {"JAX_PROCESS_ID": str(i)} for i in range(n)]
 
 
 @pytest.fixture(scope="session")
@@ -94,14 +106,23 @@ def compile_cache(tmp_path_factory) -> str:
   return folder
 
 
+@pytest.fixture(scope="session")
+def without_torch(tmp_path_factory) -> str:
+  """Goes first on a process's path: diffusers would import PyTorch where there is one, for half of the start."""
+  folder = tmp_path_factory.mktemp("path")
+  (folder / "torch.py").write_text("raise ImportError('not in this process')\n")
+  return str(folder)
+
+
 @pytest.fixture
-def command(compile_cache):
+def command(compile_cache, without_torch):
   """Runs `python -m synthjax.main` in a process of its own; returns it, started."""
 
   def start(*args: str, devices: int = 1, env: dict | None = None, **kwargs) -> subprocess.Popen:
     environment = os.environ | {
       "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-      "PYTHONPATH": str(ROOT),
+      "PYTHONPATH": f"{without_torch}{os.pathsep}{ROOT}",
+      "USE_TORCH": "0",
       **(env or {}),
     }
     line = [sys.executable, "-m", "synthjax.main", f"--config.runtime.compile_cache={compile_cache}", *args]

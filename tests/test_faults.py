@@ -4,13 +4,13 @@ import hashlib
 import json
 import random
 import signal
-import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from synthjax.store import claims
+from tests.conftest import cluster
 
 IMAGES, PER_SHARD = 90, 32  # a class, of ten
 
@@ -158,13 +158,7 @@ def test_any_number_of_devices_writes_the_same_bytes(start, undisturbed, tmp_pat
 
 def pair(start, workdir, mode: str):
   """Two processes as a launcher starts them."""
-  with socket.socket() as probe:
-    probe.bind(("localhost", 0))
-    port = probe.getsockname()[1]
-  environment = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"}
-  return [
-    start(workdir, f"--distributed={mode}", env=environment | {"JAX_PROCESS_ID": str(i)}) for i in range(2)
-  ]
+  return [start(workdir, f"--distributed={mode}", env=env) for env in cluster(2)]
 
 
 @pytest.mark.slow

@@ -25,6 +25,9 @@ class Augment:
   crop: float = 1.0  # random resized crop: the least share of the area, 1 = off
   flip: bool = False
   jitter: float = 0.0  # of brightness, contrast and saturation
+  hue: float = 0.0  # share of the colour circle; MoCo v2: 0.1
+  grey: float = 0.0  # probability; MoCo v2: 0.2
+  blur: float = 0.0  # probability of a Gaussian of 0.1 to 2 pixels; MoCo v2: 0.5
   randaugment: float = 0.0  # magnitude of two operations, 0 to 10; DeiT: 9
   rotate: float = 0.0  # degrees
   shift: float = 0.0  # share of the side
@@ -42,13 +45,21 @@ class Augment:
 
 def pictures(config: Augment, key: Array, pixels_BxSxSx3: Array) -> Array:
   """All that is done to a picture on its own, but erasing: 8-bit to 0..1."""
-  x, keys = pixels_BxSxSx3 / 255.0, jax.random.split(key, 5)
+  x, keys = pixels_BxSxSx3 / 255.0, jax.random.split(key, 8)
   if config.crop < 1 or config.size not in (0, x.shape[1]):
     x = resized_crop(keys[0], x, config.crop, config.size)
   if config.flip:
     x = jnp.where(jax.random.bernoulli(keys[1], 0.5, (len(x), 1, 1, 1)), x[:, :, ::-1], x)
   if config.jitter:
     x = colour_jitter(keys[2], x, config.jitter)
+  if config.hue:
+    x = turn_hue(x, jax.random.uniform(keys[5], (len(x), 1, 1), minval=-config.hue, maxval=config.hue))
+  if config.grey:
+    x = jnp.where(jax.random.bernoulli(keys[6], config.grey, (len(x), 1, 1, 1)), grey(x), x)
+  if config.blur:
+    of_use, of_sigma = jax.random.split(keys[7])
+    smooth = blurred(x, jax.random.uniform(of_sigma, (len(x),), minval=0.1, maxval=2.0))
+    x = jnp.where(jax.random.bernoulli(of_use, config.blur, (len(x), 1, 1, 1)), smooth, x)
   if config.randaugment:
     x = randaugment.apply(keys[3], x, config.randaugment)
   if config.rotate or config.shift or config.stretch or config.shear or config.elastic:
@@ -83,6 +94,29 @@ def colour_jitter(key: Array, x_BxSxSx3: Array, strength: float) -> Array:
   x = jnp.clip(x_BxSxSx3 * factors_3xB[0], 0, 1)
   x = lerp(grey(x).mean((1, 2, 3), keepdims=True), x, factors_3xB[1])
   return lerp(grey(x), x, factors_3xB[2])
+
+
+def turn_hue(x_BxSxSx3: Array, turn_Bx1x1: Array) -> Array:
+  """The hue of HSV goes so far round the circle; its saturation and value stay."""
+  red, green, blue = jnp.moveaxis(x_BxSxSx3, -1, 0)
+  high, span = x_BxSxSx3.max(-1), jnp.ptp(x_BxSxSx3, -1)
+  by = 1 / jnp.maximum(span, 1e-6)
+  of_red, of_green, of_blue = (green - blue) * by, (blue - red) * by + 2, (red - green) * by + 4
+  hue = jnp.where(high == red, of_red, jnp.where(high == green, of_green, of_blue)) + 6 * turn_Bx1x1
+  place = (jnp.array([5.0, 3.0, 1.0]) + hue[..., None]) % 6
+  return high[..., None] - span[..., None] * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+
+
+def blurred(x_BxSxSx3: Array, sigma_B: Array) -> Array:
+  """By a Gaussian of so many pixels, up to 2, along both axes; beyond the edge its last pixels go on."""
+  radius, side = 6, x_BxSxSx3.shape[1]
+  weight_TxB = jnp.exp(-((jnp.arange(-radius, radius + 1)[:, None] / sigma_B) ** 2) / 2)
+  weight_TxB /= weight_TxB.sum(0)
+  for axis in (1, 2):
+    wide = jnp.pad(x_BxSxSx3, [(radius, radius) if a == axis else (0, 0) for a in range(4)], "edge")
+    parts = [jax.lax.slice_in_dim(wide, t, t + side, axis=axis) for t in range(2 * radius + 1)]
+    x_BxSxSx3 = sum(w[:, None, None, None] * part for w, part in zip(weight_TxB, parts, strict=True))
+  return x_BxSxSx3
 
 
 def deform(key: Array, x_BxSxSx3: Array, config: Augment) -> Array:

@@ -19,8 +19,8 @@ _OF_RECIPE = (
   "drop_factor", "cooldown", "accumulate", "freeze",
 )  # fmt: skip
 _OF_AUGMENT = (
-  "size", "crop", "flip", "jitter", "randaugment", "rotate", "shift", "stretch", "shear", "elastic", "erasing", "mixup",
-  "cutmix",
+  "size", "crop", "flip", "jitter", "hue", "grey", "blur", "randaugment", "rotate", "shift", "stretch", "shear", "elastic",
+  "erasing", "mixup", "cutmix",
 )  # fmt: skip
 
 

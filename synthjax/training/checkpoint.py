@@ -69,6 +69,9 @@ class Checkpoints:
     if known and (known["value"] >= value or known["step"] >= step):
       return
     self._best = self._best or _manager(self._run / "best", 1, 0)
+    for unknown in self._best.all_steps():
+      if unknown >= step:  # a death came before its note: it is made again
+        self._best.delete(unknown)
     _save(self._best, step, learnt)
     self._best.wait_until_finished()
     if jax.process_index() == 0:

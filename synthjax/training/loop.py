@@ -32,7 +32,6 @@ from synthjax.training.checkpoint import Checkpoints
 from synthjax.training.course import Course, NotFinite, Watch
 from synthjax.training.metrics import Metrics
 from synthjax.training.optimizer import Recipe, averaged, optimizer
-from synthjax.training.peak import profiled
 
 Variables = dict[str, Any]  # "params" has gradients; other collections are replaced by the loss's updates
 Batch = Mapping[str, Any]
@@ -183,6 +182,7 @@ def train(
     )
     metrics = stack.enter_context(Metrics(folder, start, writes=jax.process_index() == 0))
     batches = stack.enter_context(Ahead(batch_at, start, recipe.steps, pace.ahead))
+    profile = stack.enter_context(peak.Profile(folder, pace.profile))
     course = Course(metrics, checkpoints, watch, pace.log_steps)
     agreement, saved_at = Agreement(mesh), time.monotonic()
     try:
@@ -197,8 +197,8 @@ def train(
           stop.leave()
         with progress.waiting():
           batch = place(dict(batches.at(step)))
-        with profiled(folder, step, pace.profile):
-          state, values = step_of(state, batch, key)
+        profile.at(step)
+        state, values = step_of(state, batch, key)
         course.settle()  # of the step before: the devices are busy with this one
         course.pending = step + 1, values
         progress.add(batch_size)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 from etils import epath
@@ -23,14 +22,25 @@ def share(
   return lambda rate: rate * flops / batch_size / (tera * 1e12)
 
 
-@contextlib.contextmanager
-def profiled(folder: epath.Path, step: int, steps: tuple[int, int]) -> Iterator[None]:
-  """A trace of the steps from, to (exclusive), for TensorBoard and Perfetto."""
-  first, end = steps
-  if step == first and end > first:
-    jax.profiler.start_trace(str(folder / "profile"))
-  try:
-    yield
-  finally:
-    if step == end - 1 and end > first:
+class Profile:
+  """`with Profile(folder, (from, to)) as profile:` traces those steps, `to` exclusive, for TensorBoard and Perfetto."""
+
+  def __init__(self, folder: epath.Path, steps: tuple[int, int]):
+    self._folder, (self._first, self._end), self._on = folder, steps, False
+
+  def __enter__(self) -> Profile:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._turn(False)
+
+  def at(self, step: int) -> None:
+    """Before each step."""
+    self._turn(self._first <= step < self._end)
+
+  def _turn(self, on: bool) -> None:
+    if on and not self._on:
+      jax.profiler.start_trace(str(self._folder / "profile"))
+    elif self._on and not on:
       jax.profiler.stop_trace()
+    self._on = on

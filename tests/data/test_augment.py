@@ -1,5 +1,7 @@
 """Augmentation by known cases: what cannot change, what must, and pictures whose answer is known."""
 
+import colorsys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +69,36 @@ def test_colour_operations_are_those_of_pil(ours, theirs):
     assert np.abs(got - expected).max() <= 1.01  # a grey level, by rounding
 
 
+def test_a_hue_turned_is_the_one_of_colorsys():
+  turns = RNG.uniform(-0.5, 0.5, 6)
+  done = np.asarray(augment.turn_hue(X, jnp.asarray(turns)[:, None, None]))
+  for before, turn, after in zip(PIXELS[:, 3, :8] / 255, turns, done[:, 3, :8], strict=True):
+    hsv = [colorsys.rgb_to_hsv(*pixel) for pixel in before]
+    np.testing.assert_allclose(
+      after, [colorsys.hsv_to_rgb((h + turn) % 1, s, v) for h, s, v in hsv], atol=1e-5
+    )
+  shades = jnp.broadcast_to(X[..., :1], X.shape)
+  np.testing.assert_allclose(augment.turn_hue(shades, jnp.full((6, 1, 1), 0.3)), shades, atol=1e-6)
+
+
+def test_a_blur_is_the_gaussian_of_scipy():
+  ndimage = pytest.importorskip("scipy.ndimage")
+  for sigma in (0.1, 1.0, 2.0):
+    expected = ndimage.gaussian_filter(
+      np.asarray(X, float), (0, sigma, sigma, 0), mode="nearest", radius=(0, 6, 6, 0)
+    )
+    np.testing.assert_allclose(augment.blurred(X, jnp.full(6, sigma)), expected, atol=1e-5)
+
+
+def test_grey_and_blur_are_done_as_often_as_asked():
+  many = np.broadcast_to(PIXELS[:1], (400, 16, 16, 3))
+  colourless = np.ptp(np.asarray(augment.pictures(Augment(grey=0.2), KEY, many)), -1).max((1, 2)) < 1e-6
+  assert 0.14 < colourless.mean() < 0.26
+  done = np.asarray(augment.pictures(Augment(blur=0.5), KEY, many))
+  assert 0.4 < (np.abs(done - X[0]).max((1, 2, 3)) > 1e-3).mean() < 0.6
+  assert len({x.std().round(5) for x in done}) > 100  # by a width of its own each
+
+
 def test_randaugment_draws_for_each_picture_and_repeats():
   a, b = (np.asarray(randaugment.apply(KEY, X, 9.0)) for _ in range(2))
   np.testing.assert_array_equal(a, b)
@@ -113,7 +145,9 @@ def test_erasing_leaves_a_rectangle_of_noise():
 
 
 def test_a_batch_is_augmented_alike_however_it_is_split():
-  config = Augment(crop=0.5, flip=True, jitter=0.4, randaugment=9.0, rotate=10, elastic=1.0)
+  config = Augment(
+    crop=0.5, flip=True, jitter=0.4, hue=0.1, grey=0.2, blur=0.5, randaugment=9.0, rotate=10, elastic=1.0
+  )
   batch = np.concatenate([PIXELS, PIXELS[:2]])
   run = jax.jit(lambda x: augment.pictures(config, KEY, x))
   mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

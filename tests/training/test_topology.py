@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from etils import epath
 
 from synthjax.data.augment import Augment
+from synthjax.data.draws import Part
 from synthjax.data.pictures import Pictures, batches
 from synthjax.data.sources import open_source
 from synthjax.evaluation.accuracy import Tally
@@ -25,8 +26,8 @@ from synthjax.tasks.classify import Classify
 from synthjax.training import metrics, sharding
 from synthjax.training.loop import Pace, train
 from synthjax.training.optimizer import Recipe
-from tests.conftest import ROOT
 
+ROOT = Path(__file__).parents[2]
 LABELS = spaces.load("digits")
 
 
@@ -63,6 +64,7 @@ def losses(folder):
   return np.array([row["loss"] for row in metrics.read(epath.Path(folder))])
 
 
+@pytest.mark.slow
 def test_four_devices_and_split_parameters_go_the_way_of_one(tmp_path, pictures):
   order = [[], [], []]
   for i, (devices, fsdp) in enumerate(((1, 1), (4, 1), (4, 2))):
@@ -78,6 +80,7 @@ def test_four_devices_and_split_parameters_go_the_way_of_one(tmp_path, pictures)
   assert any(m.sharding.spec == kernel.sharding.spec for m in moment if m.shape == kernel.shape)
 
 
+@pytest.mark.slow
 def test_stopped_on_one_device_and_gone_on_with_on_four(tmp_path, pictures):
   straight, order = learn(tmp_path / "straight", pictures, 1, steps=8), []
   learn(tmp_path / "moved", pictures, 1, steps=8, seen=order, stop=_StopsAt(4))
@@ -129,6 +132,7 @@ def leaves(monkeypatch):
   monkeypatch.setitem(globals(), "train", quietly)
 
 
+@pytest.mark.slow
 def test_accumulated_in_parts_is_nearly_the_whole_batch(tmp_path, pictures):
   """Without norms over the batch it is so but for rounding."""
   task = Classify(networks.build("vit-mini", 10), 10)
@@ -144,90 +148,39 @@ def test_accumulated_in_parts_is_nearly_the_whole_batch(tmp_path, pictures):
   del runs
 
 
-@pytest.mark.parametrize("devices", [3, 4])
-def test_each_example_of_1003_counts_once(pictures, devices):
-  class Brightness:
-    """Says a class by the sum of the pixels: exact on any device."""
+class Brightness:
+  """Says a class by the sum of the pixels: exact on any device."""
 
-    def predict(self, variables, pixels, features=False):
-      del variables, features
-      return jax.nn.one_hot(pixels.astype("int32").sum((1, 2, 3)) % 10, 10)
+  def predict(self, variables, pixels, features=False):
+    del variables, features
+    return jax.nn.one_hot(pixels.astype("int32").sum((1, 2, 3)) % 10, 10)
 
-  source = open_source("embedded:digits:all", LABELS)
-  from synthjax.data.draws import Part
 
-  test = Pictures(Part(source, range(1003), "1003"), 8)
-  tallies = [
-    Tally.empty(10).update(
-      predicted(task, {}, test, mesh=sharding.training_mesh(1, jax.devices()[:n]), per_device_batch=64),
-      test.labels,
-    )
-    for task in [Brightness()]
-    for n in (1, devices)
-  ]
-  assert tallies[0].n == tallies[1].n == 1003
-  assert tallies[0].metrics() == tallies[1].metrics()
+def first_1003() -> Pictures:
+  return Pictures(Part(open_source("embedded:digits:all", LABELS), range(1003), "1003"), 8)
+
+
+def tally_on(n: int) -> Tally:
+  test, mesh = first_1003(), sharding.training_mesh(1, jax.devices()[:n])
+  logits = predicted(Brightness(), {}, test, mesh=mesh, per_device_batch=64)
+  return Tally.empty(10).update(logits, test.labels)
+
+
+def test_each_example_of_1003_counts_once_on_1_3_and_8_devices():
+  """Eight are more than this process has: another one has them."""
+  code = "import json; from tests.training.test_topology import tally_on\n"
+  code += "print(json.dumps([tally_on(n).to_json() for n in (1, 3, 8)]))"
+  flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(ROOT)}
+  line = [sys.executable, "-c", code]
+  out = subprocess.run(
+    line, env=os.environ | flags, cwd=ROOT, capture_output=True, text=True, check=True
+  ).stdout
+  one, three, eight = json.loads(out)
+  assert one == three == eight == tally_on(1).to_json()
+  test, tally = first_1003(), Tally.from_json(one)
   expected = test.at(np.arange(1003)).astype(int).sum((1, 2, 3)) % 10
-  assert tallies[0].metrics()["top1"] == pytest.approx(100 * (expected == test.labels).mean())
-
-
-# --- processes -----------------------------------------------------------------------------------
-
-CONFIG = """
-from synthjax.config import learner, real_images, study_config
-
-
-def get_config(arg=""):
-  config = study_config(labels="digits")
-  config.real.few = real_images("embedded:digits:first", shots=4)
-  config.tests.real = "embedded:digits:first"
-  config.seeds = 1
-  config.learning.update(model="resnet-mini", size=8, batch=16, real="few", ema=0.9, steps=int(arg or 40))
-  config.learners.few = learner()
-  config.runtime.save_seconds = 0.5
-  return config
-"""
-
-
-def start(tmp_path, workdir, compile_cache, steps=40, index=None, port=0, devices=1):
-  (tmp_path / "few.py").write_text(CONFIG)
-  joined = {} if index is None else dict(
-    JAX_COORDINATOR_ADDRESS=f"localhost:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(index)
-  )  # fmt: skip
-  return subprocess.Popen(
-    [
-      sys.executable, "-m", "synthjax.main", "--config", f"{tmp_path / 'few.py'}:{steps}", "--workdir", str(workdir),
-      "--distributed", "off" if index is None else "on", f"--config.runtime.compile_cache={compile_cache}",
-      "--config.runtime.heartbeat_seconds=0.2", "--config.runtime.stale_seconds=1",
-    ],
-    env=os.environ | joined | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "PYTHONPATH": str(ROOT)
-    },
-    cwd=ROOT,
-    stderr=subprocess.DEVNULL,
-    stdout=subprocess.DEVNULL,
-  )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_two_joined_processes_stop_at_one_step_and_one_goes_on_alone(tmp_path, compile_cache):
-  alone, joined, port = tmp_path / "alone", tmp_path / "joined", 20000 + os.getpid() % 20000
-  assert start(tmp_path, alone, compile_cache, 60).wait() == 0
-  both = [start(tmp_path, joined, compile_cache, 60, i, port) for i in (0, 1)]
-  while not list(joined.glob("runs/*/seed-0/checkpoints/[0-9]*")):
-    assert all(p.poll() is None for p in both)
-    time.sleep(0.1)
-  both[1].send_signal(signal.SIGTERM)
-  assert [p.wait(timeout=300) for p in both] == [143, 143]
-  found = [f.name for f in next(joined.glob("runs/*/seed-0/checkpoints")).iterdir() if f.name.isdigit()]
-  assert found and max(map(int, found)) < 60
-  assert start(tmp_path, joined, compile_cache, 60).wait() == 0  # one process, of another number than before
-  ours, theirs = (
-    [json.loads(line) for line in next(w.glob("runs/*/seed-0/metrics.jsonl")).read_text().splitlines()][-1]
-    for w in (joined, alone)
-  )
-  assert ours["step"] == theirs["step"] == 60
-  assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+  assert tally.n == 1003
+  assert tally.metrics()["top1"] == pytest.approx(100 * (expected == test.labels).mean())
 
 
 @pytest.mark.slow
