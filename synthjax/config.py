@@ -205,18 +205,32 @@ def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   return _merged(config.tuning, config.arms[name], TUNING)
 
 
+# Younger than runs that stand: these fields count in a run's identity once they say something.
+_YOUNG = {
+  "real", "order", "real_batch", "real_weight", "steps", "adapter", "validation", "batch_norm", "learns",
+}  # fmt: skip
+_YOUNG_OF_LEARNERS = {"hue", "grey", "blur"}
+
+
 def arm_identity(fields: dict[str, Any]) -> dict[str, Any]:
-  """What of them decides the result beside the images. Younger fields count once they say something: runs are older."""
-  kept = {k: fields[k] for k in of_kind(TUNING, IDENTITY) if k not in ("encoder", "images_per_class")}
-  return {k: v for k, v in kept.items() if k in _ALWAYS or v != TUNING[k].default}
+  """What of an arm's fields decides the result, beside the encoder and the images."""
+  kept = _identity(fields, TUNING, _YOUNG)
+  return {k: v for k, v in kept.items() if k not in ("encoder", "images_per_class")}
+
+
+def learner_identity(fields: dict[str, Any]) -> dict[str, Any]:
+  """What of a learner's fields decides the result."""
+  return _identity(fields, LEARNING, _YOUNG_OF_LEARNERS)
+
+
+def _identity(fields: dict[str, Any], known: dict[str, Field], young: set[str]) -> dict[str, Any]:
+  kept = {k: fields[k] for k in of_kind(known, IDENTITY)}
+  return {k: v for k, v in kept.items() if k not in young or v != known[k].default}
 
 
 def learner_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   """The learning fields of one learner, likewise."""
   return _merged(config.learning, config.learners[name], LEARNING)
-
-
-_ALWAYS = ("loss", "learning_rate", "weight_decay", "epochs", "batch", "clip_norm", "temperature")
 
 
 def _merged(common: ConfigDict, own: ConfigDict, fields: Iterable[str]) -> dict[str, Any]:

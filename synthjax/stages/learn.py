@@ -135,7 +135,7 @@ class Learner:
   @functools.cached_property
   def identity(self) -> dict[str, Any]:
     """All that decides the result. Reads the inputs, which must be there."""
-    kept = {k: self.fields[k] for k in fields_of.of_kind(fields_of.LEARNING, fields_of.IDENTITY)}
+    kept = fields_of.learner_identity(self.fields)
     for field in ("real", "probe"):
       if kept[field]:
         digest = open_real(self._config, kept[field], self._study_labels).digest
