@@ -14,7 +14,7 @@ from synthjax.stages.image_set import ImageSet
 from synthjax.stages.sample import DrawnSet
 from synthjax.stages.tune import Arm
 
-_PARENTS, _CHILDREN = 10, 3
+_PARENTS, _CHILDREN = 10, 2
 
 
 @dataclasses.dataclass(frozen=True)
