@@ -104,7 +104,7 @@ class ImportedSet(ImageSet):
 
   @functools.cached_property
   def _source(self) -> Source:
-    return open_source(self.fields["source"], self._labels)
+    return open_source(self.fields["source"], self.labels)
 
   @functools.cached_property
   def _content(self) -> str:
@@ -123,7 +123,7 @@ class ImportedSet(ImageSet):
     }
     return records.Record(
       self.name,
-      kept | {"images": self._content, "class_ids": self._labels.ids},
+      kept | {"images": self._content, "class_ids": self.labels.ids},
       growth={"images_per_class": self.fields["images_per_class"]},
       runtime={"source": self.fields["source"], **self._runtime.to_dict()},
     )
@@ -143,14 +143,14 @@ class ImportedSet(ImageSet):
   @functools.cached_property
   def _counts(self) -> list[int]:
     counts = collections.Counter(entry.class_id for entry in self._entries)
-    return [counts[c] for c in self._labels.ids]
+    return [counts[c] for c in self.labels.ids]
 
   @property
   def _available(self) -> list[int]:
     """Of each class; before the index is there, as the source has them."""
     if self._has_index:
       return self._counts
-    return np.bincount(np.asarray(self._source.labels), minlength=len(self._labels)).tolist()
+    return np.bincount(np.asarray(self._source.labels), minlength=len(self.labels)).tolist()
 
   @property
   def asked(self) -> int:
@@ -167,7 +167,7 @@ class ImportedSet(ImageSet):
     return f"brought in from {self.fields['source']}" + (f", {lost} could not be read" if lost else "")
 
   def plan(self, segments: list[Segment]) -> ImportedPlan:
-    return ImportedPlan(self._entries, self._labels.ids, segments, self.fields["images_per_shard"])
+    return ImportedPlan(self._entries, self.labels.ids, segments, self.fields["images_per_shard"])
 
   # --- making it ---------------------------------------------------------------------------------
 
@@ -203,7 +203,7 @@ class ImportedSet(ImageSet):
         use += 1
         image_id = stable_hash("imported", content, use)
       seen.add(image_id)
-      entries.append(Entry(source.keys[i], self._labels.ids[labels[i]], image_id, told))
+      entries.append(Entry(source.keys[i], self.labels.ids[labels[i]], image_id, told))
     progress.close()
     check_faults(self.name, self.fields["source"], faults, len(source), self._runtime.unreadable)
     if not entries:
@@ -223,7 +223,7 @@ class ImportedSet(ImageSet):
 
   def _bring(self, plan: ImportedPlan, needed: int, have: list[int], stop: Stop) -> bool:
     places = {key: i for i, key in enumerate(self._source.keys)}
-    serialize = schema.serializer(self._labels.ids)
+    serialize = schema.serializer(self.labels.ids)
     done = sum(len(plan.shards[i]) for i in have)
     progress = progress_of(self.name, plan.size(needed), done, self._runtime)
     with owner_of(self.folder, self._runtime) as owner:

@@ -36,7 +36,7 @@ class ImageSet(abc.ABC):
   ):
     self.name, self.folder = f"images/{name}", root / "images" / name
     self.inputs: tuple[Product, ...] = ()
-    self.fields, self._set, self._root, self._labels, self._runtime = (
+    self.fields, self._set, self._root, self.labels, self._runtime = (
       fields,
       name,
       root,
@@ -96,7 +96,7 @@ class ImageSet(abc.ABC):
     return self._record().hash
 
   def read_shard(self, index: int) -> Iterator[dict[str, Any]]:
-    return dataset.read_shard(self.folder, index, self._labels)
+    return dataset.read_shard(self.folder, index, self.labels)
 
   def as_source(self) -> SetImages:
     """All that was asked for, in plan order."""
@@ -161,7 +161,7 @@ class ImageSet(abc.ABC):
       raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
     records.compare(self.folder, self._record())
     plan = self.plan(dataset.grown(segments, self._wanted))
-    return list(dataset.faults(self.folder, plan, plan.needed(self.asked), self._labels))
+    return list(dataset.faults(self.folder, plan, plan.needed(self.asked), self.labels))
 
   def _finish(self, plan: Plan, needed: int) -> bool:
     """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""
@@ -170,15 +170,15 @@ class ImageSet(abc.ABC):
         return False
       if self._manifest_images() < plan.size(needed):
         self._write_sheet()
-        dataset.write_metadata(self.folder, self._set, plan, needed, self._labels)
+        dataset.write_metadata(self.folder, self._set, plan, needed, self.labels)
       records.update(self.folder, self._record())
     return True
 
   def first(self, n: int) -> list[dict[str, Any]]:
     """The first n images of each class among those that are there, in plan order; fewer where there are fewer."""
-    rows, left = [], [n] * len(self._labels)
+    rows, left = [], [n] * len(self.labels)
     places = itertools.islice(
-      (row for i in shards.landed(self.folder) for row in self.read_shard(i)), n * len(self._labels)
+      (row for i in shards.landed(self.folder) for row in self.read_shard(i)), n * len(self.labels)
     )
     for row in places:  # sample by sample of all classes: further back there are none of the first n
       if left[row["label"]]:
@@ -188,9 +188,9 @@ class ImageSet(abc.ABC):
 
   def _write_sheet(self) -> None:
     columns = min(_SHEET_COLUMNS, max(self._wanted))
-    rows: list[list[bytes]] = [[] for _ in self._labels.ids]
+    rows: list[list[bytes]] = [[] for _ in self.labels.ids]
     for row in self.first(columns):
       rows[row["label"]].append(row["image"])
-    named = [(f"{i}  {n}", r) for i, n, r in zip(self._labels.ids, self._labels.names, rows, strict=True)]
+    named = [(f"{i}  {n}", r) for i, n, r in zip(self.labels.ids, self.labels.names, rows, strict=True)]
     title = f"{self._set}: the first {columns} images of each class, {self.note}"
     workdir.replace_bytes(self.folder / SHEET, contact_sheet.draw(named, title))

@@ -123,7 +123,7 @@ class Report:
     keeps = [k for k in self.inputs if isinstance(k, KeepList) and k.summary()]
     first = {k.set_name: k for k in reversed(keeps)}  # a set is shown as the first of its filters saw it
     sets = [s for s in self.inputs if isinstance(s, ImageSet)]
-    families = few_shots.families(sets, self._labels.ids)
+    families = few_shots.families([s for s in sets if s.labels.ids == self._labels.ids], self._labels.ids)
     return page.Page(
       title=f"{config.study or 'Study'}: real images, recognised because of generated ones",
       classes=tuple(zip(self._labels.ids, self._labels.names, strict=True)),
@@ -221,7 +221,7 @@ class Report:
       arrays = keep.load()
       shown = np.flatnonzero(np.isin(arrays["ids"], [row["image_id"].decode() for row in images]))
       judged = {arrays["ids"][i]: (arrays["scores"][i], arrays["stays"][i]) for i in shown}
-    rows: dict[int, list[page.Cell]] = {c: [] for c in range(len(self._labels))}
+    rows: dict[int, list[page.Cell]] = {c: [] for c in range(len(image_set.labels))}
     for row in images:
       image_id = row["image_id"].decode()
       score, stays = judged.get(image_id, (None, None))
@@ -238,7 +238,7 @@ class Report:
       name=image_set.name.removeprefix("images/"),
       note=f"{image_set.status().have:,} images, {image_set.note}",
       filter=keep.filter if keep else "",
-      rows=tuple((c, tuple(rows[i])) for i, c in enumerate(self._labels.ids)),
+      rows=tuple((c, tuple(rows[i])) for i, c in enumerate(image_set.labels.ids)),
     )
 
 

@@ -139,11 +139,9 @@ class DrawnSet(ImageSet):
     reference = self.fields["parents"]
     scheme, _, name = reference.partition(":")
     source = (
-      open_real(self._config, name, self._labels)
-      if scheme == "real"
-      else open_source(reference, self._labels)
+      open_real(self._config, name, self.labels) if scheme == "real" else open_source(reference, self.labels)
     )
-    return Parents(source, self._labels, self._setting.size)
+    return Parents(source, self.labels, self._setting.size)
 
   @property
   def has_parents(self) -> bool:
@@ -163,7 +161,7 @@ class DrawnSet(ImageSet):
       "strength": self._strength,
       "parents": self._parents.digest if self._parents else "",
       "key": "threefry2x32",
-      "class_ids": self._labels.ids,
+      "class_ids": self.labels.ids,
     }
     return kept | resolved
 
@@ -174,7 +172,7 @@ class DrawnSet(ImageSet):
 
   @property
   def _wanted(self) -> list[int]:
-    return [self.asked] * len(self._labels)
+    return [self.asked] * len(self.labels)
 
   def _is_ready(self) -> bool:
     return self._can_draw and self.prompts.status().state == DONE
@@ -216,7 +214,7 @@ class DrawnSet(ImageSet):
 
   def plan(self, segments: list[Segment]) -> Plan:
     return Plan(
-      self._labels.ids,
+      self.labels.ids,
       self.prompts.read(),
       segments,
       images_per_shard=self.fields["images_per_shard"],
@@ -271,7 +269,7 @@ class DrawnSet(ImageSet):
     return sampler.Sink(
       folder,
       encode=functools.partial(schema.encode_jpeg, quality=fields["jpeg_quality"], mark=fields["mark"]),
-      serialize=schema.serializer(self._labels.ids),
+      serialize=schema.serializer(self.labels.ids),
       threads=self._runtime.encode_threads,
     )
 
