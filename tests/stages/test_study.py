@@ -287,3 +287,14 @@ def test_another_filter_setting_under_the_same_name_is_refused(digits, tmp_path)
   config.filters.CF.threshold = 0.3
   with pytest.raises(UserError, match=r"keep/LE/CF-clip: threshold was 0.0 when it was made and is 0.3 now"):
     run(config, workdir)
+
+
+def test_a_set_of_other_classes_is_shown_under_its_own(digits, tmp_path):
+  config, workdir = digits(), tmp_path / "w"
+  for name in ("LE+CE", "LE+CF+SCE"):
+    del config.arms[name]
+  config.prompts.letters = fields_of.prompt_list("B", labels="letters")
+  config.sets.letters = fields_of.image_set("letters", images_per_class=1)
+  run(config, workdir)
+  page = (workdir / "report" / "index.html").read_text()
+  assert "letters" in page and page.count("<image ") + page.count("<use ") == 40 + 26
