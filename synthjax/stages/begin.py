@@ -23,7 +23,7 @@ def begin(
     return None
   side = fields["size"]
   pixels = np.zeros((1, side, side, 3), np.float32)
-  fresh = task.init(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), {"pixels": pixels})
+  fresh = jax.jit(task.init)(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), {"pixels": pixels})
   if isinstance(source, Path):
     main = networks.build(fields["model"], task.classes)
     shapes = jax.eval_shape(lambda key: main.init(key, pixels), jax.random.key(0))

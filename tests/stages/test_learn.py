@@ -28,7 +28,7 @@ def few():
     config.real.few = fields_of.real_images("embedded:digits:first", shots=2)
     config.tests.real = "embedded:digits:first"
     config.learning.update(
-      dict(model="resnet-mini", size=8, real="few", batch=8, steps=3, ahead=1) | learning
+      dict(model="resnet-mini", size=8, real="few", batch=8, steps=3, ahead=1, ema=0.9) | learning
     )
     config.learners.few = fields_of.learner()
     config.seeds = 1
@@ -55,7 +55,7 @@ def results(workdir) -> list[dict]:
 
 
 def test_rows_name_the_shots_and_a_finished_learner_is_left_alone(few, tmp_path, learnt, capsys):
-  config = few(probe="few", ema=0.9)
+  config = few(probe="few")
   run(config, tmp_path)
   rows = results(tmp_path)
   assert {r["metric"] for r in rows} == {"top1", "top5", "mean_class", "loss", "knn", "linear_probe"}
@@ -88,6 +88,7 @@ def test_a_learner_begins_with_another_and_keeps_its_own_head(few, tmp_path):
       np.testing.assert_allclose(value, second[path], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_real_and_synthetic_in_one_batch_with_norms_of_their_own(digits, tmp_path):
   config = digits()
   for name in list(config.arms):

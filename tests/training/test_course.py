@@ -102,7 +102,7 @@ def test_remat_changes_neither_loss_nor_gradients(network):
   key, found = jax.random.key(0), []
   for remat in (False, True):
     task = Classify(network(remat), 3, smoothing=0.1)
-    variables = task.init(key, batch)
+    variables = jax.jit(task.init)(key, batch)
 
     def loss(params, task=task, variables=variables):
       return task.loss(variables | {"params": params}, batch, key, jnp.int32(0))

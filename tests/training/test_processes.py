@@ -73,7 +73,7 @@ def test_twenty_deaths_around_checkpoints_leave_no_trace(start, tmp_path):
   for _ in range(KILLS):
     before, wanted = saved(disturbed), rng.randint(1, 3)
     process = start(
-      disturbed, steps, "--distributed=off", "--config.runtime.save_seconds=0.2", start_new_session=True
+      disturbed, steps, "--distributed=off", "--config.runtime.save_seconds=0.1", start_new_session=True
     )
     begun = set()  # checkpoints of this life: written, or being written
     while process.poll() is None and len(begun) < wanted:
