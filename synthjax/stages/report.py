@@ -29,6 +29,7 @@ from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
 
 RESULTS = "results.jsonl"
+_PICTURED = 4  # filters whose pairs the page shows; the others' lie in their folders
 _CAVEAT = (
   "This study runs in the small world that ships with synthjax: a generator and a CLIP of a few million parameters, "
   "trained on rendered glyphs, and 899 real handwritten digits as the test. It shows that every part works and which "
@@ -137,7 +138,7 @@ class Report:
         for s in sets
         if s.status().have and not (families and isinstance(s, DrawnSet) and s.has_parents)
       ),
-      acceptance=tuple(_acceptance(keep) for keep in keeps),
+      acceptance=tuple(_acceptance(keep, pictured=i < _PICTURED) for i, keep in enumerate(keeps)),
       progress=tuple(
         page.Progress(p.name, s.state, s.have, s.want, s.unit) for p in self.inputs for s in (p.status(),)
       ),
@@ -247,13 +248,17 @@ def _without_number(name: str) -> str:
   return re.sub(r"[-_+]?\d+x?$", "", name) or name
 
 
-def _acceptance(keep: KeepList) -> page.Acceptance:
+def _acceptance(keep: KeepList, pictured: bool) -> page.Acceptance:
   summary = keep.summary()
   assert summary is not None
   columns = ("id", "drawn", "passed", "kept", "filled")
   rows = tuple(tuple(row[c] for c in columns) for row in summary["classes"])
   return page.Acceptance(
-    f"{keep.set_name}/{keep.filter}", keep.how, rows, summary["rounds"], keep.pairs_sheet()
+    f"{keep.set_name}/{keep.filter}",
+    keep.how,
+    rows,
+    summary["rounds"],
+    keep.pairs_sheet() if pictured else b"",
   )
 
 

@@ -314,7 +314,7 @@ def _loaded(folder: Path, dtype: str) -> tuple[StableDiffusion, Any]:
   return generator, generator.load_params(devices.local_mesh())
 
 
-@functools.lru_cache(maxsize=4)  # sets that differ in guidance, prompts or parents share a compiled program
+@functools.lru_cache(maxsize=16)  # sets that differ in guidance, prompts or parents share a compiled program
 def _drawer(folder: Path, dtype: str, setting: Setting, per_device_batch: int) -> Drawer:
   generator, params = _loaded(folder, dtype)
   return Drawer(generator, params, setting, devices.local_mesh(), per_device_batch)
