@@ -13,8 +13,8 @@ class UserError(Exception):
 class Interrupted(Exception):
   """The process was asked to stop (SIGTERM, SIGINT) and has put everything in order."""
 
-  def __init__(self, signal_number: int):
-    super().__init__(f"stopped by signal {signal_number}")
+  def __init__(self, signal_number: int, where: str = ""):
+    super().__init__(f"stopped by signal {signal_number}{where and f', {where}'}")
     self.exit_code = 128 + signal_number
 
 

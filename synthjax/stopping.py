@@ -47,9 +47,9 @@ class Stop:
     if self._signal:
       raise Interrupted(self._signal)
 
-  def leave(self) -> NoReturn:
-    """Leaves here: a stop was asked for, of this process or of one that it has joined."""
-    raise Interrupted(self._signal or signal.SIGTERM)
+  def leave(self, where: str) -> NoReturn:
+    """Leaves here: a stop was asked for, of this process or of one that it has joined. `where`: how far it came."""
+    raise Interrupted(self._signal or signal.SIGTERM, where)
 
   def sleep(self, seconds: float) -> None:
     """Sleeps, but not through a signal."""

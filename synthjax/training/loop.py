@@ -194,7 +194,7 @@ def train(
           checkpoints.save(step, state)  # before the next batch is taken
           saved_at = time.monotonic()
         if wish == STOP:
-          stop.leave()
+          stop.leave(f"with step {step} of {name} saved")
         with progress.waiting():
           batch = place(dict(batches.at(step)))
         profile.at(step)
@@ -215,7 +215,7 @@ def train(
       ) from None
     checkpoints.save(recipe.steps, state)
     if agreement.last(STOP if stop.requested else NOTHING) == STOP:
-      stop.leave()
+      stop.leave(f"with step {recipe.steps} of {name} saved")
     progress.close()
     if start < recipe.steps and jax.process_index() == 0:
       workdir.replace_bytes(folder / TIMING, workdir.to_json(progress.timing()))

@@ -46,10 +46,14 @@ def start(command, tmp_path):
     process.communicate()
 
 
-def finish(*processes, code=0) -> None:
+def finish(*processes, code=0) -> list[str]:
+  """What each said on its way."""
+  said = []
   for process in processes:
     _, err = process.communicate(timeout=300)
     assert process.returncode == code, err
+    said.append(err)
+  return said
 
 
 def learnt(workdir) -> bytes:
@@ -109,8 +113,9 @@ def test_a_stop_of_one_of_two_joined_processes_is_both_ones_at_one_step(start, t
     assert all(process.poll() is None for process in both)
     time.sleep(0.01)
   both[1].send_signal(signal.SIGTERM)
-  finish(*both, code=143)
-  (step,) = saved(joined)  # one, whole, which takes both to be at its step
+  said = finish(*both, code=143)
+  (step,) = saved(joined)  # one, whole
+  assert all(f"stopped by signal 15, with step {step} of runs/" in err for err in said)
   assert 10 <= int(step) < steps
   finish(*pair(joined))
   assert learnt(joined) == learnt(whole)
