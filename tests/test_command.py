@@ -135,9 +135,10 @@ def test_every_field_is_of_one_kind():
 
 SHIPPED = {
   "benchmark": ("", "sampling,cpu", "encode,gpu"),
-  "cifar100_transfer": ("",),
+  "cifar100_transfer": ("", "resnet50", "deit-s-imagenet"),
   "embedded_world": ("", "trial"),
-  "pretrain_transfer": ("",),
+  "few_shot": ("", "digits,2", "imagenet", "eurosat"),
+  "pretrain_transfer": ("", "resnet", "vit"),
   "quickstart": ("", "curve"),
   "real_and_synthetic": ("",),
   "zero_shot": ("", "eurosat", "imagenet"),
