@@ -24,7 +24,9 @@ from synthjax.fields import (  # noqa: F401  handed on
   IDENTITY,
   IMPORT,
   LEARNING,
+  METRICS,
   NETWORK,
+  ORDERS,
   PREDICT,
   PROMPTS,
   REAL,
@@ -37,6 +39,7 @@ from synthjax.fields import (  # noqa: F401  handed on
   THUMBNAIL,
   TUNING,
   Field,
+  identity_of,
   of_kind,
 )
 
@@ -203,29 +206,6 @@ def set_labels(config: ConfigDict, name: str) -> str:
 def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:
   """The tuning fields of one arm, likewise."""
   return _merged(config.tuning, config.arms[name], TUNING)
-
-
-# Younger than runs that stand: these fields count in a run's identity once they say something.
-_YOUNG = {
-  "real", "order", "real_batch", "real_weight", "steps", "adapter", "validation", "batch_norm", "learns",
-}  # fmt: skip
-_YOUNG_OF_LEARNERS = {"hue", "grey", "blur"}
-
-
-def arm_identity(fields: dict[str, Any]) -> dict[str, Any]:
-  """What of an arm's fields decides the result, beside the encoder and the images."""
-  kept = _identity(fields, TUNING, _YOUNG)
-  return {k: v for k, v in kept.items() if k not in ("encoder", "images_per_class")}
-
-
-def learner_identity(fields: dict[str, Any]) -> dict[str, Any]:
-  """What of a learner's fields decides the result."""
-  return _identity(fields, LEARNING, _YOUNG_OF_LEARNERS)
-
-
-def _identity(fields: dict[str, Any], known: dict[str, Field], young: set[str]) -> dict[str, Any]:
-  kept = {k: fields[k] for k in of_kind(known, IDENTITY)}
-  return {k: v for k, v in kept.items() if k not in young or v != known[k].default}
 
 
 def learner_fields(config: ConfigDict, name: str) -> dict[str, Any]:

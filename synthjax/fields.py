@@ -11,6 +11,7 @@ What a value may be is in `validation.py`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 IDENTITY, GROWTH, RUNTIME = "identity", "growth", "runtime"
@@ -20,10 +21,11 @@ IDENTITY, GROWTH, RUNTIME = "identity", "growth", "runtime"
 class Field:
   kind: str
   default: Any
+  young: bool = False  # products are older than it: it counts in their identity once it says something
 
 
-def identity(default: Any) -> Field:
-  return Field(IDENTITY, default)
+def identity(default: Any, young: bool = False) -> Field:
+  return Field(IDENTITY, default, young)
 
 
 def growth(default: Any) -> Field:
@@ -57,6 +59,8 @@ REAL = {
   "draw": identity(0),  # which images: the same on every machine, and a larger draw holds the smaller
 }
 
+ORDERS = (MIX, REAL_FIRST, SYNTHETIC_FIRST) = ("mix", "real-synthetic", "synthetic-real")
+METRICS = (COSINE, EUCLIDEAN) = ("cosine", "euclidean")
 BY_SHOTS = -1.0  # a strength: the less the more real images there are a class, by the table of He et al.
 SAMPLERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral", "lcm")
 # Drawing an image set. `config.sets.NAME` may override any of these for one set.
@@ -136,7 +140,7 @@ RUNTIME_FIELDS = {
 NETWORK = {
   "task": identity("contrast"),  # contrast (CLIP), autoencode, denoise (latent diffusion)
   "labels": identity(""),  # of the glyphs learnt; "" = the study's
-  "tower": identity("vit"),  # for contrast: the image tower, vit or resnet
+  "tower": identity("vit", young=True),  # for contrast: the image tower, vit or resnet
   "styles": identity("all"),  # of the pictures learnt from; familiar = hardly any scans
   "pictures": identity(40_000),  # rendered once, before the first step
   "autoencoder": identity(""),  # for denoise: the network of this study whose latents are denoised
@@ -170,9 +174,9 @@ FILTER = {
   "encoder": identity("clip"),  # of config.encoders; it need not be the one that is tuned
   "threshold": identity(0.0),  # 0 = for clip 1/N for N classes, for unlike 0.95
   "against": identity(""),  # for unlike: of config.tests; "" = the set itself. For real: of config.real
-  "metric": identity("cosine"),  # for real, of features: cosine or euclidean
+  "metric": identity("cosine", young=True),  # for real, of features: cosine or euclidean
   "margin": identity(
-    0.0
+    0.0, young=True
   ),  # for real: how much nearer the own class must be; 0 = a tie stays, above 0 is stricter
   "kept_per_class": growth(0),  # the quota: the first n kept, in plan order; 0 = all that pass
   "when_short": identity(
@@ -196,16 +200,20 @@ TUNING = {
   "batch": identity(512),
   "clip_norm": identity(1.0),
   "temperature": identity(2.0),  # of the teacher; the student is not tempered
-  "real": identity(""),  # of config.real: learnt from too, or alone, always by CE
-  "order": identity("mix"),  # with both: mix, or a phase on each: real-synthetic, synthetic-real
-  "real_batch": identity(32),  # beside `batch` synthetic ones
-  "real_weight": identity(1.0),  # of the real images' loss in a mix
-  "steps": identity(0),  # in the place of epochs, of each phase; an epoch is a pass over the synthetic images
-  "adapter": identity(""),  # tip: Tip-Adapter-F on the real images
-  "validation": identity(""),  # of config.real: what an adapter's ratio and sharpness are chosen on
-  "batch_norm": identity("frozen"),  # unfrozen: through the images, statistics follow
+  "real": identity("", young=True),  # of config.real: learnt from too, or alone, always by CE
+  "order": identity("mix", young=True),  # with both: mix, or a phase on each: real-synthetic, synthetic-real
+  "real_batch": identity(32, young=True),  # beside `batch` synthetic ones
+  "real_weight": identity(1.0, young=True),  # of the real images' loss in a mix
+  "steps": identity(
+    0, young=True
+  ),  # in the place of epochs, of each phase; an epoch is a pass over the synthetic images
+  "adapter": identity("", young=True),  # tip: Tip-Adapter-F on the real images
+  "validation": identity(
+    "", young=True
+  ),  # of config.real: what an adapter's ratio and sharpness are chosen on
+  "batch_norm": identity("frozen", young=True),  # unfrozen: through the images, statistics follow
   "learns": identity(
-    ""
+    "", young=True
   ),  # of the encoder: a pattern of its paths, or a share of its parameters, from the output back
   "method": runtime(""),  # what the page calls it beside other shots and draws; "" = a line of its own
 }
@@ -251,9 +259,11 @@ LEARNING = {
   "crop": identity(1.0),  # random resized crop: least share of the area
   "flip": identity(False),
   "jitter": identity(0.0),
-  "hue": identity(0.0),  # share of the colour circle; MoCo v2: 0.1, beside jitter 0.4, grey 0.2, blur 0.5
-  "grey": identity(0.0),  # probability
-  "blur": identity(0.0),  # probability
+  "hue": identity(
+    0.0, young=True
+  ),  # share of the colour circle; MoCo v2: 0.1, beside jitter 0.4, grey 0.2, blur 0.5
+  "grey": identity(0.0, young=True),  # probability
+  "blur": identity(0.0, young=True),  # probability
   "randaugment": identity(0.0),  # magnitude; DeiT: 9
   "rotate": identity(0.0),  # degrees
   "shift": identity(0.0),  # share of the side
@@ -315,6 +325,12 @@ ENCODING_CASE = {
   "dtype": runtime("float32"),
   "per_device_batch": runtime(64),  # on CPUs 32 at once, whatever is asked for
 }
+
+
+def identity_of(fields: dict[str, Field], values: Mapping[str, Any]) -> dict[str, Any]:
+  """The values that decide what a product is."""
+  told = {name: values[name] for name in of_kind(fields, IDENTITY)}
+  return {k: v for k, v in told.items() if not fields[k].young or v != fields[k].default}
 
 
 def of_kind(fields: dict[str, Field], kind: str) -> tuple[str, ...]:

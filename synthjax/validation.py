@@ -210,7 +210,7 @@ def _check_filter(where: str, own: ConfigDict, config: ConfigDict) -> None:
   if own.rule == "clip":
     _check_knows_classes(where, own.encoder, config)
   if own.rule == "real":
-    _known(f"{where}: metric", own.metric, ("cosine", "euclidean"))
+    _known(f"{where}: metric", own.metric, fields_of.METRICS)
     _known(f"{where}: against: real images", own.against, config.real)
     if not math.isfinite(own.margin):
       raise UserError(f"{where}: margin is a number, not {own.margin}")
@@ -278,7 +278,7 @@ def _check_arm_of_real(where: str, drawn: str, fields: dict[str, Any], config: C
   for field in ("real", "validation"):
     if fields[field]:
       _known(f"{where}: {field}", fields[field], config.real)
-  _known(f"{where}: order", fields["order"], ("mix", "real-synthetic", "synthetic-real"))
+  _known(f"{where}: order", fields["order"], fields_of.ORDERS)
   _known(f"{where}: batch_norm", fields["batch_norm"], ("frozen", "unfrozen"))
   _known(f"{where}: adapter", fields["adapter"], ("", "tip"))
   for name, low in dict(real_batch=1, real_weight=0, steps=0).items():

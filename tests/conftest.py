@@ -116,7 +116,8 @@ def without_torch(tmp_path_factory) -> str:
 
 @pytest.fixture
 def command(compile_cache, without_torch):
-  """Runs `python -m synthjax.main` in a process of its own; returns it, started."""
+  """Starts `python -m synthjax.main` in a process of its own; whatever still runs at the end of the test is ended."""
+  started: list[subprocess.Popen] = []
 
   def start(*args: str, devices: int = 1, env: dict | None = None, **kwargs) -> subprocess.Popen:
     environment = os.environ | {
@@ -127,6 +128,11 @@ def command(compile_cache, without_torch):
     }
     line = [sys.executable, "-m", "synthjax.main", f"--config.runtime.compile_cache={compile_cache}", *args]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) | kwargs
-    return subprocess.Popen(line, env=environment, cwd=ROOT, **pipes)
+    started.append(subprocess.Popen(line, env=environment, cwd=ROOT, **pipes))
+    return started[-1]
 
-  return start
+  yield start
+  for process in started:
+    if process.poll() is None:
+      process.kill()
+    process.communicate()

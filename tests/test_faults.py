@@ -40,18 +40,12 @@ def study_file(tmp_path_factory, weights) -> Path:
 
 @pytest.fixture
 def start(command, study_file):
-  """Starts the study in a workdir; whatever still runs at the end of the test is ended."""
-  started = []
+  """Starts the study in a workdir."""
 
   def run(workdir: Path, *flags: str, **kwargs):
-    started.append(command(f"--config={study_file}", f"--workdir={workdir}", *flags, **kwargs))
-    return started[-1]
+    return command(f"--config={study_file}", f"--workdir={workdir}", *flags, **kwargs)
 
-  yield run
-  for process in started:
-    if process.poll() is None:
-      process.kill()
-    process.communicate()
+  return run
 
 
 _undisturbed: dict[str, str] = {}

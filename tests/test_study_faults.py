@@ -43,18 +43,13 @@ MOMENTS = {
 
 @pytest.fixture
 def start(command, tmp_path, weights):
-  file, started = tmp_path / "study.py", []
+  file = tmp_path / "study.py"
   file.write_text(CONFIG.format(weights=str(weights)))
 
   def run(workdir: Path):
-    started.append(command(f"--config={file}", f"--workdir={workdir}", "--distributed=off"))
-    return started[-1]
+    return command(f"--config={file}", f"--workdir={workdir}", "--distributed=off")
 
-  yield run
-  for process in started:
-    if process.poll() is None:
-      process.kill()
-    process.communicate()
+  return run
 
 
 def outcome(workdir: Path) -> dict[str, bytes]:

@@ -53,6 +53,12 @@ def open_source(reference: str, labels: LabelSpace | None) -> Source:
   return _SCHEMES[scheme](reference, rest, labels)
 
 
+def open_parents(config: ConfigDict, reference: str, labels: LabelSpace) -> Source:
+  """A source, or `real:NAME` of `config.real`."""
+  scheme, _, name = reference.partition(":")
+  return open_real(config, name, labels) if scheme == "real" else open_source(reference, labels)
+
+
 def label_space(labels: str) -> LabelSpace:
   """`config.labels`: what labels/spaces.py knows, or webdataset:PATH for the shards' own names and templates."""
   return webdatasets.label_space(labels) if labels.startswith("webdataset:") else spaces.load(labels)

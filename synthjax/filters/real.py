@@ -10,8 +10,9 @@ import dataclasses
 
 import numpy as np
 
+from synthjax.fields import COSINE
+
 Array = np.ndarray
-METRICS = ("cosine", "euclidean")
 _ROWS = 4096  # at once
 
 
@@ -53,11 +54,11 @@ def passing(margin: float) -> float:
 
 def _ready(features: Array, metric: str) -> Array:
   features = features.astype(np.float64)
-  return features / np.linalg.norm(features, axis=1, keepdims=True) if metric == "cosine" else features
+  return features / np.linalg.norm(features, axis=1, keepdims=True) if metric == COSINE else features
 
 
 def _nearness(one: Array, others: Array, metric: str) -> Array:
-  if metric == "cosine":
+  if metric == COSINE:
     return np.round(one @ others.T, 12)  # equal features are equally near, however the product is blocked
   squares = (one**2).sum(1)[:, None] - 2 * one @ others.T + (others**2).sum(1)
   return -np.round(np.sqrt(np.maximum(squares, 0)), 9)

@@ -8,7 +8,8 @@ XLA's CPU kernels round differently for different shapes (seen: 1 to 3 and 32 im
 in one pixel of ten thousand). So on CPUs images are computed in groups of a fixed size, whatever the batch.
 
 Prompts are encoded inside the program, again for each image: 0.01 % of the work of an SD1.5 image of 50 steps, and in
-return no cache of conditionings (24 GB for 200,000 prompts) and no wait for one between batches. Parents are encoded once: each has many children.
+return no cache of conditionings (24 GB for 200,000 prompts) and no wait for one between batches.
+Parents are encoded once: each has many children.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ class Drawer:
     )
     self.batch_size = self.per_device * mesh.size
     self._params, self._mesh = params, mesh
-    self._parent, self._begun = parent, {}  # the latents of parents, by id
-    self._once: dict[str, jax.stages.Compiled] = {}
+    self._parent, self._latents_of = parent, {}  # of parents, by id
+    self._compiled: list[jax.stages.Compiled] = []  # none or one, shared by copies
     self.kernels: attention.Chosen = {}  # known once traced
     self._latent_shape = generator.latent_shape(setting.size)
     self._table, self._guided = setting.table(generator), setting.is_guided(generator)
@@ -131,7 +132,7 @@ class Drawer:
   def with_parents(self, parent: Callable[[Image], np.ndarray] | None) -> Drawer:
     """The same programs, for images that begin as others."""
     other = copy.copy(self)
-    other._parent, other._begun = parent, {}
+    other._parent, other._latents_of = parent, {}
     return other
 
   def arguments(self, images: Sequence[Image]) -> tuple[Any, ...]:
@@ -150,16 +151,18 @@ class Drawer:
   def _parents_latents(self, images: Sequence[Image]) -> np.ndarray:
     """[B, C, H, W] of each image's parent; those not met before are encoded, so many as a batch at once."""
     assert self._parent is not None
-    new = {i.parent_id: i for i in images if i.parent_id not in self._begun}
-    if len(self._begun) + len(new) > _PARENTS:
-      self._begun = {i.parent_id: self._begun[i.parent_id] for i in images if i.parent_id in self._begun}
+    new = {i.parent_id: i for i in images if i.parent_id not in self._latents_of}
+    if len(self._latents_of) + len(new) > _PARENTS:
+      self._latents_of = {
+        i.parent_id: self._latents_of[i.parent_id] for i in images if i.parent_id in self._latents_of
+      }
     if new:
       pixels = [self._parent(image) for image in new.values()]
       filled = np.stack([*pixels, *[pixels[0]] * (self.batch_size - len(pixels))])
       placed = jax.device_put(filled, devices.place(self._mesh, devices.BATCH))
       latents = np.asarray(self._encode(self._params, placed))
-      self._begun |= dict(zip(new, latents, strict=False))
-    return np.stack([self._begun[image.parent_id] for image in images])
+      self._latents_of |= dict(zip(new, latents, strict=False))
+    return np.stack([self._latents_of[image.parent_id] for image in images])
 
   def _shapes(self) -> tuple[Any, ...]:
     """Of the arguments, placed as they will be."""
@@ -183,11 +186,11 @@ class Drawer:
   @property
   def compiled(self) -> jax.stages.Compiled:
     """Once for all that share the program."""
-    if "program" not in self._once:
+    if not self._compiled:
       with attention.recorded(self.kernels):
         lowered = self.program.lower(*self._shapes())
-      self._once["program"] = lowered.compile()
-    return self._once["program"]
+      self._compiled.append(lowered.compile())
+    return self._compiled[0]
 
   @property
   def memory(self) -> int:

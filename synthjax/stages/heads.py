@@ -22,6 +22,7 @@ from synthjax import devices
 from synthjax.data.order import indices
 from synthjax.data.pictures import Pictures
 from synthjax.data.source import Source
+from synthjax.fields import MIX, REAL_FIRST
 from synthjax.stages.embed import Encoder, Features
 from synthjax.stopping import Stop
 from synthjax.tasks import adapter, tune_images
@@ -33,8 +34,6 @@ from synthjax.training.loop import BatchAt, Pace, State, Task, train
 from synthjax.training.optimizer import Recipe
 
 Array = np.ndarray
-MIX, REAL_FIRST, SYNTHETIC_FIRST = "mix", "real-synthetic", "synthetic-real"
-ORDERS = (MIX, REAL_FIRST, SYNTHETIC_FIRST)
 _REAL_ORDER = 2**20  # real images go through an order of their own
 
 

@@ -67,6 +67,11 @@ class ImageSet(abc.ABC):
     """Whether it is known which images these are."""
 
   @property
+  def kind(self) -> str:
+    """What its images are, whatever the set is called."""
+    return f"set {self._set}"
+
+  @property
   @abc.abstractmethod
   def note(self) -> str:
     """For the page, beside the number of images."""

@@ -34,11 +34,10 @@ from synthjax.store import export
 
 SUMMARY = "summary.json"
 DATASET = "dataset"
-PAIRS = (
-  "pairs.csv"  # each image that does not stay, and the one that it repeats, or the real one that it strays to
-)
-PAIRS_SHEET = "pairs.png"
+# Each image that does not stay, and the one that it repeats, or the real one that it strays to.
+PAIRS, PAIRS_SHEET = "pairs.csv", "pairs.png"
 _SIMILAR = 0.95
+_BASIS = "kept_from.json"
 
 
 class Evidence(Protocol):
@@ -52,9 +51,6 @@ class Evidence(Protocol):
   def to_csv(self, ids: np.ndarray, threshold: float) -> bytes: ...
 
   def sheet(self, threshold: float, title: str) -> bytes: ...
-
-
-_BASIS = "kept_from.json"
 
 
 class KeepList:
@@ -81,28 +77,30 @@ class KeepList:
 
   @property
   def _is_unlike(self) -> bool:
-    return self._fields["rule"] == "unlike"
+    return self.rule == "unlike"
 
   @property
   def _is_by_others(self) -> bool:
     """Whether images are held against others, and not against what the encoder knows of the classes."""
-    return self._fields["rule"] != "clip"
+    return self.rule != "clip"
 
   @property
   def threshold(self) -> float:
-    if self._fields["rule"] == "real":
+    if self.rule == "real":
       return self._fields["margin"]
     own = _SIMILAR if self._is_unlike else 1 / len(self._encoder.labels)
     return self._fields["threshold"] or own
+
+  @property
+  def rule(self) -> str:
+    return self._fields["rule"]
 
   @property
   def quota(self) -> int:
     return self._fields["kept_per_class"]
 
   def _record(self, growth: dict[str, Any] | None = None) -> records.Record:
-    kept = {k: self._fields[k] for k in fields_of.of_kind(fields_of.FILTER, fields_of.IDENTITY)}
-    if self._fields["rule"] != "real":  # records are older than these fields
-      del kept["margin"], kept["metric"]
+    kept = fields_of.identity_of(fields_of.FILTER, self._fields)
     if self._is_by_others:
       others = self._against.source.digest if self._against else ""
       identity = kept | self._encoder.identity | {"others": others}

@@ -135,7 +135,7 @@ class Learner:
   @functools.cached_property
   def identity(self) -> dict[str, Any]:
     """All that decides the result. Reads the inputs, which must be there."""
-    kept = fields_of.learner_identity(self.fields)
+    kept = fields_of.identity_of(fields_of.LEARNING, self.fields)
     for field in ("real", "probe"):
       if kept[field]:
         digest = open_real(self._config, kept[field], self._study_labels).digest

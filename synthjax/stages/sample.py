@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
 from synthjax import devices, records, workdir
-from synthjax.data.sources import open_real, open_source
+from synthjax.data.sources import open_parents
 from synthjax.errors import UserError
 from synthjax.generators import random_weights
 from synthjax.generators.stable_diffusion import StableDiffusion
@@ -136,11 +136,7 @@ class DrawnSet(ImageSet):
     """At strength 1 nothing is left of them, and the set is one without."""
     if not self._setting.has_parents:
       return None
-    reference = self.fields["parents"]
-    scheme, _, name = reference.partition(":")
-    source = (
-      open_real(self._config, name, self.labels) if scheme == "real" else open_source(reference, self.labels)
-    )
+    source = open_parents(self._config, self.fields["parents"], self.labels)
     return Parents(source, self.labels, self._setting.size)
 
   @property
@@ -181,6 +177,11 @@ class DrawnSet(ImageSet):
   def _can_draw(self) -> bool:
     """Whether a network of this study that draws is trained; until then nothing is known of its weights."""
     return self._network is None or self._network.status().state == DONE
+
+  @property
+  def kind(self) -> str:
+    begun = ", begun as real ones" if self._parents else ""
+    return f"{self.prompts.name}{begun}"
 
   @property
   def note(self) -> str:

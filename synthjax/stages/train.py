@@ -87,10 +87,8 @@ class Network:
     return all(path.exists() for path in self._others.values())
 
   def _record(self) -> records.Record:
-    identity = {k: self._fields[k] for k in fields_of.of_kind(fields_of.NETWORK, fields_of.IDENTITY)}
+    identity = fields_of.identity_of(fields_of.NETWORK, self._fields)
     del identity["labels"]  # the classes themselves say it
-    if identity["tower"] == "vit":
-      del identity["tower"]  # records are older than the field
     for field in ("text_encoder", "begin_with"):  # the inputs say it
       del identity[field]
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}

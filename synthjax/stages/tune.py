@@ -13,7 +13,6 @@ How it is learnt stands in heads.py. The hash covers all that decides the result
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,7 +92,8 @@ class Arm:
     zero_shot = self._encoder.classifier_identity
     if not self._learns:
       return zero_shot
-    learnt = fields_of.arm_identity(self._fields)
+    told = fields_of.identity_of(fields_of.TUNING, self._fields)
+    learnt = {k: v for k, v in told.items() if k not in ("encoder", "images_per_class")}
     for field, real in (("real", self._real), ("validation", self._validation)):
       if real:
         learnt[field] = real.source.digest
@@ -181,21 +181,25 @@ class Arm:
     return bool(self._real) and self._set is None and plain
 
   @property
-  def how_in_general(self) -> str:
-    """Whatever the shots and the draw."""
-    return re.sub(r"(set |kept by )(\w+)-\d+-\d+\b", r"\1\2", re.sub(r"\b\d+ real", "real", self.how))
-
-  @property
   def how(self) -> str:
     """For the page."""
+    of_set = f"images of set {_bare(self._set.name)}" if self._set else ""
+    return self._how(of_set, self._keep.filter if self._keep else "", f"{self.real_images} real")
+
+  @property
+  def how_in_general(self) -> str:
+    """Likewise, whatever the shots and the draw."""
+    of_set = f"images of {self._set.kind}" if self._set else ""
+    return self._how(of_set, f"rule {self._keep.rule}" if self._keep else "", "real")
+
+  def _how(self, of_set: str, kept_by: str, real: str) -> str:
     if not self._learns:
       return f"CLIP's zero-shot classifier from {_said(self._encoder.templates)}; nothing is learnt"
     fields, parts = self._fields, []
-    if self._set:
-      kept = f", kept by {self._keep.filter}" if self._keep else ""
-      parts.append(f"images of set {_bare(self._set.name)}{kept}")
+    if of_set:
+      parts.append(of_set + (f", kept by {kept_by}" if kept_by else ""))
     if self._real:
-      parts.append(f"{self.real_images} real ones" if self._set else f"{self.real_images} real images")
+      parts.append(f"{real} ones" if of_set else f"{real} images")
     joined = " and ".join(parts) + (f", {fields['order']}" if len(parts) == 2 else "")
     loss = {"CE": "cross entropy", "SCE": "half cross entropy, half the zero-shot classifier's soft targets"}
     how = "Tip-Adapter-F" if fields["adapter"] else loss[fields["loss"]]

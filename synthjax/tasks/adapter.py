@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax.tasks.tune import cross_entropy
+from synthjax.tasks.tune import cross_entropy, unit
 
 Array = jax.Array
 # The learning ones of the published code; the others are searched on validation images, on the grid that it searches.
@@ -21,13 +21,9 @@ RATIOS = tuple(i * (3 - 0.1) / 20 + 0.1 for i in range(20))
 SHARPNESSES = tuple(i * (7 - 0.1) / 200 + 0.1 for i in range(200))
 
 
-def unit(features: Any) -> Any:
-  return features / (features**2).sum(-1, keepdims=True) ** 0.5
-
-
-def memory(features_NxD: Any, keys_MxD: Any, values_MxK: Any, sharpness: Any, exp: Any = jnp.exp) -> Any:
-  """[N, K]: what the memory adds, before the ratio. The keys are compared as they are: learning may change their length."""
-  return exp(-sharpness * (1 - unit(features_NxD) @ keys_MxD.T)) @ values_MxK
+def memory(unit_NxD: Any, keys_MxD: Any, values_MxK: Any, sharpness: float, exp: Any) -> Any:
+  """[N, K]: what the memory adds, before the ratio; `exp` is NumPy's or JAX's. Learning may change the keys' length."""
+  return exp(-sharpness * (1 - unit_NxD @ keys_MxD.T)) @ values_MxK
 
 
 class TipAdapter:
@@ -35,7 +31,7 @@ class TipAdapter:
 
   def __init__(self, zero_shot_KxD: np.ndarray, features_MxD: np.ndarray, labels_M: np.ndarray):
     self._zero_shot = jnp.asarray(zero_shot_KxD)
-    self._keys = jnp.asarray(unit(features_MxD.astype(np.float32)))
+    self._keys = unit(jnp.asarray(features_MxD, jnp.float32))
     self._values = jax.nn.one_hot(labels_M, len(zero_shot_KxD))
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
@@ -46,10 +42,10 @@ class TipAdapter:
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array
   ) -> tuple[Array, tuple[dict, dict]]:
     del key, step
-    features, labels, fixed = batch["real"]["features"], batch["real"]["labels"], variables["memory"]
+    features, labels, fixed = unit(batch["real"]["features"]), batch["real"]["labels"], variables["memory"]
     with jax.default_matmul_precision("highest"):
-      added = memory(features, variables["params"]["keys"], fixed["values"], SHARPNESS)
-      logits = unit(features) @ fixed["W"].T + RATIO * added
+      added = memory(features, variables["params"]["keys"], fixed["values"], SHARPNESS, jnp.exp)
+      logits = features @ fixed["W"].T + RATIO * added
     return cross_entropy(logits, labels).mean(), ({}, {"right_real": (logits.argmax(-1) == labels).mean()})
 
 
@@ -61,9 +57,10 @@ def search(
   labels_N: np.ndarray,
 ) -> tuple[float, float, float]:
   """(ratio, sharpness, accuracy in percent) that name most of the validation images; of equals the first."""
-  plain, best = unit(features_NxD) @ zero_shot_KxD.T, (RATIOS[0], SHARPNESSES[0], -1.0)
+  unit_NxD = features_NxD / np.linalg.norm(features_NxD, axis=1, keepdims=True)
+  plain, best = unit_NxD @ zero_shot_KxD.T, (RATIOS[0], SHARPNESSES[0], -1.0)
   for sharpness in SHARPNESSES:
-    added = memory(features_NxD, keys_MxD, values_MxK, sharpness, np.exp)
+    added = memory(unit_NxD, keys_MxD, values_MxK, sharpness, np.exp)
     for ratio in RATIOS:
       right = 100 * float(((plain + ratio * added).argmax(-1) == labels_N).mean())
       if right > best[2]:

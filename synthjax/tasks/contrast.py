@@ -13,6 +13,7 @@ from synthjax.models.flax_classes import CLIPConfig, FlaxCLIPModule
 from synthjax.models.pixels import MEAN as MEAN
 from synthjax.models.pixels import STD as STD
 from synthjax.models.pixels import normalise
+from synthjax.tasks.tune import unit
 
 Array = jax.Array
 _MAX_LOG_SCALE = 4.6052  # of 100
@@ -93,7 +94,3 @@ class ResidualContrast:
     log_scale = jnp.minimum(params["logit_scale"], _MAX_LOG_SCALE)
     loss, metrics = _loss(unit(image), unit(text), log_scale, batch["caption"])
     return loss, ({STATISTICS: statistics}, metrics)
-
-
-def unit(features: Array) -> Array:
-  return features / jnp.linalg.norm(features, axis=-1, keepdims=True)

@@ -9,6 +9,7 @@ synthetic images alone; real ones have plain cross entropy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
+
+
+def unit(features: Array) -> Array:
+  return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
@@ -30,8 +35,33 @@ def soft_target_loss(logits: Array, teacher: Array, temperature: float = 2.0) ->
 
 def logits_of(head: dict[str, Array], features: Array) -> Array:
   """W x / |x| + b."""
-  unit = features / jnp.linalg.norm(features, axis=-1, keepdims=True)
-  return jnp.einsum("...bd,...kd->...bk", unit, head["W"], precision="highest") + head["b"][..., None, :]
+  return (
+    jnp.einsum("...bd,...kd->...bk", unit(features), head["W"], precision="highest") + head["b"][..., None, :]
+  )
+
+
+def mixed_loss(
+  batch: dict[str, Any],
+  see: Callable[[str], tuple[Array, Callable[[], Array]]],
+  soft: bool,
+  temperature: float,
+  real_weight: float,
+) -> tuple[Array, dict[str, Array]]:
+  """(loss [...] of logits [..., B, K], metrics): CE of each domain that the batch holds, mixed with soft targets for synthetic ones.
+
+  `see` a domain: its logits, and what gives the teacher's.
+  """
+  total, metrics = jnp.float32(0), {}
+  for domain, weight in (("synthetic", 1.0), ("real", real_weight)):
+    if domain not in batch:
+      continue
+    (logits, teacher), labels = see(domain), batch[domain]["labels"]
+    losses = cross_entropy(logits, labels)
+    if soft and domain == "synthetic":
+      losses = 0.5 * losses + 0.5 * soft_target_loss(logits, teacher(), temperature)
+    total += weight * losses.mean(axis=-1)
+    metrics |= {f"right_{domain}": (logits.argmax(-1) == labels).mean()}
+  return total, metrics
 
 
 class Tune:
@@ -68,16 +98,10 @@ class Tune:
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array
   ) -> tuple[Array, tuple[dict, dict]]:
     del key, step
-    total, metrics = jnp.float32(0), {}
-    for domain, weight in (("synthetic", 1.0), ("real", self._real_weight)):
-      if domain not in batch:
-        continue
-      features, labels = batch[domain]["features"], batch[domain]["labels"]
-      logits = logits_of(variables["params"], features)
-      loss_SxB = cross_entropy(logits, labels)
-      if self._soft and domain == "synthetic":
-        teacher = logits_of(variables["teacher"], features)
-        loss_SxB = 0.5 * loss_SxB + 0.5 * soft_target_loss(logits, teacher, self._temperature)
-      total += weight * loss_SxB.mean(axis=1).sum()
-      metrics |= {f"right_{domain}": (logits.argmax(-1) == labels).mean()}
-    return total, ({}, metrics | {"loss_per_seed": total / self._seeds})
+
+    def see(domain: str) -> tuple[Array, Callable[[], Array]]:
+      features = batch[domain]["features"]
+      return logits_of(variables["params"], features), lambda: logits_of(variables["teacher"], features)
+
+    loss_S, metrics = mixed_loss(batch, see, self._soft, self._temperature, self._real_weight)
+    return loss_S.sum(), ({}, metrics | {"loss_per_seed": loss_S.mean()})

@@ -8,7 +8,7 @@ statistics and the running ones follow, which the test then uses.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -18,17 +18,15 @@ from flax import traverse_util
 
 from synthjax.encoders.towers import STATISTICS, Towers
 from synthjax.errors import UserError
-from synthjax.tasks.tune import cross_entropy, logits_of, soft_target_loss
+from synthjax.tasks.tune import logits_of, mixed_loss
 
 Array = jax.Array
 Flat = dict[str, Any]  # parameters by their path, as visual/layer4_0/conv1/kernel
 _IMAGE = ("visual", "vision_model", "visual_projection")  # the branches of the image tower
 _SCALE = "logit_scale"  # the networks ask for it, whatever they compute
 # From the output back: what is pooled and projected, the blocks, the last first, and what comes before them.
-_LAST, _BLOCK = (
-  ("attnpool", "visual_projection", "post_layernorm"),
-  re.compile(r"layer(\d)_(\d+)|layers/(\d+)/"),
-)
+_LAST = ("attnpool", "visual_projection", "post_layernorm")
+_BLOCK = re.compile(r"layer(\d)_(\d+)|layers/(\d+)/")
 
 
 def flat(params: Mapping[str, Any]) -> Flat:
@@ -130,35 +128,29 @@ class TuneImages:
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array
   ) -> tuple[Array, tuple[dict, dict]]:
     del key, step
-    total, metrics, statistics = jnp.float32(0), {}, variables.get(STATISTICS)
-    for domain, weight in (("synthetic", 1.0), ("real", self._real_weight)):
-      if domain not in batch:
-        continue
-      pixels, labels = batch[domain]["pixels"], batch[domain]["labels"]
+    statistics = variables.get(STATISTICS)  # they follow one domain's batch after the other's
+
+    def see(domain: str) -> tuple[Array, Callable[[], Array]]:
+      nonlocal statistics
+      pixels = batch[domain]["pixels"]
       tower = self._tower(variables, variables["params"]["encoder"], statistics)
       if self._unfrozen:
         features, statistics = self._towers.image_features_in_training(tower, pixels)
       else:
         features = self._towers.image_features(tower, pixels)
-      logits = logits_of(_head(variables["params"]), features[None])[0]
-      loss_B = cross_entropy(logits, labels)
-      if self._soft and domain == "synthetic":
-        loss_B = 0.5 * loss_B + 0.5 * soft_target_loss(
-          logits, self._taught(variables, pixels), self._temperature
-        )
-      total += weight * loss_B.mean()
-      metrics |= {f"right_{domain}": (logits.argmax(-1) == labels).mean()}
-    updates = {STATISTICS: statistics} if self._unfrozen else {}
-    return total, (updates, metrics)
+      return _logits(variables["params"], features), lambda: self._taught(variables, pixels)
+
+    loss, metrics = mixed_loss(batch, see, self._soft, self._temperature, self._real_weight)
+    return loss, ({STATISTICS: statistics} if self._unfrozen else {}, metrics)
 
   def _taught(self, variables: dict[str, Any], pixels: Array) -> Array:
     """The zero-shot classifier's logits, on the encoder as it was."""
     original = dict(variables["original"])
     statistics = original.pop(STATISTICS, None)
     features = self._towers.image_features(self._tower(variables, original, statistics), pixels)
-    return logits_of(_head(variables["teacher"]), features[None])[0]
+    return _logits(variables["teacher"], features)
 
 
-def _head(params: Mapping[str, Any]) -> dict[str, Array]:
-  """As one of several, which logits_of wants."""
-  return {"W": params["W"][None], "b": params["b"][None]}
+def _logits(params: Mapping[str, Any], features_BxD: Array) -> Array:
+  """Of one head: logits_of wants several."""
+  return logits_of({"W": params["W"][None], "b": params["b"][None]}, features_BxD[None])[0]

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from synthjax import workdir
 from synthjax.errors import UserError
-from synthjax.tasks.adapter import memory, unit
+from synthjax.tasks.adapter import memory
 
 FORMAT = 1
 _ABOUT, _WEIGHTS, _TOWER = "classifier.json", "classifier.safetensors", "encoder.safetensors"
@@ -48,10 +48,11 @@ class Classifier:
   tower: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def logits(self, features_NxD: np.ndarray) -> np.ndarray:
-    logits = unit(features_NxD) @ self.W_KxD.T + self.b_K
+    unit = features_NxD / np.linalg.norm(features_NxD, axis=1, keepdims=True)
+    logits = unit @ self.W_KxD.T + self.b_K
     if (m := self.memory) is None:
       return logits
-    return logits + m.ratio * memory(features_NxD, m.keys_MxD, m.values_MxK, m.sharpness, np.exp)
+    return logits + m.ratio * memory(unit, m.keys_MxD, m.values_MxK, m.sharpness, np.exp)
 
   def write(self, folder: epath.Path) -> None:
     """The description last: it says that the weights are there."""
