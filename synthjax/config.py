@@ -37,6 +37,7 @@ from synthjax.fields import (  # noqa: F401  handed on
   SAMPLING,
   SAMPLING_CASE,
   THUMBNAIL,
+  TRAINING_CASE,
   TUNING,
   Field,
   identity_of,
@@ -76,6 +77,7 @@ def study_config(labels: str = "digits") -> ConfigDict:
   config.benchmark = _group(BENCHMARK)
   config.benchmark.sampling = ConfigDict(sort_keys=False)  # name -> sampling_case(...)
   config.benchmark.encoding = ConfigDict(sort_keys=False)  # name -> encoding_case(...)
+  config.benchmark.training = ConfigDict(sort_keys=False)  # name -> training_case(...)
   return config
 
 
@@ -169,6 +171,11 @@ def sampling_case(generator: str, **fields: Any) -> ConfigDict:
 def encoding_case(weights: str, **fields: Any) -> ConfigDict:
   """An encoder to time, for `config.benchmark.encoding`."""
   return _override(_group(ENCODING_CASE), dict(weights=weights, **fields), "encoding_case")
+
+
+def training_case(model: str, **fields: Any) -> ConfigDict:
+  """A network to time while it learns, for `config.benchmark.training`."""
+  return _override(_group(TRAINING_CASE), dict(model=model, **fields), "training_case")
 
 
 def _empty(fields: dict[str, Field]) -> dict[str, Any]:

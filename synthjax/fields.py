@@ -311,7 +311,7 @@ BENCHMARK = {
   ),  # about, of each measurement: one batch at least, two where the host works beside it
   "torch": runtime(True),  # PyTorch is timed beside, where it is installed
 }
-# What is measured: `config.benchmark.sampling.NAME` and `config.benchmark.encoding.NAME`.
+# What is measured: `config.benchmark.sampling.NAME`, `config.benchmark.encoding.NAME`, `config.benchmark.training.NAME`.
 SAMPLING_CASE = {
   "generator": runtime("random:tiny"),  # as config.sampling.generator; random weights are made on the devices
   "size": runtime(0),  # pixels; 0 = the generator's native size
@@ -324,6 +324,16 @@ ENCODING_CASE = {
   "weights": runtime("random:clip-b16"),  # as config.encoders.NAME.weights, or random:ARCHITECTURE
   "dtype": runtime("float32"),
   "per_device_batch": runtime(64),  # on CPUs 32 at once, whatever is asked for
+}
+TRAINING_CASE = {
+  "model": runtime("resnet50"),  # as config.learners.NAME.model
+  "size": runtime(224),  # pixels a side
+  "stored_size": runtime(256),  # pixels a side that crops are cut from; 0 = size
+  "classes": runtime(1000),
+  "norm": runtime("shared"),  # auxiliary: half the batch is of the other domain
+  "remat": runtime(False),
+  "dtype": runtime("float32"),
+  "per_device_batch": runtime(64),
 }
 
 

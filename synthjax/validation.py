@@ -30,6 +30,7 @@ _NAMED = {
   "learners": (("images", *fields_of.LEARNING), "learner(...)", True),
   "benchmark.sampling": (tuple(fields_of.SAMPLING_CASE), "sampling_case(...)", False),
   "benchmark.encoding": (tuple(fields_of.ENCODING_CASE), "encoding_case(...)", False),
+  "benchmark.training": (tuple(fields_of.TRAINING_CASE), "training_case(...)", False),
 }
 _GROUPS = {
   "sampling": fields_of.SAMPLING,
@@ -39,7 +40,7 @@ _GROUPS = {
   "export": fields_of.EXPORT,
   "report": fields_of.REPORT,
   "runtime": fields_of.RUNTIME_FIELDS,
-  "benchmark": (*fields_of.BENCHMARK, "sampling", "encoding"),
+  "benchmark": (*fields_of.BENCHMARK, "sampling", "encoding", "training"),
 }
 
 
@@ -296,14 +297,18 @@ def _check_arm_of_real(where: str, drawn: str, fields: dict[str, Any], config: C
 
 def _check_benchmark(benchmark: ConfigDict) -> None:
   for kind, counts in dict(
-    sampling=dict(size=0, steps=1, per_device_batch=1), encoding=dict(per_device_batch=1)
+    sampling=dict(size=0, steps=1, per_device_batch=1),
+    encoding=dict(per_device_batch=1),
+    training=dict(size=8, stored_size=0, classes=2, per_device_batch=2),
   ).items():
     for name, own in benchmark[kind].items():
       where = f"config.benchmark.{kind}.{name}"
       _known(f"{where}: dtype", own.dtype, _DTYPES)
+      if kind == "training":
+        _known(f"{where}: norm", own.norm, ("shared", "auxiliary"))
       for field, low in counts.items():
         _at_least(f"{where}: {field}", own[field], low)
-  if benchmark.rounds and not (benchmark.sampling or benchmark.encoding):
+  if benchmark.rounds and not (benchmark.sampling or benchmark.encoding or benchmark.training):
     raise UserError(
       "config.benchmark.rounds without anything to measure: name some, config.benchmark.sampling.NAME = sampling_case(...)"
     )

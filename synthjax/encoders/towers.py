@@ -24,6 +24,7 @@ from synthjax.models.flax_classes import (
   FlaxCLIPModule,
   precision_of,
 )
+from synthjax.models.flops import flops_of
 
 Array = jax.Array
 STATISTICS = "batch_stats"
@@ -105,8 +106,7 @@ class Towers:
     """Of one image: the compiler's count of the image tower; nothing is run."""
     side = self.preprocess.side
     pixels = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
-    analysis = jax.jit(self.image_features).lower(self.param_shapes(), pixels).cost_analysis()
-    return float((analysis or {}).get("flops", 0.0))
+    return flops_of(self.image_features, self.param_shapes(), pixels)
 
   def _apply(self, params: Any, method: Callable, *args: Any, **kwargs: Any) -> Any:
     variables = {"params": {k: v for k, v in params.items() if k != STATISTICS}}

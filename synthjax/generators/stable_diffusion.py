@@ -18,7 +18,6 @@ import numpy as np
 from synthjax import devices
 from synthjax.errors import UserError
 from synthjax.generators.checkpoint import STEMS, read_checkpoint
-from synthjax.models import attention
 from synthjax.models.flax_classes import (
   CLIPTextConfig,
   CLIPTokenizerFast,
@@ -28,6 +27,7 @@ from synthjax.models.flax_classes import (
   FlaxUNet2DConditionModel,
   apply_corrected,
 )
+from synthjax.models.flops import flops_of
 from synthjax.weights import read, tokenizer
 
 Array = jax.Array
@@ -187,8 +187,8 @@ class StableDiffusion:
     ids = jax.ShapeDtypeStruct((1, len(self._texts), self.max_tokens), jnp.int32)
     conditioning = jax.eval_shape(functools.partial(self.encode, size=size), shapes, ids)
     t, guidance = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
-    forward = _flops_of(self.predict, shapes, latent, t, conditioning, guidance)
-    return forward * forwards + _flops_of(self.decode, shapes, latent)
+    forward = flops_of(self.predict, shapes, latent, t, conditioning, guidance)
+    return forward * forwards + flops_of(self.decode, shapes, latent)
 
 
 def _sinusoids(values_B: Array, width: int) -> Array:
@@ -197,11 +197,3 @@ def _sinusoids(values_B: Array, width: int) -> Array:
   frequencies = jnp.exp(jnp.arange(half) * (-jnp.log(10000.0) / (half - 1)))
   angles = values_B[:, None] * frequencies
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
-
-
-def _flops_of(function: Any, *shapes: Any) -> float:
-  # A loop's body would be counted once, so the step is lowered alone.
-  with attention.countable():
-    # A jit of its own: one that was traced before would keep the kernels it has.
-    analysis = jax.jit(lambda *args: function(*args)).lower(*shapes).cost_analysis()
-  return float((analysis or {}).get("flops", 0.0))

@@ -41,6 +41,10 @@ class Case(Protocol):
     """Of one image."""
     ...
 
+  def mesh(self) -> Mesh:
+    """The devices that it runs on."""
+    ...
+
   def load(self, mesh: Mesh) -> None:
     """Parameters on the devices."""
     ...
@@ -83,7 +87,7 @@ class Measuring:
 
 def measure(case: Case, how: Measuring) -> dict[str, Any]:
   """The row. Rounds are in turn: the devices alone, the whole loop, the ceiling, PyTorch."""
-  mesh = devices.local_mesh()
+  mesh = case.mesh()
   row = {"case": case.name, **case.facts, "dtype": case.dtype.name, "devices": mesh.size}
   how.stop.check()
   try:

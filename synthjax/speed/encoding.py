@@ -48,6 +48,9 @@ class EncodingCase:
   def flops(self) -> float:
     return self._encoder.flops()
 
+  def mesh(self) -> Mesh:
+    return devices.local_mesh()
+
   def load(self, mesh: Mesh) -> None:
     if self._is_random:
       self._encoder, self._params = random_weights.random_encoder(self._architecture, self.dtype.name, mesh)

@@ -59,6 +59,9 @@ class SamplingCase:
   def flops(self) -> float:
     return self._setting.flops(self._generator)
 
+  def mesh(self) -> Mesh:
+    return devices.local_mesh()
+
   def load(self, mesh: Mesh) -> None:
     source = random_weights.params if self._is_random else StableDiffusion.load_params
     params = source(self._generator, mesh)

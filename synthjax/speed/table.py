@@ -52,10 +52,18 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
   )
 
 
+def in_short(row: dict[str, Any]) -> str:
+  """As soon as it is known."""
+  told = f"{number(row['end_to_end'])}/s whole, {number(row['device_only'])}/s on the device alone"
+  if row["share_of_peak"]:
+    told += f", {number(row['share_of_peak'], percent=True)} of peak"
+  return told + (f", {number(row['ours_over_theirs'])} of PyTorch's" if row["ours_over_theirs"] else "")
+
+
 def of_loops(rows: Sequence[dict[str, Any]]) -> str:
   """The whole loop against what it could reach at most."""
   cells = [
-    (r["what"], r["against"], f"{r['ceiling']['median']:.3g}", number(r["reached"]), number(r["ratio"]))
+    (r["what"], r["against"], _short(r["ceiling"]["median"]), number(r["reached"]), number(r["ratio"]))
     for r in rows
   ]
   return "\n".join(_aligned([("the whole loop", "against", "ceiling/s", "reached/s", "ratio"), *cells]))
@@ -66,7 +74,11 @@ def number(found: Spread | None, percent: bool = False) -> str:
     return "-"
   if percent:
     return f"{found['median']:.0%} ({found['min']:.0%} - {found['max']:.0%})"
-  return f"{found['median']:.3g} ({found['min']:.3g} - {found['max']:.3g})"
+  return f"{_short(found['median'])} ({_short(found['min'])} - {_short(found['max'])})"
+
+
+def _short(value: float) -> str:
+  return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

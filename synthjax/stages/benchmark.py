@@ -1,4 +1,4 @@
-"""Stage benchmark: how fast generators draw and encoders read, beside what could be reached at most.
+"""Stage benchmark: how fast generators draw, encoders read and networks learn, beside what could be reached at most.
 
 Every figure is measured in rounds, in turn with what it is compared to, because machines are noisy and shared:
   device   the whole loop (JPEG, records, shards, syncs) against the bare loop of the same program;
@@ -26,6 +26,7 @@ from synthjax.speed.loop import Loop
 from synthjax.speed.rounds import interleaved, ratios, spread
 from synthjax.speed.sampling import SamplingCase
 from synthjax.speed.stand_in import StandIn, encoding_rate, pictures
+from synthjax.speed.training import TrainingCase
 from synthjax.stages.product import MISSING, Product, Status
 from synthjax.stopping import Stop
 
@@ -44,9 +45,10 @@ class Benchmark:
     self._cases(Loop(config, self._folder, Stop()))  # refuses what could not be measured
 
   def _cases(self, loop: Loop) -> list[Case]:
-    drawn, read = self._config.benchmark.sampling, self._config.benchmark.encoding
-    cases: list[Case] = [SamplingCase(self._config, name, loop) for name in drawn]
-    return cases + [EncodingCase(self._config, name) for name in read]
+    asked = self._config.benchmark
+    cases: list[Case] = [SamplingCase(self._config, name, loop) for name in asked.sampling]
+    cases += [EncodingCase(self._config, name) for name in asked.encoding]
+    return cases + [TrainingCase(self._config, name, self._folder, loop.stop) for name in asked.training]
 
   def status(self) -> Status:
     return Status(MISSING, want=self._config.benchmark.rounds, unit="rounds")
@@ -57,16 +59,26 @@ class Benchmark:
     loop = Loop(self._config, self._folder, stop)
     limit = devices.memory_limit(runtime.device_memory_gb)
     how = Measuring(benchmark.rounds, benchmark.seconds, benchmark.torch, limit, stop, _tell)
-    rows = [measure(case, how) for case in self._cases(loop)]
-    loops = [_against_device(row) for row in rows if "refused" not in row]
+    rows: list[dict[str, Any]] = []
+    loops: list[dict[str, Any]] = []
+    for case in self._cases(loop):
+      rows.append(measure(case, how))
+      if "refused" not in rows[-1]:
+        loops.append(_against_device(rows[-1]))
+        _tell(f"{case.name}: {table.in_short(rows[-1])}")
+      self._write(rows, loops)
     if benchmark.sampling:
       loops.append(_against_host(loop, benchmark, runtime.encode_threads, stop))
-    body = {"cases": rows, "loops": loops, "where": devices.describe(), "software": records.software()}
-    body |= {"date": datetime.date.today().isoformat(), "rounds": benchmark.rounds}
-    workdir.replace_bytes(self._folder / "benchmark.json", workdir.to_json(body))
+    self._write(rows, loops)
     if devices.is_speaker():
       print(table.of_cases(rows), table.of_loops(loops), sep="\n\n")
     return True
+
+  def _write(self, rows: Sequence[dict[str, Any]], loops: Sequence[dict[str, Any]]) -> None:
+    """After each case: who is stopped keeps what was measured."""
+    body = {"cases": rows, "loops": loops, "where": devices.describe(), "software": records.software()}
+    body |= {"date": datetime.date.today().isoformat(), "rounds": self._config.benchmark.rounds}
+    workdir.replace_bytes(self._folder / "benchmark.json", workdir.to_json(body))
 
 
 def _tell(sentence: str) -> None:

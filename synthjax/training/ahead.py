@@ -1,4 +1,4 @@
-"""Batches read while the devices are busy, by one thread, a few steps ahead and never more."""
+"""Batches read, and sent to the devices, while these are busy: by one thread, a few steps ahead and never more."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Pace:
   keep_steps: int = 0  # checkpoints of every n-th step stay; 0 = only the last ones do
   log_steps: int = 50
   log_seconds: float = 30.0
-  ahead: int = 0  # batches that are read while the devices are busy
+  ahead: int = 0  # batches that are read, and sent, while the devices are busy
   profile: tuple[int, int] = (0, 0)  # steps from, to: their profile goes to the run's folder
 
 
@@ -177,11 +177,13 @@ def train(
       log_seconds=pace.log_seconds,
       speak=devices.is_speaker(),
       share_of_peak=peak.share(
-        mesh, lambda: step_of.func.lower(*step_of.args, state, first, key), batch_size
+        mesh, batch_size, functools.partial(train_step, task, seedless), state, first, key
       ),
     )
     metrics = stack.enter_context(Metrics(folder, start, writes=jax.process_index() == 0))
-    batches = stack.enter_context(Ahead(batch_at, start, recipe.steps, pace.ahead))
+    batches = stack.enter_context(
+      Ahead(lambda step: place(dict(batch_at(step))), start, recipe.steps, pace.ahead)
+    )
     profile = stack.enter_context(peak.Profile(folder, pace.profile))
     course = Course(metrics, checkpoints, watch, pace.log_steps)
     agreement, saved_at = Agreement(mesh), time.monotonic()
@@ -196,7 +198,7 @@ def train(
         if wish == STOP:
           stop.leave(f"with step {step} of {name} saved")
         with progress.waiting():
-          batch = place(dict(batches.at(step)))
+          batch = batches.at(step)
         profile.at(step)
         state, values = step_of(state, batch, key)
         course.settle()  # of the step before: the devices are busy with this one
@@ -213,12 +215,13 @@ def train(
       raise UserError(
         f"{name}: the loss is {e.loss} at step {e.step}; lower the learning rate, and remove {folder} to begin anew; {last}"
       ) from None
+    timing = progress.timing()
     checkpoints.save(recipe.steps, state)
     if agreement.last(STOP if stop.requested else NOTHING) == STOP:
       stop.leave(f"with step {recipe.steps} of {name} saved")
     progress.close()
     if start < recipe.steps and jax.process_index() == 0:
-      workdir.replace_bytes(folder / TIMING, workdir.to_json(progress.timing()))
+      workdir.replace_bytes(folder / TIMING, workdir.to_json(timing))
   return state
 
 

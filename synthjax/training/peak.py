@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from etils import epath
 from jax.sharding import Mesh
 
+from synthjax.models.flops import flops_of
 from synthjax.speed import ceilings
 
 
-def share(
-  mesh: Mesh, lower: Callable[[], jax.stages.Lowered], batch_size: int
-) -> Callable[[float], float] | None:
-  """From examples a second and device to a share of the 16-bit peak; None where the peak is not known, as on CPUs."""
+def share(mesh: Mesh, batch_size: int, step: Callable, *arguments: Any) -> Callable[[float], float] | None:
+  """From examples a second and device to a share of the 16-bit peak; None where the peak is not known, as on CPUs.
+
+  The arithmetic is that of `step(*arguments)`, a step of the whole batch before it is split."""
   tera = ceilings.published(mesh.devices.flat[0].device_kind)
   if tera is None:
     return None
-  flops = float((lower().cost_analysis() or {}).get("flops", 0.0))  # of the whole batch, before it is split
-  return lambda rate: rate * flops / batch_size / (tera * 1e12)
+  flops = flops_of(step, *arguments) / batch_size
+  return lambda rate: rate * flops / (tera * 1e12)
 
 
 class Profile:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from synthjax import speed
+from synthjax import devices, speed
 from synthjax.errors import Interrupted
 from synthjax.speed import ceilings, table
 from synthjax.speed.case import Measuring, figures, measure
@@ -25,6 +25,9 @@ class Planted:
 
   def flops(self):
     return 2e9
+
+  def mesh(self):
+    return devices.local_mesh()
 
   def load(self, mesh):
     del mesh

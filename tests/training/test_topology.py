@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -111,8 +112,8 @@ class _StopsAt(Stop):
     self._looks -= 1
     return self._looks < 0
 
-  def leave(self):
-    raise _Left
+  def leave(self, where: str) -> NoReturn:
+    raise _Left(where)
 
 
 class _Left(Exception):
