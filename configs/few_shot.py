@@ -75,6 +75,7 @@ def get_config(arg: str = "digits"):
   else:
     _published(config, ensemble=name == "imagenet")
   per_class = config.sampling.images_per_class
+  rg_steps = max(config.sampling.steps, 20)  # so that the strengths differ, each beginning at a step
   config.filters.CF = image_filter("clip", kept_per_class=per_class * 4 // 5, max_drawn=2.5)
   config.real.validation = real_images(choose, shots=4, draw=1000)
   steps = -(-config.tuning.epochs * per_class * len(spaces.load(name)) // config.tuning.batch)
@@ -85,9 +86,7 @@ def get_config(arg: str = "digits"):
       cell = f"{shots}-{draw}"
       real, rg, rf = f"real-{cell}", f"RG-{cell}", f"RF-{cell}"
       config.real[real] = real_images(learn, shots=shots, draw=draw)
-      config.sets[rg] = image_set(
-        "plain", parents=f"real:{real}", strength=BY_SHOTS, steps=config.sampling.steps * 2
-      )
+      config.sets[rg] = image_set("plain", parents=f"real:{real}", strength=BY_SHOTS, steps=rg_steps)
       config.filters[rf] = image_filter("real", against=real)
       config.arms[f"init-{cell}"] = arm(method="CT w. init", real=real)
       config.arms[f"init-long-{cell}"] = arm(method="CT w. init, equal steps", steps=steps, real=real)

@@ -55,6 +55,7 @@ class StableDiffusion:
     self.native_size: int = unet["sample_size"] * self._shrink
     # A distilled model's UNet is told the guidance, and needs no second forward without the prompt.
     self.guidance_width: int = unet.get("time_cond_proj_dim") or 0
+    self._flops: dict[int, tuple[float, float]] = {}  # size -> of a forward, of a decoding
 
   def _text(self, part: str, config: dict[str, Any]) -> Any:
     module = FlaxCLIPTextModule if part == "text_encoder" else FlaxCLIPTextModelWithProjectionModule
@@ -76,6 +77,10 @@ class StableDiffusion:
   # --- parameters --------------------------------------------------------------------------------
 
   def param_shapes(self) -> dict[str, Any]:
+    return self._param_shapes
+
+  @functools.cached_property
+  def _param_shapes(self) -> dict[str, Any]:
     key, ids = jax.random.key(0), jnp.zeros((1, self.max_tokens), jnp.int32)
     shapes = {
       part: jax.eval_shape(lambda k, m=module: m.init(k, ids, ids, ids), key)["params"]
@@ -183,12 +188,18 @@ class StableDiffusion:
 
   def flops(self, size: int, forwards: int) -> float:
     """Of one image: the compiler's count of so many UNet forwards and one decoding; nothing is run."""
+    if size not in self._flops:
+      self._flops[size] = self._counted(size)
+    forward, decoding = self._flops[size]
+    return forward * forwards + decoding
+
+  def _counted(self, size: int) -> tuple[float, float]:
     shapes, latent = self.param_shapes(), jax.ShapeDtypeStruct((1, *self.latent_shape(size)), jnp.float32)
     ids = jax.ShapeDtypeStruct((1, len(self._texts), self.max_tokens), jnp.int32)
     conditioning = jax.eval_shape(functools.partial(self.encode, size=size), shapes, ids)
     t, guidance = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.float32)
     forward = flops_of(self.predict, shapes, latent, t, conditioning, guidance)
-    return forward * forwards + flops_of(self.decode, shapes, latent)
+    return forward, flops_of(self.decode, shapes, latent)
 
 
 def _sinusoids(values_B: Array, width: int) -> Array:

@@ -79,7 +79,7 @@ class DrawnSet(ImageSet):
 
   @functools.cached_property
   def _generator(self) -> StableDiffusion:
-    return StableDiffusion(self._weights, self.fields["dtype"])
+    return _generator(self._weights, self.fields["dtype"], _stamps(self._weights))
 
   @functools.cached_property
   def _weights(self) -> Path:
@@ -305,6 +305,16 @@ class DrawnSet(ImageSet):
           workdir.publish_bytes(self.folder / SESSIONS / f"{owner.id}.json", workdir.to_json(session))
     stop.check()
     return whole
+
+
+@functools.lru_cache(maxsize=4)  # without parameters: what it costs and is named by is the same for every set
+def _generator(folder: Path, dtype: str, stamps: tuple[tuple[str, int], ...]) -> StableDiffusion:
+  del stamps  # other files are another generator
+  return StableDiffusion(folder, dtype)
+
+
+def _stamps(folder: Path) -> tuple[tuple[str, int], ...]:
+  return tuple((str(f), f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file())
 
 
 @functools.lru_cache(maxsize=1)  # the parameters of one generator at a time
