@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def get_config(arg=""):
   config.sampling.generator = {weights!r}
   config.sampling.images_per_class = {images}
   config.sampling.images_per_shard = {per_shard}
-  config.sampling.steps = 20
+  config.sampling.steps = int(arg)
   config.runtime.heartbeat_seconds = 0.5
   config.runtime.stale_seconds = 3.0
   return config
@@ -42,23 +43,32 @@ def study_file(tmp_path_factory, weights) -> Path:
 def start(command, study_file):
   """Starts the study in a workdir."""
 
-  def run(workdir: Path, *flags: str, **kwargs):
-    return command(f"--config={study_file}", f"--workdir={workdir}", *flags, **kwargs)
+  def run(workdir: Path, *flags: str, steps: int = 5, **kwargs):
+    return command(f"--config={study_file}:{steps}", f"--workdir={workdir}", *flags, **kwargs)
 
   return run
 
 
-_undisturbed: dict[str, str] = {}
+_undisturbed: dict[int, dict[str, str]] = {}
 
 
 @pytest.fixture
-def undisturbed(start, tmp_path) -> dict[str, str]:
-  """Hashes of the shards of a run that nobody disturbed."""
-  if not _undisturbed:
-    finish(start(tmp_path / "undisturbed", "--distributed=off"))
-    _undisturbed.update(hashes(tmp_path / "undisturbed"))
-    assert len(_undisturbed) == -(-10 * IMAGES // PER_SHARD)
-  return _undisturbed
+def undisturbed_at(start, tmp_path) -> Callable[[int], dict[str, str]]:
+  """Hashes of the shards of a run of so many steps an image that nobody disturbed."""
+
+  def made(steps: int) -> dict[str, str]:
+    if steps not in _undisturbed:
+      finish(start(tmp_path / "undisturbed", "--distributed=off", steps=steps))
+      _undisturbed[steps] = hashes(tmp_path / "undisturbed")
+      assert len(_undisturbed[steps]) == -(-10 * IMAGES // PER_SHARD)
+    return _undisturbed[steps]
+
+  return made
+
+
+@pytest.fixture
+def undisturbed(undisturbed_at) -> dict[str, str]:
+  return undisturbed_at(5)
 
 
 def finish(process, code: int = 0) -> str:
@@ -101,10 +111,11 @@ def assert_clean(workdir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sigkill_at_twenty_random_moments(start, undisturbed, tmp_path):
-  rng, workdir, landed = random.Random(0), tmp_path / "w", []
+def test_sigkill_at_twenty_random_moments(start, undisturbed_at, tmp_path):
+  rng, workdir, landed, steps = random.Random(0), tmp_path / "w", [], 12  # enough work for all the lives
+  undisturbed = undisturbed_at(steps)
   for life in range(20):
-    process = start(workdir, "--distributed=off")
+    process = start(workdir, "--distributed=off", steps=steps)
     if life % 4 == 0:
       time.sleep(rng.uniform(0, 8))  # imports, loading, the first claim
     else:
@@ -116,7 +127,7 @@ def test_sigkill_at_twenty_random_moments(start, undisturbed, tmp_path):
     now = hashes(workdir)
     assert now.items() <= undisturbed.items()  # what has landed is whole, and stays
     landed.append(len(now))
-  finish(start(workdir, "--distributed=off"))
+  finish(start(workdir, "--distributed=off", steps=steps))
   print(f"\nshards landed after each of 20 kills: {landed} of {len(undisturbed)}")
   assert hashes(workdir) == undisturbed
   assert_clean(workdir)

@@ -13,11 +13,15 @@ import io
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # PIL would try others by content, EPS among them
 _MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 _LONGEST = 100  # times the short side
+
+
+_TURNED = (b"Exif\0\0", b"tiff:Orientation")  # what may say that a JPEG is to be turned
 
 
 class Unreadable(Exception):
@@ -45,6 +49,23 @@ def decode(data: bytes, where: Path | str) -> Image.Image:
     raise
   except Exception as e:  # PIL's readers raise whatever a broken file leads them to
     raise Unreadable(where, " ".join(str(e).split())[:200] or type(e).__name__) from e
+
+
+def plain_jpeg(data: bytes) -> np.ndarray | None:
+  """The pixels [H, W, 3] of a JPEG that asks for no care, to the bit those of `decode`; None of all else.
+
+  In three quarters of the time, and hardly any of it with the interpreter's lock held: threads of PIL wait for one another,
+  so that 16 of them read fewer pictures than 4."""
+  if not data.startswith(b"\xff\xd8\xff") or any(mark in data for mark in _TURNED):
+    return None
+  try:
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    careful = Image.MAX_IMAGE_PIXELS and height * width > Image.MAX_IMAGE_PIXELS
+    if colours != "YCbCr" or careful or max(height, width) > _LONGEST * min(height, width):
+      return None
+    return simplejpeg.decode_jpeg(data)
+  except ValueError:  # `decode` says what is wrong with it
+    return None
 
 
 def _plain(image: Image.Image, where: Path | str) -> Image.Image:

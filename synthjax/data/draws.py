@@ -40,6 +40,9 @@ class Part(Source):
   def image(self, i: int) -> Image.Image:
     return self._whole.image(self._places[i])
 
+  def pixels(self, i: int) -> np.ndarray | None:
+    return self._whole.pixels(self._places[i])
+
   def about(self, i: int) -> Mapping[str, Any]:
     return self._whole.about(self._places[i])
 

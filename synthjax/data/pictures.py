@@ -5,7 +5,6 @@ A batch is a function of the step. Of joined processes each reads its rows of th
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,7 @@ class Pictures:
     held: float = _HELD,
   ):
     assert source.labels is not None
-    self._view = view or functools.partial(square, size=size)
+    self._view = view
     self.source, self.size, self.labels = source, size, source.labels
     self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
     self._all: np.ndarray | None = None
@@ -59,12 +58,20 @@ class Pictures:
 
     def put_some(start: int) -> None:
       for n in range(start, len(places), _THREADS):
-        out_NxSxSx3[n] = self._view(self.source.image(int(places[n])))
+        out_NxSxSx3[n] = self._seen(int(places[n]))
 
     try:
       list(self._pool.map(put_some, range(min(_THREADS, len(places)))))
     except Unreadable as e:
       raise UserError(f"{self.source.name}: cannot be read: {e}; mend or remove it") from None
+
+  def _seen(self, i: int) -> np.ndarray:
+    if self._view:
+      return self._view(self.source.image(i))
+    pixels = self.source.pixels(i)
+    if pixels is not None and pixels.shape[:2] == (self.size, self.size):
+      return pixels
+    return square(self.source.image(i) if pixels is None else Image.fromarray(pixels), self.size)
 
   def _read(self, places: np.ndarray) -> np.ndarray:
     found = np.empty((len(places), self.size, self.size, 3), np.uint8)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from synthjax.data.decoding import decode
+from synthjax.data.decoding import decode, plain_jpeg
 
 
 class Source:
@@ -33,6 +33,10 @@ class Source:
   def image(self, i: int) -> Image.Image:
     """Upright, in any mode; raises Unreadable."""
     return decode(self.encoded(i), self.where(i))
+
+  def pixels(self, i: int) -> np.ndarray | None:
+    """Those of `image` [H, W, 3], where they can be had without it; it costs more, and raises Unreadable."""
+    return plain_jpeg(self.encoded(i))
 
   def about(self, i: int) -> Mapping[str, Any]:
     """What the source knows beside the label, under the names that examples of an image set have: prompt, image_id, ..."""

@@ -321,7 +321,7 @@ def _stamps(folder: Path) -> tuple[tuple[str, int], ...]:
 def _loaded(folder: Path, dtype: str) -> tuple[StableDiffusion, Any]:
   _loaded.cache_clear()  # let go of the one before, and of the drawers that hold it
   _drawer.cache_clear()
-  generator = StableDiffusion(folder, dtype)
+  generator = _generator(folder, dtype, _stamps(folder))
   return generator, generator.load_params(devices.local_mesh())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from synthjax.data.decoding import Unreadable, decode
+from synthjax.data.decoding import Unreadable, decode, plain_jpeg
 
 
 def stored(image: Image.Image, suffix: str = "PNG", **how) -> bytes:
@@ -48,6 +48,34 @@ def test_cmyk(suffix, inks, seen):
   """JPEGs hold it inverted, as Adobe began to."""
   data = stored(Image.new("CMYK", (16, 16), inks), suffix)
   np.testing.assert_allclose(rgb(data)[8, 8], seen, atol=3)
+
+
+def photograph(size=(67, 41)) -> Image.Image:
+  rng = np.random.default_rng(0)
+  small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8))
+  return small.resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("how", [{}, dict(quality=30), dict(subsampling=0), dict(subsampling=1), dict(progressive=True)])  # fmt: skip
+@pytest.mark.parametrize("size", [(67, 41), (16, 16), (1, 1)])
+def test_a_plain_jpeg_has_the_same_pixels_the_quick_way(how, size):
+  data = stored(photograph(size), "JPEG", **how)
+  np.testing.assert_array_equal(plain_jpeg(data), rgb(data))
+
+
+def test_what_asks_for_care_is_not_read_the_quick_way(monkeypatch):
+  whole = stored(photograph(), "JPEG")
+  turned = Image.Exif()
+  turned[0x0112] = 6
+  assert plain_jpeg(stored(photograph(), "JPEG", exif=turned)) is None
+  assert plain_jpeg(stored(photograph(), "JPEG", xmp=b'<x tiff:Orientation="6"/>')) is None
+  assert plain_jpeg(stored(Image.new("CMYK", (16, 16)), "JPEG")) is None
+  assert plain_jpeg(stored(Image.new("L", (16, 16)), "JPEG")) is None
+  assert plain_jpeg(stored(photograph())) is None  # a PNG
+  assert plain_jpeg(whole[: len(whole) // 2]) is None and plain_jpeg(b"\xff\xd8\xff") is None
+  assert plain_jpeg(stored(photograph((2000, 2)), "JPEG")) is None  # a strip
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+  assert plain_jpeg(whole) is None
 
 
 def test_transparency_lies_on_white():

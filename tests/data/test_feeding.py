@@ -66,6 +66,7 @@ def source_of(kind: str, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["folder", "synthjax", "webdataset", "parquet"])
 def test_feeding_keeps_pace_with_bare_decoding(kind, tmp_path):
   """A source may take a fifth of the time that decoding takes, and no more.

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from synthjax.data.pictures import Pictures
 from synthjax.data.sources import open_source
@@ -19,6 +19,22 @@ def test_the_middle_square_of_each_in_the_sources_order(tmp_path):
   pictures = Pictures(open_source(f"folder:{tmp_path}", LABELS), 8)
   assert pictures.labels.tolist() == [0, 1]
   np.testing.assert_array_equal(pictures.at(np.array([1, 0]))[:, 4, 4, 0], [200, 100])
+
+
+def test_files_of_every_kind_are_seen_alike(tmp_path):
+  """Whether they are read the quick way, resized, or with care."""
+  rng, wanted = np.random.default_rng(0), []
+  (tmp_path / "a").mkdir()
+  turned = Image.Exif()
+  turned[0x0112] = 6
+  for i, (side, how) in enumerate([((16, 16), {}), ((40, 24), {}), ((40, 24), dict(exif=turned))]):
+    noise = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize(side)
+    noise.save(tmp_path / "a" / f"{i}.jpg", **how)
+    with Image.open(tmp_path / "a" / f"{i}.jpg") as image:
+      upright = ImageOps.exif_transpose(image).convert("RGB")
+    wanted.append(np.asarray(ImageOps.fit(upright, (16, 16), Image.Resampling.BICUBIC)))
+  pictures = Pictures(open_source(f"folder:{tmp_path}", LABELS), 16, held=0)
+  np.testing.assert_array_equal(pictures.at(np.arange(3)), wanted)
 
 
 def test_a_picture_that_cannot_be_read_is_one_line(tmp_path):

@@ -1,5 +1,7 @@
 """One image is one image: on any number of devices, in any batch, beside any neighbours."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -18,11 +20,21 @@ def some_images(n: int, guidance: float = 3.0):
   return plan.images(plan.shards[0])
 
 
+@functools.cache
+def loaded(weights, n_devices=1):
+  """The same generator for all, with its parameters on so many devices."""
+  generator = StableDiffusion(weights) if n_devices == 1 else loaded(weights)[0]
+  return generator, generator.load_params(mesh(n_devices))
+
+
+def mesh(n_devices=1):
+  return devices.local_mesh(jax.local_devices()[:n_devices])
+
+
 def drawer(weights, n_devices=1, per_device=8, parent=None, **setting) -> Drawer:
-  mesh = devices.local_mesh(jax.local_devices()[:n_devices])
-  generator = StableDiffusion(weights)
+  generator, params = loaded(weights, n_devices)
   setting = Setting(**(dict(steps=3, guided=True, size=32, stored_size=32, group=8) | setting))
-  return Drawer(generator, generator.load_params(mesh), setting, mesh, per_device, parent)
+  return Drawer(generator, params, setting, mesh(n_devices), per_device, parent)
 
 
 def draw_all(d: Drawer, images) -> np.ndarray:
@@ -116,8 +128,7 @@ def test_a_picture_that_is_noised_by_nothing_is_decoded_and_by_little_is_alike(w
     s: draw_all(drawer(weights, steps=20, strength=s, parent=lambda _: parent), images)
     for s in (0.0, 0.05, 0.9)
   }
-  generator = StableDiffusion(weights)
-  params = generator.load_params(devices.local_mesh(jax.local_devices()[:1]))
+  generator, params = loaded(weights)
   decoded = generator.decode(params, generator.encode_pixels(params, parent[None] / np.float32(255)))
   np.testing.assert_allclose(pictures[0.0][0], np.round(np.asarray(decoded)[0] * 255), atol=1)
 

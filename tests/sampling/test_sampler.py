@@ -129,6 +129,7 @@ def test_a_slow_host_makes_the_devices_wait_and_says_so(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_loop_keeps_pace_with_a_fast_generator(tmp_path):
   """Three quarters of what configs/benchmark.py measures (0.98): a test machine may be busy."""
   pixels = np.random.default_rng(0).integers(0, 255, (8, 512, 512, 3), np.uint8)

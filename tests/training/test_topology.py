@@ -185,6 +185,7 @@ def test_each_example_of_1003_counts_once_on_1_3_and_8_devices():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
   """Ten interleaved pairs, on one batch. The fastest of each are compared: others on the machine slow either down."""
   task = Classify(networks.build("resnet-mini", 10), 10)
