@@ -20,5 +20,7 @@ tests() { # where -k or a path leaves none of these, that is no failure
 
 ruff check .
 ruff format --check .
-tests -m "($which) and not alone" -n 2 --dist loadscope "$@"
-tests -m "($which) and alone" "$@"
+failed=0
+tests -m "($which) and not alone" -n 2 --dist loadscope "$@" || failed=1
+tests -m "($which) and alone" "$@" || failed=1
+exit $failed
