@@ -19,8 +19,6 @@ from PIL import Image, ImageOps
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # PIL would try others by content, EPS among them
 _MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 _LONGEST = 100  # times the short side
-
-
 _TURNED = (b"Exif\0\0", b"tiff:Orientation")  # what may say that a JPEG is to be turned
 
 
@@ -64,7 +62,7 @@ def plain_jpeg(data: bytes) -> np.ndarray | None:
     if colours != "YCbCr" or careful or max(height, width) > _LONGEST * min(height, width):
       return None
     return simplejpeg.decode_jpeg(data)
-  except ValueError:  # `decode` says what is wrong with it
+  except (ValueError, RuntimeError):  # `decode` says what is wrong with it
     return None
 
 
