@@ -10,15 +10,16 @@ pre-train was looked at again after a first run, under another recipe, had been 
 
 The generator that ships draws digits only. So the study first teaches it letters, on rendered ones: 570 steps.
 
-Top-1, ResNet, 3 seeds, 2026-11-25, 1/2/4/10 real digits a class:
-  random init        65.2 +- 2.1   76.2 +- 1.3   84.2 +- 3.3   90.4 +- 3.3
-  synthetic letters  68.4 +- 2.8   79.1 +- 1.7   87.7 +- 2.7   93.5 +- 1.2
-  synthetic digits   72.3 +- 2.1   83.4 +- 1.2   90.7 +- 2.8   95.5 +- 0.6   (55.8 +- 4.5 before any real digit)
+Top-1, ResNet, 3 seeds, 2026-11-27, 1/2/4/10 real digits a class:
+  random init        64.8 +- 3.2   75.2 +- 1.8   83.7 +- 3.0   90.6 +- 2.7
+  synthetic letters  69.1 +- 1.9   79.8 +- 2.1   88.7 +- 2.3   92.9 +- 1.3
+  synthetic digits   72.6 +- 2.3   83.8 +- 1.1   91.3 +- 2.4   95.7 +- 0.8   (54.2 +- 4.1 before any real digit)
 A ViT, which learns from so few steps hardly anything:
-  random init        23.7 +- 3.9   25.4 +- 1.2   20.0 +- 2.2   20.3 +- 4.0
-  synthetic letters  26.3 +- 6.3   24.7 +- 3.2   25.1 +- 2.1   26.3 +- 5.0
-  synthetic digits   31.0 +- 6.2   32.4 +- 2.4   37.9 +- 2.0   31.6 +- 9.4   (20.8 +- 1.0 before any real digit)
-Processor time on 2 CPU cores, beside other work: 28 min for the ResNet half with the letters' generator, 12 for the other.
+  random init        23.7 +- 3.9   25.5 +- 1.1   20.1 +- 2.1   20.3 +- 4.0
+  synthetic letters  22.6 +- 6.6   24.1 +- 4.8   25.6 +- 7.7   22.7 +- 2.0
+  synthetic digits   30.3 +- 9.8   29.3 +- 5.8   35.7 +- 5.5   30.3 +- 4.9   (22.3 +- 1.9 before any real digit)
+20 min 11 s on 2 CPU cores with nothing beside it, of which the ViT's half 6 min. On another processor, two days before, the
+ResNet's random init had 65.2, 76.2, 84.2, 90.4 and synthetic digits 72.3, 83.4, 90.7, 95.5: rounding leads elsewhere.
 An RBF-SVM (C = 10) on the pixels of the same draws has 64.0, 74.1, 81.3 and 89.8.
 """
 
