@@ -112,6 +112,7 @@ def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     _check_field(
       config, re.sub(r"^--(no)?config\.", "", override.split("=")[0]) if override.startswith("--") else ""
     )
+  overrides = [_subscripted(override) for override in overrides]
   values = flags.FlagValues()
   try:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -122,6 +123,13 @@ def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
   if stray:
     raise UserError(f"stray argument {stray[0]!r}: fields are set as --config.a.b=value")
   return config
+
+
+def _subscripted(override: str) -> str:
+  """`--config.arms.LE+CE.loss=SCE` as ml_collections reads it, which takes names for Python's: `--config.arms["LE+CE"].loss=SCE`."""
+  path, equals, value = override.partition("=")
+  first, *names = path.split(".")
+  return first + "".join(f".{n}" if n.isidentifier() else f'["{n}"]' for n in names) + equals + value
 
 
 def _check_field(config: ConfigDict, path: str) -> None:
@@ -144,7 +152,7 @@ def _bad_value(config: ConfigDict, message: str) -> str:
   match = re.match(r"flag --(config\.[^=]+)=([^:]*): ", message)
   if not match:
     return " ".join(message.split())
-  path, value = match.groups()
+  path, value = re.sub(r'\["([^"]*)"\]', r".\1", match[1]), match[2]
   node: Any = config
   for part in path.split(".")[1:]:
     node = node[part]

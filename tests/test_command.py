@@ -43,6 +43,15 @@ def test_overrides_reach_typed_fields(parse):
   assert command.config.sampling.mark is False
 
 
+def test_names_that_are_none_of_pythons_are_reached_too(parse):
+  source = GOOD.replace("  return config", '  config.sets["B-5+x"] = image_set("B")\n  return config')
+  command = parse("--config.sets.B-5+x.steps=5", "--config.sets.B-5+x.guidance=2.5", source=source)
+  assert fields_of.set_fields(command.config, "B-5+x")["steps"] == 5
+  with pytest.raises(UserError) as e:
+    parse("--config.sets.B-5+x.steps=many", source=source)
+  assert str(e.value).startswith("config.sets.B-5+x.steps takes ") and str(e.value).endswith("not 'many'")
+
+
 @pytest.mark.parametrize(
   ("flags", "said"),
   [
