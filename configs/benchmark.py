@@ -13,8 +13,9 @@ gpu: one H100 or H200. Seen on one H200 with 16 slow cores, 2026-11-27, jax 0.11
 ResNet-50 learns 5,650 (5,220 - 6,080) images/s on the device alone (14 % of peak), 2,247 (2,173 - 2,321) from JPEGs on; CLIP
 ViT-B/16 reads 7,590 (7,567 - 7,614) alone (27 %; 1.05 of PyTorch's pace), 1,188 (1,175 - 1,201) from JPEGs on: decoding by
 Pillow in threads of one process was the limit (3,600 pictures/s there, the more threads beyond 4 the fewer); learners have
-another decoder since, not yet seen on a GPU. The rest was compiled (SD1.5 at batch 8 in 41 s, by cuDNN
-attention) but not yet timed. Aims: SD1.5 4.8 images/s (40 % of peak), SDXL 1.9 (55 %). A case takes 1 to 2 min.
+another decoder since, not yet seen on a GPU. Compiled there, but not timed: SD1.5 at batch 8 (41 s, by cuDNN attention),
+ResNet-50-aux, CLIP's L/14 and RN50. Not tried: SDXL, and ViT-B/16 learning. Aims: SD1.5 4.8 images/s (40 % of peak), SDXL 1.9
+(55 %). A case takes 1 to 2 min.
 PyTorch lives beside us: XLA_PYTHON_CLIENT_MEM_FRACTION=.6 leaves it room.
 """
 

@@ -35,7 +35,7 @@ class Source:
     return decode(self.encoded(i), self.where(i))
 
   def pixels(self, i: int) -> np.ndarray | None:
-    """Those of `image` [H, W, 3], where they can be had without it; it costs more, and raises Unreadable."""
+    """Those of `image` [H, W, 3], where a quicker decoder has the same; None: ask for the image."""
     return plain_jpeg(self.encoded(i))
 
   def about(self, i: int) -> Mapping[str, Any]:

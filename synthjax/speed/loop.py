@@ -29,7 +29,7 @@ class Loop:
 
   def __init__(self, config: ConfigDict, folder: epath.Path, stop: Stop):
     self._fields, self._threads = config.sampling, config.runtime.encode_threads
-    self._folder, self.stop = folder, stop
+    self._folder, self._stop = folder, stop
     self.encode = functools.partial(
       schema.encode_jpeg, quality=self._fields.jpeg_quality, mark=self._fields.mark
     )
@@ -55,11 +55,11 @@ class Loop:
     try:
       with Owner(folder) as owner:
         took = seconds(
-          lambda: sampler.sample(plan, len(plan.shards), drawer, sink, owner, progress, self.stop)
+          lambda: sampler.sample(plan, len(plan.shards), drawer, sink, owner, progress, self._stop)
         )
     finally:
       folder.rmtree()
-    self.stop.check()
+    self._stop.check()
     return n / took
 
   def bare(self, drawer: Draws, n: int) -> float:

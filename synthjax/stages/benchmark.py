@@ -42,13 +42,13 @@ class Benchmark:
 
   def __init__(self, config: ConfigDict, root: epath.Path):
     self._config, self._folder = config, root / "benchmark"
-    self._cases(Loop(config, self._folder, Stop()))  # refuses what could not be measured
+    self._cases(Stop())  # refuses what could not be measured
 
-  def _cases(self, loop: Loop) -> list[Case]:
-    asked = self._config.benchmark
+  def _cases(self, stop: Stop) -> list[Case]:
+    asked, loop = self._config.benchmark, Loop(self._config, self._folder, stop)
     cases: list[Case] = [SamplingCase(self._config, name, loop) for name in asked.sampling]
     cases += [EncodingCase(self._config, name) for name in asked.encoding]
-    return cases + [TrainingCase(self._config, name, self._folder, loop.stop) for name in asked.training]
+    return cases + [TrainingCase(self._config, name, self._folder, stop) for name in asked.training]
 
   def status(self) -> Status:
     return Status(MISSING, want=self._config.benchmark.rounds, unit="rounds")
@@ -56,18 +56,18 @@ class Benchmark:
   def make(self, stop: Stop) -> bool:
     benchmark, runtime = self._config.benchmark, self._config.runtime
     self._folder.mkdir(parents=True, exist_ok=True)
-    loop = Loop(self._config, self._folder, stop)
     limit = devices.memory_limit(runtime.device_memory_gb)
     how = Measuring(benchmark.rounds, benchmark.seconds, benchmark.torch, limit, stop, _tell)
     rows: list[dict[str, Any]] = []
     loops: list[dict[str, Any]] = []
-    for case in self._cases(loop):
+    for case in self._cases(stop):
       rows.append(measure(case, how))
       if "refused" not in rows[-1]:
         loops.append(_against_device(rows[-1]))
         _tell(f"{case.name}: {table.in_short(rows[-1])}")
       self._write(rows, loops)
     if benchmark.sampling:
+      loop = Loop(self._config, self._folder, stop)
       loops.append(_against_host(loop, benchmark, runtime.encode_threads, stop))
     self._write(rows, loops)
     if devices.is_speaker():

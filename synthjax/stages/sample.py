@@ -79,7 +79,7 @@ class DrawnSet(ImageSet):
 
   @functools.cached_property
   def _generator(self) -> StableDiffusion:
-    return _generator(self._weights, self.fields["dtype"], _stamps(self._weights))
+    return _read_generator(self._weights, self.fields["dtype"], _stamps(self._weights))
 
   @functools.cached_property
   def _weights(self) -> Path:
@@ -308,7 +308,7 @@ class DrawnSet(ImageSet):
 
 
 @functools.lru_cache(maxsize=4)  # without parameters: what it costs and is named by is the same for every set
-def _generator(folder: Path, dtype: str, stamps: tuple[tuple[str, int], ...]) -> StableDiffusion:
+def _read_generator(folder: Path, dtype: str, stamps: tuple[tuple[str, int], ...]) -> StableDiffusion:
   del stamps  # other files are another generator
   return StableDiffusion(folder, dtype)
 
@@ -321,7 +321,7 @@ def _stamps(folder: Path) -> tuple[tuple[str, int], ...]:
 def _loaded(folder: Path, dtype: str) -> tuple[StableDiffusion, Any]:
   _loaded.cache_clear()  # let go of the one before, and of the drawers that hold it
   _drawer.cache_clear()
-  generator = _generator(folder, dtype, _stamps(folder))
+  generator = _read_generator(folder, dtype, _stamps(folder))
   return generator, generator.load_params(devices.local_mesh())
 
 

@@ -71,7 +71,8 @@ def source_of(kind: str, folder):
 def test_feeding_keeps_pace_with_bare_decoding(kind, tmp_path):
   """A source may take a fifth of the time that decoding takes, and no more.
 
-  The best of some pairs is held against that: others on the machine slow down either half of a pair, and caches with it.
+  The best of some pairs is held against that, and the median of processor time against a little more: others on the machine
+  slow down either half of a pair, and caches with it.
   """
   source, preprocess = source_of(kind, tmp_path / kind), Preprocess(224, 224)
 
@@ -88,7 +89,7 @@ def test_feeding_keeps_pace_with_bare_decoding(kind, tmp_path):
   processor, wall = np.sort([pair() for _ in range(_PAIRS)], axis=0).T
   for what, found in (("processor", processor), ("wall", wall)):
     print(f"\n{kind}, {what}: {np.median(found):.2f} ({found[0]:.2f} - {found[-1]:.2f}) of bare decoding")
-  assert processor[-1] >= 0.8 and wall[-1] >= 0.8
+  assert np.median(processor) >= 0.7 and processor[-1] >= 0.8 and wall[-1] >= 0.8
 
 
 @pytest.mark.parametrize("kind", ["folder", "synthjax", "webdataset", "parquet"])

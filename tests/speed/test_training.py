@@ -1,5 +1,7 @@
 """Learning, as a case of the benchmark: what it costs, and that it is the loop that is timed."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 from etils import epath
 
@@ -38,8 +40,5 @@ def test_the_loop_runs_from_jpegs_and_leaves_nothing(tmp_path, norm):
 
 
 def test_a_count_is_the_same_wherever_it_lies():
-  import jax
-  import jax.numpy as jnp
-
   x = jax.device_put(jnp.ones((4, 8)), jax.local_devices()[1])
   assert flops_of(lambda x: x @ x.T, x) == 2 * 4 * 4 * 8
