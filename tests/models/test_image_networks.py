@@ -22,11 +22,11 @@ def resnet(torch, depths, kind="bottleneck"):
   )
 
 
-def vit(torch):
+def vit(torch, width=384, heads=6):
   from transformers import ViTConfig, ViTForImageClassification
 
   config = ViTConfig(
-    hidden_size=384, intermediate_size=1536, num_attention_heads=6, image_size=64, num_labels=7, layer_norm_eps=1e-6,
+    hidden_size=width, intermediate_size=4 * width, num_attention_heads=heads, image_size=64, num_labels=7, layer_norm_eps=1e-6,
     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
   )  # fmt: skip
   return ViTForImageClassification(config)
@@ -36,6 +36,7 @@ MODELS = {
   "resnet50": lambda torch: resnet(torch, [3, 4, 6, 3]),
   "resnet18": lambda torch: resnet(torch, [2, 2, 2, 2], "basic"),
   "vit-s16": vit,
+  "vit-b16": lambda torch: vit(torch, 768, 12),
 }
 
 
