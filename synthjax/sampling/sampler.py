@@ -64,7 +64,9 @@ def sample(
   except BaseException:
     writer.abandon()
     raise
-  return set(range(needed)) <= set(landed(sink.folder))
+  there = landed(sink.folder)
+  owner.forget(map(shard_name, there))
+  return set(range(needed)) <= set(there)
 
 
 @dataclasses.dataclass(frozen=True)

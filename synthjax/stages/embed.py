@@ -198,6 +198,7 @@ class SetEmbeddings:
           features = self._encoder.embed(progress.counting(images))
           _save(self._file(index), Features(features, labels, ids))
         owner.release(str(index))
+      owner.forget(str(i) for i in missing if self._file(i).exists())
     progress.close()
     if not self.has(needed):
       return False

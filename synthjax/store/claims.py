@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Iterable
 
 from etils import epath
 
@@ -78,6 +79,14 @@ class Owner:
     for claim in self._held.pop(name, ()):
       workdir.remove(claim)
 
+  def forget(self, landed: Iterable[str]) -> None:
+    """Removes the claims on parts that are there: nobody asks for those again, so a death between landing and release
+    would leave its claim for good. Whoever holds one of them in this moment finds the part landed."""
+    names = set(landed)
+    for claim in workdir.names(self._folder, "*.claim.*"):  # sorted, so oldest first here too
+      if claim.rsplit(".claim.", 1)[0] in names:
+        workdir.remove(self._folder / claim)
+
   def is_alive(self, owner: str) -> bool:
     """Whether an owner's heartbeat is fresh. An empty name is a claim that is being written this moment."""
     if owner == self.id or not owner:
@@ -103,7 +112,7 @@ class Owner:
     return "" if age < self._stale_seconds else "+nobody"
 
   def _sweep(self) -> None:
-    """Removes what dead processes left behind. Their claims stay: they carry the generation."""
+    """Removes what dead processes left behind. Their claims stay until the part has landed: they carry the generation."""
     for name in workdir.names(self._folder, f"*{_BEAT}"):
       owner = name.removesuffix(_BEAT)
       if not self.is_alive(owner):

@@ -85,6 +85,17 @@ def test_what_others_hold_is_left_to_them(tmp_path):
   assert run(plan, Painter(4), tmp_path)
 
 
+def test_the_claim_of_one_who_died_between_landing_and_release_goes(tmp_path):
+  plan = plan_of(12, per_shard=6)
+  assert run(plan, Painter(4), tmp_path, needed=2)
+  with Owner(epath.Path(tmp_path)) as dead:
+    assert dead.take(shards.shard_name(1))
+    dead.release = lambda _: None  # as SIGKILL would have it
+  assert list((tmp_path / ".working").iterdir())
+  assert run(plan, Painter(4), tmp_path)
+  assert not (tmp_path / ".working").exists()
+
+
 def test_no_more_than_needed_is_drawn(tmp_path):
   assert run(plan_of(12, per_shard=6), Painter(4), tmp_path, needed=2)
   assert shards.landed(epath.Path(tmp_path)) == [0, 1]

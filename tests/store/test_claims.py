@@ -70,6 +70,14 @@ def test_a_dead_process_of_another_host_is_seen_when_its_heartbeat_is_old(produc
     assert [a.take("x"), b.take("x")] == [True, False]  # the void claim is re-taken once
 
 
+def test_the_claim_of_one_who_died_after_landing_is_forgotten(product):
+  dead_process(product, "train-00001", host="elsewhere")
+  with Owner(product) as owner:
+    assert owner.take("train-00002")
+    owner.forget(["train-00001"])
+    assert workdir.names(product / workdir.WORKING, "*.claim.*") == ["train-00002.claim.0000"]
+
+
 def test_the_heartbeat_keeps_a_long_work_alive(product):
   with Owner(product, heartbeat_seconds=0.1, stale_seconds=0.5) as a:
     assert a.take("x")
