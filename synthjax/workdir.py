@@ -10,14 +10,18 @@ import errno
 import fnmatch
 import json
 import os
+import re
 import uuid
-from typing import Any
+from pathlib import PurePath
+from typing import Any, TypeVar
 
 from etils import epath
 
 from synthjax.errors import UserError
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+AnyPath = TypeVar("AnyPath", bound=PurePath)
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
 WORKING = ".working"  # claims, heartbeats and files being written, inside a product's folder
 
 
@@ -75,8 +79,21 @@ def publish(made: epath.Path, final: epath.Path) -> bool:
   return True
 
 
+def draft_of(final: AnyPath) -> AnyPath:
+  """Where to make what shall get that name: beside it, and no other process's."""
+  return final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+
+
+def sweep_drafts(folder: epath.Path, older_than: float) -> None:
+  """Removes drafts of small files, in a folder and those in it, that a death left before a time of the disk's clock."""
+  for place in (folder, *(folder / entry.name for entry in os.scandir(folder) if entry.is_dir())):
+    for name in filter(_DRAFT.fullmatch, names(place)):
+      if (modified(place / name) or older_than) < older_than and not os.path.isdir(place / name):
+        remove(place / name)
+
+
 def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
-  made = final.parent / f".{final.name}.{uuid.uuid4().hex}"
+  made = draft_of(final)
   try:
     made.write_bytes(data)
   except BaseException as e:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from synthjax import devices
+from synthjax import devices, workdir
 from synthjax.errors import UserError, nearest
 from synthjax.generators.architectures import ARCHITECTURES
 from synthjax.generators.checkpoint import STEMS
@@ -33,7 +32,7 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   if out.exists():
     return out
   out.parent.mkdir(parents=True, exist_ok=True)
-  draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+  draft = workdir.draft_of(out)
   write_configs(architecture, draft)
   for i, (part, shapes) in enumerate(StableDiffusion(draft).param_shapes().items()):
     write_params(

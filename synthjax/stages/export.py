@@ -6,7 +6,6 @@ so that the same request again finds nothing to do, and another one's folder is 
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,7 +99,7 @@ def _write(
         texts[example["prompt"]] += 1
         yield example
 
-  draft = out.parent / f".{out.name}.{uuid.uuid4().hex}"
+  draft = workdir.draft_of(out)
   try:
     draft.mkdir(parents=True)
     per_file = basis["images_per_shard"]

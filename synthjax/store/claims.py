@@ -119,6 +119,8 @@ class Owner:
         for part in workdir.names(self._folder, f"*.{owner}.part"):
           workdir.remove(self._folder / part)
         workdir.remove(self._folder / name)
+    now = workdir.touch(self._folder / f"{self.id}{_BEAT}")
+    workdir.sweep_drafts(self._folder.parent, now - self._stale_seconds)
 
   def _beat(self) -> None:
     while not self._stop.wait(self._heartbeat_seconds):

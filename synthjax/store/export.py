@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-import uuid
 from collections.abc import Sequence
 
 import grain
@@ -44,7 +43,7 @@ def write_part(
   folder: epath.Path, places: Sequence[int], final: epath.Path, name: str, class_ids: Sequence[str]
 ) -> None:
   """The examples at `places`, byte for byte, as a TFDS data set in `final`, in the place of an older one."""
-  draft = final.parent / f".{final.name}.{uuid.uuid4().hex}"
+  draft = workdir.draft_of(final)
   draft.mkdir(parents=True)
   try:
     batches = (

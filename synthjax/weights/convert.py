@@ -16,11 +16,11 @@ import os
 import re
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from synthjax import workdir
 from synthjax.errors import UserError
 from synthjax.weights import archive, openai_clip, read, single_file
 
@@ -43,7 +43,7 @@ def convert(
   if not source.exists():
     raise UserError(f"{source} does not exist")
   out.parent.mkdir(parents=True, exist_ok=True)
-  draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+  draft = workdir.draft_of(out)
   draft.mkdir()
   try:
     if source.is_dir():

@@ -78,6 +78,21 @@ def test_the_claim_of_one_who_died_after_landing_is_forgotten(product):
     assert workdir.names(product / workdir.WORKING, "*.claim.*") == ["train-00002.claim.0000"]
 
 
+def test_drafts_of_the_dead_go_and_those_of_the_living_stay(product):
+  (product / "shards").mkdir()
+  final = product / "shards" / "train-00001.json"
+  old, young = workdir.draft_of(final), workdir.draft_of(final)
+  others = [product / ".record.json", product / "shards" / ".notes.txt", workdir.draft_of(product / "folder")]
+  others[2].mkdir()
+  for file in (old, young, *others[:2]):
+    file.write_text("{}")
+  for path in (old, *others):
+    os.utime(path, (time.time() - 61,) * 2)
+  with Owner(product, stale_seconds=60):
+    pass
+  assert not old.exists() and all(path.exists() for path in (young, *others))
+
+
 def test_the_heartbeat_keeps_a_long_work_alive(product):
   with Owner(product, heartbeat_seconds=0.1, stale_seconds=0.5) as a:
     assert a.take("x")
