@@ -22,6 +22,7 @@ PyTorch lives beside us: XLA_PYTHON_CLIENT_MEM_FRACTION=.6 leaves it room.
 from ml_collections import ConfigDict
 
 from synthjax.config import encoding_case, sampling_case, study_config, training_case
+from synthjax.errors import UserError
 
 _KINDS = {"sampling": "sampling", "encode": "encoding", "train": "training"}
 
@@ -35,7 +36,7 @@ def get_config(arg: str = ""):
   known = dict.fromkeys([*kinds, "cpu", "gpu", *(name for cases in kinds.values() for name in cases)])
   for word in words:
     if word not in known:
-      raise ValueError(f"configs/benchmark.py knows {', '.join(known)}, not {word}")
+      raise UserError(f"configs/benchmark.py knows {', '.join(known)}, not {word}")
   if not set(words) <= {"cpu", "gpu"}:
     for kind, cases in kinds.items():
       for name in [] if kind in words else [name for name in cases if name not in words]:

@@ -11,11 +11,12 @@ The sketch that shipped was stopped at step 2,739 of a schedule of 3,600, and it
 """
 
 from synthjax.config import network, study_config
+from synthjax.errors import UserError
 
 
 def get_config(arg: str = ""):
   if arg not in ("", "trial"):
-    raise ValueError(f"configs/embedded_world.py knows :trial, not :{arg}")
+    raise UserError(f"configs/embedded_world.py knows :trial, not :{arg}")
   config = study_config(labels="glyphs")
   config.networks.clip = network(
     "contrast", styles="familiar", steps=4000, batch=144, learning_rate=4e-4, warmup=100, weight_decay=0.1

@@ -12,11 +12,12 @@ B+SCE 46.9 +- 0.1, LE+SCE 52.4 +- 0.1, LE+CF+SCE 49.1 +- 0.1 (3 seeds).
 """
 
 from synthjax.config import arm, encoder, image_filter, image_set, prompt_list, study_config
+from synthjax.errors import UserError
 
 
 def get_config(arg: str = ""):
   if arg not in ("", "curve"):
-    raise ValueError(f"configs/quickstart.py knows :curve, not :{arg}")
+    raise UserError(f"configs/quickstart.py knows :curve, not :{arg}")
   config = study_config(labels="digits")
   config.prompts.B = prompt_list("B")
   config.prompts.LE = prompt_list("LE")

@@ -12,11 +12,14 @@ their own give back about half of what synthetic images cost; at these few steps
 """
 
 from synthjax.config import image_set, learner, prompt_list, real_images, study_config, sweep
+from synthjax.errors import UserError
 
 RATIOS = (1, 2, 4)
 
 
-def get_config(arg: str = ""):
+def get_config(arg: str = "200"):
+  if not arg.isdecimal():
+    raise UserError(f"configs/real_and_synthetic.py:STEPS takes a number of steps, not {arg!r}")
   config = study_config(labels="digits")
   config.prompts.LE = prompt_list("LE")
   config.sets.LE = image_set("LE")
@@ -27,7 +30,7 @@ def get_config(arg: str = ""):
   config.real.few = real_images("embedded:digits:first", shots=10)
   config.tests.real = "embedded:digits:second"
   config.learning.update(
-    model="resnet-mini", size=16, real="few", batch=32, steps=200, learning_rate=4e-3, warmup=0.1
+    model="resnet-mini", size=16, real="few", batch=32, steps=int(arg), learning_rate=4e-3, warmup=0.1
   )
   config.learning.update(
     mixup=1.0, smoothing=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15, elastic=0.7

@@ -149,7 +149,7 @@ SHIPPED = {
   "few_shot": ("", "digits,2", "imagenet", "eurosat"),
   "pretrain_transfer": ("", "resnet", "vit"),
   "quickstart": ("", "curve"),
-  "real_and_synthetic": ("",),
+  "real_and_synthetic": ("", "600"),
   "zero_shot": ("", "eurosat", "imagenet"),
   "zero_shot_matrix": ("", "cifar10,dtd"),
 }

@@ -37,7 +37,7 @@ ORANGES = (
   ("#f28e3c", "#111111"),
 )
 # Okabe and Ito's, the dark ones. Neighbours differ in marker as well.
-_INKS = ("#0072b2", "#c04f00", "#00795a", "#a03e78", "#444444")
+_INKS = ("#0072b2", "#c04f00", "#00795a", "#a03e78", "#444444", "#8a6a00")
 _MARKERS = (
   "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0z",  # circle
   "M-4.5,-4.5h9v9h-9z",

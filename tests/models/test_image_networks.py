@@ -150,3 +150,16 @@ def test_a_tensor_that_belongs_to_nothing_is_told(torch, tmp_path):
   folder = saved(tmp_path / "w", tensors)
   with pytest.raises(UserError, match=r"1 extra: resnet\.extra\.weight"):
     image_networks.read_torch(folder, ours("resnet18", 7)[1])
+
+
+@pytest.mark.parametrize(("name", "spread"), [("vit-ti16", 0.02), ("vit-mini", 0.1)])
+def test_where_a_vit_begins(name, spread):
+  """DeiT's sizes at DeiT's spread; the small one where the class token already tells images apart."""
+  module = networks.build(name, 10)
+  x = jax.random.normal(jax.random.key(1), (64, 16, 16, 3))
+  variables = module.init(jax.random.key(0), x)
+  block = variables["params"]["blocks_0"]
+  assert abs(np.std(block["fc1"]["kernel"]) / spread - 1) < 0.05
+  if name == "vit-mini":
+    tokens = module.apply(variables, x, features=True)
+    assert np.std(tokens, axis=0).mean() > 0.5  # of 1; at 0.02 it is 0.36
