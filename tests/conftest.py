@@ -136,3 +136,19 @@ def command(compile_cache, without_torch):
     if process.poll() is None:
       process.kill()
     process.communicate()
+
+
+def dead_process(product, name: str, host: str = "") -> None:
+  """Takes a claim and dies without a word."""
+  code = f"""
+import os
+from etils import epath
+from synthjax.store import claims
+if {host!r}: claims._host = lambda: {host!r}
+owner = claims.Owner(epath.Path({str(product)!r}))
+owner.__enter__()
+assert owner.take({name!r})
+owner.scratch("part").write_text("half")
+os._exit(9)
+"""
+  assert subprocess.run([sys.executable, "-c", code]).returncode == 9

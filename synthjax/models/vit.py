@@ -23,10 +23,10 @@ class ViTConfig:
   layers: int
   heads: int
   epsilon: float = 1e-6
-  spread: float = 0.02  # of the first weights: DeiT's; at a width of 100 a block would hardly be heard
+  spread: float = 0.02  # of the first weights: DeiT's, for widths from 192 on
 
   @property
-  def first(self) -> nn.initializers.Initializer:
+  def initializer(self) -> nn.initializers.Initializer:
     """timm's trunc_normal_ cuts at 2, which is never reached; flax' cuts at two spreads, which leaves 0.88 of one."""
     return nn.initializers.normal(self.spread)
 
@@ -35,7 +35,7 @@ SIZES = {
   f"vit-{size}{patch}": ViTConfig(patch, *shape)
   for size, shape in {"ti": (192, 12, 3), "s": (384, 12, 6), "b": (768, 12, 12), "l": (1024, 24, 16)}.items()
   for patch in (4, 8, 16)
-} | {"vit-mini": ViTConfig(4, 96, 4, 3, spread=0.1)}  # of the embedded world
+} | {"vit-mini": ViTConfig(4, 96, 4, 3, spread=0.1)}  # of the embedded world; about 1 / sqrt(width)
 
 
 class Block(nn.Module):
@@ -51,7 +51,7 @@ class Block(nn.Module):
     heads = self.config.heads
 
     def dense(out: int, name: str) -> nn.Dense:
-      return nn.Dense(out, dtype=self.dtype, kernel_init=self.config.first, name=name)
+      return nn.Dense(out, dtype=self.dtype, kernel_init=self.config.initializer, name=name)
 
     def norm(name: str) -> LayerNorm:
       return LayerNorm(self.domains, self.test_domain, self.config.epsilon, self.dtype, name=name)
@@ -90,11 +90,11 @@ class ViT(nn.Module):
     config, b = self.config, len(x_BxSxSx3)
     side = (config.patch, config.patch)
     patches = nn.Conv(
-      config.width, side, side, "VALID", dtype=self.dtype, kernel_init=config.first, name="patch_embed"
+      config.width, side, side, "VALID", dtype=self.dtype, kernel_init=config.initializer, name="patch_embed"
     )
     x = patches(x_BxSxSx3.astype(self.dtype)).reshape(b, -1, config.width)
-    token = self.param("cls_token", config.first, (1, 1, config.width))
-    position = self.param("pos_embed", config.first, (1, x.shape[1] + 1, config.width))
+    token = self.param("cls_token", config.initializer, (1, 1, config.width))
+    position = self.param("pos_embed", config.initializer, (1, x.shape[1] + 1, config.width))
     x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, config.width)), x], axis=1) + position
     x = x.astype(self.dtype)
     block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
@@ -107,4 +107,4 @@ class ViT(nn.Module):
     x_BxD = norm(name="norm")(x[:, 0], domain_B)
     if features:
       return x_BxD
-    return nn.Dense(self.classes, name="head", kernel_init=config.first)(x_BxD)
+    return nn.Dense(self.classes, name="head", kernel_init=config.initializer)(x_BxD)

@@ -64,9 +64,7 @@ def sample(
   except BaseException:
     writer.abandon()
     raise
-  there = landed(sink.folder)
-  owner.forget(map(shard_name, there))
-  return set(range(needed)) <= set(there)
+  return set(range(needed)) <= set(landed(sink.folder))
 
 
 @dataclasses.dataclass(frozen=True)

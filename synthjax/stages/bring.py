@@ -244,10 +244,8 @@ class ImportedSet(ImageSet):
             raise
           writer.publish()
         owner.release(name)
-      there = shards.landed(self.folder)
-      owner.forget(map(shards.shard_name, there))
     progress.close()
-    return set(range(needed)) <= set(there)
+    return set(range(needed)) <= set(shards.landed(self.folder))
 
   def _jpeg(self, i: int) -> bytes:
     where = self._source.where(i)

@@ -187,7 +187,7 @@ class SetEmbeddings:
     with owner_of(self.folder, self._runtime) as owner:
       for index in missing:
         stop.check()
-        if not owner.take(str(index)):
+        if not owner.take(self._file(index).name):
           continue
         if not self._file(index).exists():
           rows = list(self._set.read_shard(index))
@@ -197,8 +197,7 @@ class SetEmbeddings:
           images = in_threads(decode, [row["image"] for row in rows])
           features = self._encoder.embed(progress.counting(images))
           _save(self._file(index), Features(features, labels, ids))
-        owner.release(str(index))
-      owner.forget(str(i) for i in missing if self._file(i).exists())
+        owner.release(self._file(index).name)
     progress.close()
     if not self.has(needed):
       return False

@@ -14,7 +14,6 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterable
 
 from etils import epath
 
@@ -54,6 +53,7 @@ class Owner:
     self._thread.join()
     for name in list(self._held):
       self.release(name)
+    self._forget_landed()
     for left in workdir.names(self._folder, f"*{self.id}*"):
       workdir.remove(self._folder / left)
     workdir.remove_empty(self._folder)
@@ -63,7 +63,10 @@ class Owner:
     return self._folder / f"{name}.{self.id}.part"
 
   def take(self, name: str) -> bool:
-    """True: the part is ours to make. Look again whether it is there: another may have just finished it."""
+    """True: the part is ours to make. Look again whether it is there: another may have just finished it.
+
+    A part that becomes one file of the product is named like it.
+    """
     older = self._generations(name)
     if older and self.is_alive(self._owner_of(older[-1])):
       return False
@@ -78,14 +81,6 @@ class Owner:
     # Oldest first: were the newest gone and an older, void one left, the part would look claimed anew.
     for claim in self._held.pop(name, ()):
       workdir.remove(claim)
-
-  def forget(self, landed: Iterable[str]) -> None:
-    """Removes the claims on parts that are there: nobody asks for those again, so a death between landing and release
-    would leave its claim for good. Whoever holds one of them in this moment finds the part landed."""
-    names = set(landed)
-    for claim in workdir.names(self._folder, "*.claim.*"):  # sorted, so oldest first here too
-      if claim.rsplit(".claim.", 1)[0] in names:
-        workdir.remove(self._folder / claim)
 
   def is_alive(self, owner: str) -> bool:
     """Whether an owner's heartbeat is fresh. An empty name is a claim that is being written this moment."""
@@ -121,6 +116,13 @@ class Owner:
         workdir.remove(self._folder / name)
     now = workdir.touch(self._folder / f"{self.id}{_BEAT}")
     workdir.sweep_drafts(self._folder.parent, now - self._stale_seconds)
+
+  def _forget_landed(self) -> None:
+    """Removes the claims on files that are there: nobody asks for those again, so a death between landing and release
+    would leave its claim for good. Whoever holds one of them in this moment finds the file landed."""
+    for claim in workdir.names(self._folder, "*.claim.*"):  # sorted, so oldest first here too
+      if (self._folder.parent / claim.rsplit(".claim.", 1)[0]).is_file():
+        workdir.remove(self._folder / claim)
 
   def _beat(self) -> None:
     while not self._stop.wait(self._heartbeat_seconds):

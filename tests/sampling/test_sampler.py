@@ -16,6 +16,7 @@ from synthjax.speed.stand_in import StandIn
 from synthjax.stopping import Stop
 from synthjax.store import schema, shards
 from synthjax.store.claims import Owner
+from tests.conftest import dead_process
 
 
 class Painter:
@@ -88,9 +89,7 @@ def test_what_others_hold_is_left_to_them(tmp_path):
 def test_the_claim_of_one_who_died_between_landing_and_release_goes(tmp_path):
   plan = plan_of(12, per_shard=6)
   assert run(plan, Painter(4), tmp_path, needed=2)
-  with Owner(epath.Path(tmp_path)) as dead:
-    assert dead.take(shards.shard_name(1))
-    dead.release = lambda _: None  # as SIGKILL would have it
+  dead_process(tmp_path, shards.shard_name(1))
   assert list((tmp_path / ".working").iterdir())
   assert run(plan, Painter(4), tmp_path)
   assert not (tmp_path / ".working").exists()
