@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax import workdir
+from synthjax import checksums, corrections, workdir
 from synthjax.errors import UserError
 
 FORMAT = 1
@@ -33,6 +33,10 @@ def digest(value: Any) -> str:
   """A hash of anything JSON can say, the same on every machine."""
   text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
   return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Corrected(UserError):
+  """A product on disk was made under a rule that has been corrected since."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,7 @@ def load(folder: epath.Path) -> Record | None:
   path = folder / "record.json"
   if not path.exists():
     return None
-  body = workdir.read_json(path, "record")
+  body = checksums.read_json(path, "record")
   if not isinstance(body, dict) or not isinstance(body.get("format"), int):
     raise UserError(f"{path} is not a record of synthjax; remove {folder} and run again")
   if body["format"] > FORMAT:
@@ -92,6 +96,11 @@ def compare(folder: epath.Path, wanted: Record) -> Record | None:
   if found is None:
     return None
   mend = f"give the new one another name in the config, or remove {folder}"
+  if rules := corrections.since(found.identity, wanted.identity):
+    raise Corrected(
+      f"{wanted.product} was made under a rule that has been corrected since: {rules}; remove {folder} to make it "
+      "again, or use the release that made it"
+    )
   wanted_identity = json.loads(workdir.to_json(wanted.identity))  # tuples become lists, as in the file
   for field in sorted(wanted_identity.keys() | found.identity.keys()):
     then, now = found.identity.get(field), wanted_identity.get(field)
@@ -112,14 +121,14 @@ def settle(folder: epath.Path, wanted: Record) -> Record:
   found = compare(folder, wanted)
   if found is None:
     folder.mkdir(parents=True, exist_ok=True)
-    workdir.publish_bytes(folder / "record.json", wanted.to_json())
+    checksums.publish(folder / "record.json", wanted.to_json())
     found = compare(folder, wanted)  # another process may have been quicker, with another config
     assert found is not None
   return found
 
 
 def update(folder: epath.Path, record: Record) -> None:
-  workdir.replace_bytes(folder / "record.json", record.to_json())
+  checksums.replace(folder / "record.json", record.to_json())
 
 
 def _short(value: Any) -> str:

@@ -26,8 +26,9 @@ from synthjax.stages.image_set import SHEET, ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.learn import Learner
 from synthjax.stages.matrix import Matrix
+from synthjax.stages.plan_table import plan_table
 from synthjax.stages.predict import predict
-from synthjax.stages.product import DONE, STALE, Product, Status
+from synthjax.stages.product import DONE, STALE, Product
 from synthjax.stages.prompts import PromptList
 from synthjax.stages.report import Report
 from synthjax.stages.sample import DrawnSet
@@ -268,7 +269,7 @@ def run(command: Command) -> None:
     for note in study.notes:
       print(f"note: {note}", file=sys.stderr)
   if command.plan:
-    print(plan_table([(name, p.status()) for name, p in titled]))
+    print(plan_table(titled))
     return
   _check_inputs(chosen)
   if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
@@ -374,27 +375,3 @@ def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
 def _made(product: Product, stop: Stop) -> bool:
   stop.check()
   return product.make(stop)
-
-
-# --- --plan --------------------------------------------------------------------------------------
-
-
-def plan_table(rows: Sequence[tuple[str, Status]]) -> str:
-  """One line a product."""
-  cells = [("product", "state", "have/want", "", "shards", "bytes", "FLOPs to do")]
-  for name, s in rows:
-    flops = _scaled(cost, "FLOP") if (cost := s.flops()) else ""
-    want = f"{s.have:,}/{s.want:,}" if s.want else ""
-    cells.append((name, s.state, want, s.unit, s.shards, _scaled(s.bytes, "B") if s.bytes else "", flops))
-  widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
-  lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-  to_do = sum(s.state != DONE for _, s in rows)
-  return "\n".join([*lines, "nothing is missing" if not to_do else f"{to_do} of {len(rows)} to make"])
-
-
-def _scaled(value: float, unit: str) -> str:
-  for prefix in ("", "k", "M", "G", "T", "P"):
-    if value < 1000:
-      return f"{value:.3g} {prefix}{unit}"
-    value /= 1000
-  return f"{value:,.0f} E{unit}"

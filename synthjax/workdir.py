@@ -50,7 +50,7 @@ def no_room(error: BaseException, path: epath.Path) -> UserError | None:
   return None
 
 
-def _sync(path: epath.Path) -> None:
+def sync(path: epath.Path) -> None:
   """Waits until a file's bytes, or a folder's names, are on the disk."""
   handle = os.open(path, os.O_RDONLY)
   try:
@@ -62,7 +62,7 @@ def _sync(path: epath.Path) -> None:
 def publish(made: epath.Path, final: epath.Path) -> bool:
   """Gives a closed file its final name; False, and the file is gone, where that name is already taken."""
   try:
-    _sync(made)
+    sync(made)
     os.link(made, final)
   except FileExistsError:
     return False
@@ -75,7 +75,7 @@ def publish(made: epath.Path, final: epath.Path) -> bool:
     os.rename(made, final)
   finally:
     made.unlink(missing_ok=True)
-    _sync(final.parent)
+    sync(final.parent)
   return True
 
 
@@ -113,12 +113,12 @@ def replace_bytes(final: epath.Path, data: bytes) -> None:
     return
   made = _write_apart(final, data)
   try:
-    _sync(made)
+    sync(made)
     os.replace(made, final)
   except OSError as e:
     made.unlink(missing_ok=True)
     raise no_room(e, final.parent) or e from e
-  _sync(final.parent)
+  sync(final.parent)
 
 
 def replace_folder(made: epath.Path, final: epath.Path) -> None:
@@ -126,7 +126,7 @@ def replace_folder(made: epath.Path, final: epath.Path) -> None:
   if final.exists():
     final.rmtree()
   os.rename(made, final)
-  _sync(final.parent)
+  sync(final.parent)
 
 
 def create_exclusive(path: epath.Path, text: str) -> bool:

@@ -37,6 +37,8 @@ STOREYS = [
     "command",
     "workdir",
     "records",
+    "checksums",
+    "corrections",
     "errors",
     "progress",
     "stopping",

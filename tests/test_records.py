@@ -1,9 +1,10 @@
+import dataclasses
 import json
 
 import pytest
 from etils import epath
 
-from synthjax import records
+from synthjax import checksums, corrections, records
 from synthjax.errors import UserError
 
 
@@ -41,7 +42,7 @@ def test_another_input_is_refused(folder):
 def test_a_newer_format_is_refused(folder):
   records.settle(folder, record())
   body = json.loads((folder / "record.json").read_text())
-  (folder / "record.json").write_text(json.dumps(body | {"format": 99}))
+  checksums.replace(folder / "record.json", json.dumps(body | {"format": 99}).encode())
   with pytest.raises(UserError, match="has format 99, this synthjax reads up to 1; install a newer synthjax"):
     records.load(folder)
 
@@ -60,3 +61,16 @@ def test_growth_and_runtime_do_not_enter_the_hash():
     "images/LE", {"steps": 2}, growth={"images_per_class": 9}, runtime={"hosts": 3}, cost={"s": 1}
   )
   assert plain.hash == grown.hash != records.Record("images/LE", {"steps": 3}).hash
+
+
+def test_a_product_of_a_rule_since_corrected_is_refused_by_name(folder, monkeypatch):
+  monkeypatch.setitem(corrections.RULES, "rounding", "pixels are rounded to even")
+  old = record()
+  records.settle(folder, old)
+  new = dataclasses.replace(old, identity=old.identity | corrections.applied(rounding=True))
+  assert corrections.before(new.identity) == old.identity
+  with pytest.raises(records.Corrected, match="corrected since: pixels are rounded to even; remove"):
+    records.compare(folder, new)
+  records.compare(
+    folder, dataclasses.replace(old, identity=old.identity | corrections.applied(rounding=False))
+  )

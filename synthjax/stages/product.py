@@ -14,7 +14,7 @@ from synthjax.progress import Progress
 from synthjax.stopping import Stop
 from synthjax.store.claims import Owner
 
-MISSING, STALE, DONE = "missing", "stale", "done"
+MISSING, STALE, DONE, REFUSED = "missing", "stale", "done", "refused"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Status:
   shards: str = ""  # landed of planned
   bytes: float = 0.0
   flops: Callable[[], float] = float
+  why: str = ""  # it is to be made again, or is refused: for --plan
 
 
 class Product(Protocol):

@@ -1,0 +1,48 @@
+"""A changed byte is noticed, a file of an older release is not called damaged, and no race or death raises an alarm."""
+
+import pytest
+
+from synthjax import checksums, workdir
+from synthjax.errors import UserError
+
+
+def test_every_changed_cut_or_missing_file_is_noticed(tmp_path):
+  file = tmp_path / "a.json"
+  assert checksums.publish(file, b"[1, 2]") and not checksums.publish(file, b"[3]")
+  assert checksums.read_json(file, "list") == [1, 2] and checksums.fault(file) == ""
+  for damage in (b"[1, 3]", b"[1, 2", b""):
+    file.write_bytes(damage)
+    assert "damaged" in checksums.fault(file)
+    with pytest.raises(UserError, match=r"list: .*a\.json is damaged.*remove it and run again"):
+      checksums.read(file, "list")
+  file.unlink()
+  assert list(checksums.files(tmp_path)) == [file] and "missing" in checksums.fault(file)
+  with pytest.raises(UserError, match="is missing"):
+    checksums.read(file, "list")
+
+
+def test_a_file_that_nobody_covered_was_made_before(tmp_path):
+  file = tmp_path / "old.json"
+  workdir.publish_bytes(file, b"[]")
+  assert (
+    checksums.read(file, "list") == b"[]" and not checksums.is_covered(file) and not checksums.fault(file)
+  )
+
+
+def test_the_checksum_comes_before_the_file_and_every_writer_keeps_its_own(tmp_path, monkeypatch):
+  file = tmp_path / "a"
+  monkeypatch.setattr(workdir, "replace_bytes", lambda *_: None)  # a death between the two
+  checksums.replace(file, b"new")
+  monkeypatch.undo()
+  checksums.replace(file, b"other")  # another process, which then sees the first one's file arrive late
+  workdir.replace_bytes(file, b"new")
+  assert checksums.read(file, "file") == b"new"
+
+
+def test_what_is_replaced_often_leaves_few_checksums(tmp_path):
+  for i in range(30):
+    checksums.replace(tmp_path / "a", str(i).encode())
+  assert checksums.read(tmp_path / "a", "file") == b"29"
+  assert len(workdir.names(tmp_path / checksums.FOLDER)) == 8
+  checksums.forget(tmp_path / "a")
+  assert not list(checksums.files(tmp_path))
