@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from synthjax.errors import UserError
+
 Array = np.ndarray
 
 
@@ -17,29 +19,38 @@ class Tally:
   confusion_KxK: Array  # int: rows are the true classes, columns the predicted
   loss_sum: float  # of the negative log likelihood
   among_five: int = 0  # examples whose class is among the five likeliest
+  right_N: Array | None = None  # bool, of each example in the order counted; None: an older release's
 
   @staticmethod
   def empty(n_classes: int) -> Tally:
-    return Tally(np.zeros((n_classes, n_classes), np.int64), 0.0)
+    return Tally(np.zeros((n_classes, n_classes), np.int64), 0.0, right_N=np.zeros(0, bool))
 
   def update(self, logits_BxK: Array, labels_B: Array, mask_B: Array | None = None) -> Tally:
-    """`mask` is False for what only fills a batch up."""
+    """`mask` is False for what only fills a batch up. Of equal logits the first class is the likelier, as for argmax."""
     logits, labels = (
       a if mask_B is None else a[mask_B] for a in (np.asarray(logits_BxK), np.asarray(labels_B))
     )
-    confusion = self.confusion_KxK.copy()
-    np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+    if lost := int(np.isnan(logits).any(axis=1).sum()):
+      raise UserError(
+        f"the classifier answers NaN for {lost} of {len(labels)} images; train it again, or check its weights"
+      )
+    confusion = np.zeros_like(self.confusion_KxK)
+    answers, rows = logits.argmax(axis=1), np.arange(len(labels))
+    np.add.at(confusion, (labels, answers), 1)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
-    own = logits[np.arange(len(labels)), labels][:, None]
-    among_five = int(((logits > own).sum(axis=1) < 5).sum())
-    return Tally(confusion, self.loss_sum - float(likelihood.sum()), self.among_five + among_five)
+    likelihood = shifted[rows, labels] - np.log(np.exp(shifted).sum(axis=1))
+    own = logits[rows, labels][:, None]
+    likelier = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < labels[:, None]))
+    among_five = int((likelier.sum(axis=1) < 5).sum())
+    return self.merge(Tally(confusion, -float(likelihood.sum()), among_five, answers == labels))
 
   def merge(self, other: Tally) -> Tally:
+    both = self.right_N is not None and other.right_N is not None
     return Tally(
       self.confusion_KxK + other.confusion_KxK,
       self.loss_sum + other.loss_sum,
       self.among_five + other.among_five,
+      np.concatenate([self.right_N, other.right_N]) if both else None,
     )
 
   @property

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from synthjax.errors import UserError
 from synthjax.evaluation.accuracy import Tally
 
 
@@ -15,6 +16,23 @@ def test_a_case_by_hand():
   assert metrics["mean_class"] == 75.0  # of 100 and 50; the third class was not seen
   assert metrics["loss"] == pytest.approx(-np.log([0.7, 0.6, 0.4, 0.8]).mean())
   assert np.isnan(tally.by_class[2])
+
+  assert tally.right_N.tolist() == [True, True, False, True]
+
+
+def test_ties_go_to_the_first_class_in_top5_as_in_top1():
+  logits, labels = np.zeros((10, 10)), np.arange(10)
+  metrics = Tally.empty(10).update(logits, labels).metrics(top5=True)
+  assert (metrics["top1"], metrics["top5"]) == (10.0, 50.0)
+  logits[:, 7] = 1.0
+  assert Tally.empty(10).update(logits, labels).among_five == 5  # class 7, and the first four of the others
+
+
+def test_an_answer_that_is_nan_is_an_error_and_not_right():
+  logits = np.zeros((3, 10))
+  logits[1, 4] = np.nan
+  with pytest.raises(UserError, match="answers NaN for 1 of 3 images"):
+    Tally.empty(10).update(logits, np.array([0, 4, 2]))
 
 
 def test_batches_padding_and_merging_change_nothing():
@@ -34,3 +52,4 @@ def test_batches_padding_and_merging_change_nothing():
   merged = Tally.from_json(left.merge(right).to_json())
   assert (merged.confusion_KxK == whole.confusion_KxK).all() and merged.n == 103
   assert merged.metrics()["loss"] == pytest.approx(whole.metrics()["loss"], rel=1e-12)
+  assert (left.merge(right).right_N.sum(), len(whole.right_N)) == (np.trace(whole.confusion_KxK), 103)
