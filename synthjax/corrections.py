@@ -11,7 +11,9 @@ from typing import Any
 
 KEY = "corrections"
 # What is true since the correction, in the words that a user reads.
-RULES: dict[str, str] = {}
+RULES: dict[str, str] = {
+  "decay": "norms of two domains, and a ViT's pos_embed and cls_token, have no weight decay",
+}
 
 
 def applied(**affected: bool) -> dict[str, list[str]]:

@@ -34,7 +34,7 @@ from synthjax.evaluation.measures import PROBES, classified, held, probed
 from synthjax.evaluation.predictions import predicted
 from synthjax.labels.spaces import LabelSpace
 from synthjax.models import networks
-from synthjax.stages import settings
+from synthjax.stages import corrected, settings
 from synthjax.stages.begin import begin
 from synthjax.stages.embed import rank
 from synthjax.stages.image_set import ImageSet
@@ -147,7 +147,8 @@ class Learner:
     elif self.fields["init"]:
       origin = read.folder_digest(self._begin_folder, (".",), ("model",))
     images = self._synthetic.digest if self._synthetic else ""
-    return kept | {"class_ids": self._labels.ids, "images": images, "init": origin}
+    kept |= {"class_ids": self._labels.ids, "images": images, "init": origin}
+    return kept | corrected.of_learner(self.fields)
 
   @property
   def _begin_folder(self) -> Path:
@@ -209,10 +210,12 @@ class Learner:
   def status(self) -> Status:
     want = self.seeds * (1 + len(self.tests) + len(self._probed) * len(PROBES))
     if not self._is_ready():
-      return Status(MISSING, 0, want, "results")
+      return Status(MISSING, 0, want, "results", why=corrected.why(self))
     have = sum(self._is_learnt(seed) for seed in range(self.seeds))
     have += sum(file.exists() for seed in range(self.seeds) for file in self._tally_files(seed).values())
-    return Status(DONE if have == want else STALE if have else MISSING, have, want, "results")
+    if have == want:
+      return Status(DONE, have, want, "results")
+    return Status(STALE if have else MISSING, have, want, "results", why=corrected.why(self))
 
   def _is_learnt(self, seed: int) -> bool:
     return self.learnt_file(seed).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from typing import Any
 
@@ -12,6 +13,11 @@ import optax
 
 SCHEDULES = ("cosine", "step", "wsd", "constant")
 OPTIMIZERS = ("adamw", "sgd")
+_NORMS_AND_BIASES = ("scale", "bias")  # how Flax names them; those of several domains have two dimensions
+_TOKENS = (
+  "pos_embed",
+  "cls_token",
+)  # a ViT's, as in timm and DeiT. CLIPs name theirs otherwise, and decay them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +27,8 @@ class Recipe:
   steps: int
   learning_rate: float = 1e-3
   warmup: int = 0  # steps, linear from 0
-  weight_decay: float = 0.0  # of matrices alone: norms, biases and embeddings of one dimension are left out
-  decay_all: bool = False  # of these too, as PyTorch's optimisers do unless told otherwise
+  weight_decay: float = 0.0  # of what `decays`
+  decay_all: bool = False  # of every parameter, as PyTorch's optimisers do unless told otherwise
   betas: tuple[float, float] = (0.9, 0.999)
   clip_norm: float = 1.0  # global; 0 = off
   copies: bool = (
@@ -66,7 +72,7 @@ def schedule(recipe: Recipe) -> optax.Schedule:
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-  mask = None if recipe.decay_all else lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+  mask = None if recipe.decay_all else functools.partial(decays, copies=recipe.copies)
   if recipe.optimizer == "sgd":
     learner = optax.chain(
       optax.add_decayed_weights(recipe.weight_decay, mask),
@@ -84,6 +90,19 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
       {"learns": learner, "frozen": optax.set_to_zero()}, lambda params: frozen(params, recipe.freeze)
     )
   return learner
+
+
+def decays(params: Any, copies: bool = False) -> Any:
+  """Whether each parameter decays: matrices, kernels and tables do; norms, biases and a ViT's positions and class token do not.
+
+  It goes by what a parameter is: a norm of two domains has the dimensions of a matrix. With `copies`, the leading axis
+  counts learners.
+  """
+
+  def of(path: tuple[Any, ...], value: Any) -> bool:
+    return value.ndim - copies > 1 and path[-1].key not in (*_NORMS_AND_BIASES, *_TOKENS)
+
+  return jax.tree_util.tree_map_with_path(of, params)
 
 
 def frozen(params: Any, pattern: str) -> Any:

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from etils import epath
 
 from synthjax import config as fields_of
 from synthjax import study, validation
 from synthjax.command import Command
 from synthjax.errors import UserError
+from synthjax.stages import corrected
 from synthjax.stages.learn import Learner
 from synthjax.weights import image_networks
 
@@ -173,3 +175,55 @@ def test_sweeps_are_products():
     ("auxiliary", 1),
     ("auxiliary", 2),
   ]
+
+
+# --- a corrected rule --------------------------------------------------------------------------------
+
+
+# The folders that these had when two dimensions were what decided on weight decay.
+OLDER = {"few": "54f86748692e", "vit": "5175ba7442d9", "next": "cd939cbd4cc9", "free": "f2efad02f01a"}
+
+
+def test_a_vit_of_the_older_decay_and_what_begins_with_it_are_made_again_and_said(few, tmp_path, capsys):
+  config = few()
+  config.learners.vit = fields_of.learner(model="vit-mini")
+  config.learners.next = fields_of.learner(model="vit-mini", weight_decay=0.0, init="learner:vit")
+  config.learners.free = fields_of.learner(model="vit-mini", weight_decay=0.0)
+  for folder in OLDER.values():
+    (tmp_path / "runs" / folder).mkdir(parents=True)
+    (tmp_path / "runs" / folder / "run.json").write_text("{}")
+  run(config, tmp_path, plan=True)
+  said = [line for line in capsys.readouterr().out.splitlines() if "an older result" in line]
+  rule = "was made before: norms of two domains, and a ViT's pos_embed and cls_token, have no weight decay"
+  assert said == [
+    f"runs/vit: an older result, runs/{OLDER['vit']}, {rule}",
+    f"runs/next: an older result, runs/{OLDER['next']}, begins with one of learner vit, which {rule}",
+  ]
+
+
+def test_learners_that_decay_as_before_keep_their_folders(few, tmp_path):
+  config = few()
+  config.learners.free = fields_of.learner(model="vit-mini", weight_decay=0.0)
+  folders = {p.learner: p.folder.name for p in study.design(config, epath.Path(tmp_path)).learners}
+  assert folders == {name: OLDER[name] for name in ("few", "free")}
+
+
+@pytest.mark.parametrize(
+  "fields, affected",
+  [
+    (dict(norm="auxiliary"), True),
+    (dict(model="vit-s16"), True),
+    (dict(model="vit-mini", optimizer="sgd"), True),
+    (dict(model="resnet50"), False),
+    (dict(model="vit-s16", weight_decay=0.0), False),
+    (dict(model="vit-s16", decay_all=True), False),
+    (dict(norm="auxiliary", decay_all=True), False),
+    (dict(model="vit-mini", freeze="blocks"), True),
+    (dict(model="vit-mini", freeze="pos_embed|cls_token"), False),
+    (dict(model="vit-mini", freeze="pos_embed|cls_token", norm="auxiliary"), True),
+  ],
+)
+def test_the_hash_changes_of_those_learners_alone_that_decay_otherwise(few, fields, affected):
+  config = few(**fields)
+  found = corrected.of_learner(fields_of.learner_fields(config, "few"))
+  assert found == ({"corrections": ["decay"]} if affected else {})
