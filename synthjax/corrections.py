@@ -11,7 +11,9 @@ from typing import Any
 
 KEY = "corrections"
 # What is true since the correction, in the words that a user reads.
-RULES: dict[str, str] = {}
+RULES: dict[str, str] = {
+  "unguided": "guidance at or below 1 draws with the prompt alone, unguided",
+}
 
 
 def applied(**affected: bool) -> dict[str, list[str]]:
