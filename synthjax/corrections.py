@@ -13,6 +13,7 @@ KEY = "corrections"
 # What is true since the correction, in the words that a user reads.
 RULES: dict[str, str] = {
   "decay": "norms of two domains, and a ViT's pos_embed and cls_token, have no weight decay",
+  "unguided": "guidance at or below 1 draws with the prompt alone, unguided",
 }
 
 

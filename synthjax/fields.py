@@ -71,7 +71,7 @@ SAMPLING = {
     "ddim"
   ),  # ddim, dpmpp_2m (20 to 25 steps), euler, euler_ancestral, lcm (4, distilled models)
   "steps": identity(50),
-  "guidance": identity(2.0),  # 7.5, the aesthetic default, narrows the images and trains worse (Fan et al.)
+  "guidance": identity(2.0),  # to 1: none; 7.5, the aesthetic default, narrows the images (Fan et al.)
   "negative_prompt": identity(""),  # what guidance leads away from
   "parents": identity(""),  # real images to begin as, like config.tests; or real:NAME of config.real
   "strength": identity(

@@ -16,7 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import corrections, devices, records, workdir
 from synthjax.data.sources import open_parents
 from synthjax.errors import UserError
 from synthjax.generators import random_weights
@@ -35,7 +35,8 @@ from synthjax.store import dataset, schema
 from synthjax.weights import hub
 
 SESSIONS = "sessions"  # one file for each time a process worked on the set: on what, how many, how fast
-# What decides a pixel of an image beside its noise; two sets that agree in these share image ids.
+# What decides a pixel of an image beside its noise; two sets that agree in these share image ids. Corrections are absent
+# where a set is drawn as it always was.
 _DRAWING = (
   "generator",
   "sampler",
@@ -51,6 +52,7 @@ _DRAWING = (
   "jpeg_quality",
   "mark",
   "dtype",
+  corrections.KEY,
 )
 
 
@@ -112,7 +114,7 @@ class DrawnSet(ImageSet):
     stored = fields["stored_size"] or size
     return Setting(
       steps=fields["steps"],
-      guided=fields["guidance"] != 1.0,
+      guided=fields["guidance"] > 1.0,
       size=size,
       stored_size=stored,
       sampler=fields["sampler"],
@@ -159,7 +161,12 @@ class DrawnSet(ImageSet):
       "key": "threefry2x32",
       "class_ids": self.labels.ids,
     }
-    return kept | resolved
+    return kept | resolved | self._corrections()
+
+  def _corrections(self) -> dict[str, list[str]]:
+    """A distilled UNet is told the guidance whatever it is, so it draws as it always has."""
+    is_guided_by_steps = not self._generator.guidance_width and len(self._setting.table(self._generator)) > 0
+    return corrections.applied(unguided=self.fields["guidance"] < 1 and is_guided_by_steps)
 
   @property
   def asked(self) -> int:
@@ -219,7 +226,7 @@ class DrawnSet(ImageSet):
       self.prompts.read(),
       segments,
       images_per_shard=self.fields["images_per_shard"],
-      drawing=records.digest({k: self._identity[k] for k in _DRAWING}),
+      drawing=records.digest({k: self._identity[k] for k in _DRAWING if k in self._identity}),
       guidance=self.fields["guidance"],
       seed=self.fields["seed"],
       parents=self._parents.by_class if self._parents else (),

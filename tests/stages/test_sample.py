@@ -1,5 +1,6 @@
 """The spine end to end, in one process: what is made, what is not made twice, and what is refused."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,9 +11,10 @@ import grain
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 
+from synthjax import checksums, corrections, records, study, validation
 from synthjax import config as fields_of
-from synthjax import study, validation
 from synthjax.command import Command
 from synthjax.errors import UserError
 from synthjax.sampling.drawer import Drawer
@@ -191,6 +193,43 @@ def test_runtime_fields_and_another_place_of_the_weights_are_never_refused(small
   config.sampling.generator = str(shutil.copytree(weights, tmp_path / "moved"))
   run(config, tmp_path / "w")
   assert len(drawn) == n
+
+
+def test_guidance_at_or_below_1_draws_with_the_prompt_alone(small, tmp_path):
+  """As diffusers does, which guides above 1 only; the ids differ, for guidance is part of them."""
+  config = small(tmp_path, images_per_class=1, per_device_batch=8)
+  del config.sets.B
+  guidances = {"zero": 0.0, "half": 0.5, "one": 1.0, "above": 1.5}
+  for name, guidance in guidances.items():
+    config.sets[name] = fields_of.image_set("B", guidance=guidance)
+  run(config, tmp_path / "w")
+  sets = {name: rows(tmp_path / "w/images" / name) for name in guidances}
+  pixels = {name: np.stack([row["image"] for row in of]) for name, of in sets.items()}
+  np.testing.assert_array_equal(pixels["zero"], pixels["one"])
+  np.testing.assert_array_equal(pixels["half"], pixels["one"])
+  assert (pixels["above"] != pixels["one"]).any()
+  assert len({row["image_id"] for of in sets.values() for row in of}) == 4 * 3
+  assert len({row["noise_id"] for of in sets.values() for row in of}) == 3
+
+
+def test_a_set_guided_below_1_by_an_older_release_is_refused_by_name(small, tmp_path, capsys):
+  config = small(tmp_path, images_per_class=1, guidance=0.5)
+  run(config, tmp_path / "w")
+  folder = epath.Path(tmp_path / "w/images/B")
+  made = records.load(folder)
+  assert made.identity[corrections.KEY] == ["unguided"]
+  older = dataclasses.replace(made, identity=corrections.before(made.identity))
+  checksums.replace(folder / "record.json", older.to_json())
+  assert plan_of(config, tmp_path / "w", capsys)["images/B"].startswith("refused")
+  with pytest.raises(records.Corrected, match="guidance at or below 1 draws with the prompt alone"):
+    run(config, tmp_path / "w")
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_guidance_of_1_and_above_keeps_its_identity(small, tmp_path, guidance):
+  config = small(tmp_path, images_per_class=1, guidance=guidance)
+  run(config, tmp_path / "w")
+  assert corrections.KEY not in records.load(epath.Path(tmp_path / "w/images/B")).identity
 
 
 def test_other_prompts_under_a_used_name_are_refused(small, tmp_path):
