@@ -47,6 +47,11 @@ def from_first(value: int) -> int:
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
+def any_of(value: bool) -> bool:
+  """Whether it holds for any of the joined processes."""
+  return bool(np.any(multihost_utils.process_allgather(np.int32(value)))) if devices.is_joined() else value
+
+
 def meet(name: str) -> None:
   """Joined processes wait for each other."""
   if devices.is_joined():

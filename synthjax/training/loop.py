@@ -208,13 +208,14 @@ def train(
           course.settle(state.learnt)
       course.settle(state.learnt, last=True)
     except NotFinite as e:
+      mend = f"lower the learning rate, and remove {folder} to begin anew"
+      if checkpoints.unproven:
+        mend = f"it went on from {checkpoints.unproven}, which has no checksums and may be damaged: remove {folder} to begin anew, and lower the learning rate if it comes to this again"
       last = "it has saved nothing yet"
       if watch and checkpoints.latest is not None:
         found = watch.evaluate(checkpoints.restore(like).learnt)
         last = f"at step {checkpoints.latest} it had {', '.join(f'{k} {v:.4g}' for k, v in found.items())}"
-      raise UserError(
-        f"{name}: the loss is {e.loss} at step {e.step}; lower the learning rate, and remove {folder} to begin anew; {last}"
-      ) from None
+      raise UserError(f"{name}: the loss is {e.loss} at step {e.step}; {mend}; {last}") from None
     timing = progress.timing()
     checkpoints.save(recipe.steps, state)
     if agreement.last(STOP if stop.requested else NOTHING) == STOP:

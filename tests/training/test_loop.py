@@ -39,9 +39,9 @@ def batch_at(step: int) -> dict:
   return {"x": x, "y": x @ np.array([[1, 2], [3, 4]], np.float32) + 1}
 
 
-def run(folder, steps, *, batches=batch_at, task=None, stop=None, log_steps=1, **recipe):
+def run(folder, steps, *, batches=batch_at, task=None, stop=None, log_steps=1, keep_steps=0, **recipe):
   recipe = Recipe(**(dict(steps=steps, learning_rate=0.05, warmup=3, ema=0.9, weight_decay=0.01) | recipe))
-  pace = Pace(save_seconds=1e9, log_steps=log_steps)
+  pace = Pace(save_seconds=1e9, log_steps=log_steps, keep_steps=keep_steps)
   return train(
     task or Line(),
     batches,

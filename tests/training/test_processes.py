@@ -127,3 +127,30 @@ def test_parameters_split_over_two_processes_learn_what_one_learns(start, tmp_pa
   finish(*[start(tmp_path / "two", 20, *split, env=env) for env in cluster(2)])
   one, two = ([row["loss"] for row in rows(tmp_path / name)] for name in ("one", "two"))
   assert len(one) == 20 and two == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_joined_processes_agree_that_a_checkpoint_is_damaged(start, tmp_path):
+  steps, whole, damaged = 40, tmp_path / "whole", tmp_path / "damaged"
+
+  def pair(workdir, *flags):
+    return [start(workdir, steps, "--distributed=on", *flags, env=env) for env in cluster(2)]
+
+  finish(*pair(whole))
+  both = pair(damaged, "--config.runtime.save_seconds=0.2")
+  while len([name for name in saved(damaged) if name.isdigit()]) < 2:
+    assert all(process.poll() is None for process in both)
+    time.sleep(0.01)
+  both[0].send_signal(signal.SIGTERM)
+  finish(*both, code=143)
+  before, latest = sorted(int(name) for name in saved(damaged))
+  (folder,) = damaged.glob("runs/*/seed-0")
+  file = max((folder / f"checkpoints/{latest}").rglob("*"), key=lambda f: f.stat().st_size * f.is_file())
+  data = bytearray(file.read_bytes())
+  data[len(data) // 2] ^= 1
+  file.write_bytes(data)
+  said = finish(*pair(damaged))
+  assert [f"{file} is damaged" in err for err in said] == [True, False]
+  assert (folder / f"checkpoints.damaged/{latest}").is_dir() and before < latest
+  assert learnt(damaged) == learnt(whole)
+  assert rows(damaged) == rows(whole)
