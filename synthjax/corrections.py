@@ -11,7 +11,12 @@ from typing import Any
 
 KEY = "corrections"
 # What is true since the correction, in the words that a user reads.
-RULES: dict[str, str] = {}
+RULES: dict[str, str] = {
+  "clean_text": (
+    "texts are cleaned as CLIP's own tokenizers clean them (typographic quotes, HTML entities, full-width letters, "
+    "broken encodings), and a special token's name in a text is words"
+  ),
+}
 
 
 def applied(**affected: bool) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import corrections, devices, records, workdir
 from synthjax.data.sources import open_parents
 from synthjax.errors import UserError
 from synthjax.generators import random_weights
@@ -32,7 +32,7 @@ from synthjax.stages.prompts import PromptList
 from synthjax.stages.train import Network
 from synthjax.stopping import Stop
 from synthjax.store import dataset, schema
-from synthjax.weights import hub
+from synthjax.weights import clean_text, hub
 
 SESSIONS = "sessions"  # one file for each time a process worked on the set: on what, how many, how fast
 # What decides a pixel of an image beside its noise; two sets that agree in these share image ids.
@@ -159,7 +159,19 @@ class DrawnSet(ImageSet):
       "key": "threefry2x32",
       "class_ids": self.labels.ids,
     }
-    return kept | resolved
+    return kept | resolved | corrections.applied(clean_text=self._has_cleaned_text)
+
+  @property
+  def _has_cleaned_text(self) -> bool:
+    texts = {prompt.text for prompt in self.prompts.read()}
+    if self._setting.is_guided(self._generator):
+      texts.add(self.fields["negative_prompt"])
+    return any(map(clean_text.is_altered, texts))
+
+  @property
+  def _drawing(self) -> str:
+    decides = (*_DRAWING, corrections.KEY)
+    return records.digest({k: self._identity[k] for k in decides if k in self._identity})
 
   @property
   def asked(self) -> int:
@@ -219,7 +231,7 @@ class DrawnSet(ImageSet):
       self.prompts.read(),
       segments,
       images_per_shard=self.fields["images_per_shard"],
-      drawing=records.digest({k: self._identity[k] for k in _DRAWING}),
+      drawing=self._drawing,
       guidance=self.fields["guidance"],
       seed=self.fields["seed"],
       parents=self._parents.by_class if self._parents else (),
