@@ -14,6 +14,10 @@ KEY = "corrections"
 RULES: dict[str, str] = {
   "decay": "norms of two domains, and a ViT's pos_embed and cls_token, have no weight decay",
   "unguided": "guidance at or below 1 draws with the prompt alone, unguided",
+  "clean_text": (
+    "texts are cleaned as CLIP's own tokenizers clean them (typographic quotes, HTML entities, full-width letters, "
+    "broken encodings), and a special token's name in a text is words"
+  ),
 }
 
 

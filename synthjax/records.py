@@ -23,6 +23,7 @@ _SOFTWARE = (
   "diffusers",
   "transformers",
   "tokenizers",
+  "ftfy",
   "pillow",
   "array-record",
   "numpy",

@@ -39,6 +39,7 @@ _NEUTRAL = {
   "pool_type": ("tok", "argmax"),
   "pos_embed_type": ("learnable",),
   "proj_type": ("linear",),
+  "tokenizer_kwargs": ({"clean": "lower"},),  # how every text is cleaned
 }
 # Of training, of the start, or details of what another field turns on.
 _WITHOUT_EFFECT = (

@@ -18,7 +18,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import corrections, devices, records, workdir
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
 from synthjax.encoders import clip, thumbnail
@@ -31,7 +31,7 @@ from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
 from synthjax.stopping import Stop
 from synthjax.training import head
-from synthjax.weights import hub
+from synthjax.weights import clean_text, hub
 
 Array = np.ndarray
 _LEFT_OUT = "left_out.json"
@@ -92,10 +92,15 @@ class Encoder:
     """Of the features."""
     return {"encoder": self.clip.digest, "dtype": self._fields["dtype"]}
 
+  @functools.cached_property
+  def _has_cleaned_text(self) -> bool:
+    texts = (template.replace("{}", name) for template in self.templates for name in self.labels.names)
+    return any(map(clean_text.is_altered, texts))
+
   @property
   def classifier_identity(self) -> dict[str, Any]:
     words = {"class_ids": self.labels.ids, "class_names": self.labels.names, "templates": self.templates}
-    return self.identity | words
+    return self.identity | words | corrections.applied(clean_text=self._has_cleaned_text)
 
   @functools.cached_property
   def zero_shot(self) -> Array:

@@ -32,7 +32,7 @@ from synthjax.stages.prompts import PromptList
 from synthjax.stages.train import Network
 from synthjax.stopping import Stop
 from synthjax.store import dataset, schema
-from synthjax.weights import hub
+from synthjax.weights import clean_text, hub
 
 SESSIONS = "sessions"  # one file for each time a process worked on the set: on what, how many, how fast
 # What decides a pixel of an image beside its noise; two sets that agree in these share image ids. Corrections are absent
@@ -166,7 +166,16 @@ class DrawnSet(ImageSet):
   def _corrections(self) -> dict[str, list[str]]:
     """A distilled UNet is told the guidance whatever it is, so it draws as it always has."""
     is_guided_by_steps = not self._generator.guidance_width and len(self._setting.table(self._generator)) > 0
-    return corrections.applied(unguided=self.fields["guidance"] < 1 and is_guided_by_steps)
+    return corrections.applied(
+      unguided=self.fields["guidance"] < 1 and is_guided_by_steps, clean_text=self._has_cleaned_text
+    )
+
+  @property
+  def _has_cleaned_text(self) -> bool:
+    texts = {prompt.text for prompt in self.prompts.read()}
+    if self._setting.is_guided(self._generator):
+      texts.add(self.fields["negative_prompt"])
+    return any(map(clean_text.is_altered, texts))
 
   @property
   def asked(self) -> int:

@@ -22,7 +22,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import corrections, devices, records, workdir
 from synthjax.data.order import indices
 from synthjax.embedded import weights as embedded
 from synthjax.embedded import world
@@ -37,7 +37,6 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.models.flax_classes import (
   CLIPConfig,
   CLIPTextConfig,
-  CLIPTokenizerFast,
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
 )
@@ -48,7 +47,7 @@ from synthjax.tasks.autoencode import Autoencode
 from synthjax.tasks.denoise import Denoise
 from synthjax.training.loop import BatchAt, Pace, State, Task, train
 from synthjax.training.optimizer import Recipe
-from synthjax.weights import openclip, read, tokenizer
+from synthjax.weights import clean_text, openclip, read, tokenizer
 from synthjax.weights.write import write_params
 
 Array = np.ndarray
@@ -92,6 +91,9 @@ class Network:
     for field in ("text_encoder", "begin_with"):  # the inputs say it
       del identity[field]
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
+    reads = self._fields["task"] != "autoencode"  # captions, in which nothing but the names is the user's
+    is_altered = reads and any(map(clean_text.is_altered, self._labels.names))
+    identity |= corrections.applied(clean_text=is_altered)
     inputs = {
       self._fields[field]
       if self._fields[field].startswith(_SHIPPED)
@@ -178,11 +180,10 @@ class Network:
       for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(of / name, folder / name)
       size = len(read.read_json(folder / "vocab.json"))
-    fast = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    words = tokenizer.read(folder, "transformers")
 
     def to_ids(texts: list[str]) -> Array:
-      cut = fast(texts, padding="max_length", truncation=True, max_length=world.MAX_TOKENS)
-      return np.array(cut["input_ids"], np.int32)
+      return tokenizer.tokenize(words, texts, world.MAX_TOKENS).ids
 
     return to_ids, dict(vocab_size=size, bos_token_id=size - 2, eos_token_id=size - 1, pad_token_id=size - 1)
 

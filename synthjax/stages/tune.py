@@ -21,7 +21,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import records, workdir
+from synthjax import corrections, records, workdir
 from synthjax.data.draws import Part
 from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
@@ -214,7 +214,16 @@ class Arm:
     if not self._is_ready():
       return Status(MISSING, 0, want, "results")
     have = sum(self._tally_file(test, seed).exists() for test in self._tests for seed in range(self.seeds))
-    return Status(DONE if have == want else STALE if have else MISSING, have, want, "results")
+    state = DONE if have == want else STALE if have else MISSING
+    return Status(state, have, want, "results", why="" if state == DONE else self._made_before())
+
+  def _made_before(self) -> str:
+    """That a result lies there from before a rule was corrected, for --plan."""
+    wanted = self.identity
+    older = self.folder.with_name(records.digest(corrections.before(wanted))[:_HASH])
+    if older == self.folder or not older.exists():
+      return ""
+    return f"an older result, runs/{older.name}, was made before: {corrections.since({}, wanted)}"
 
   def tallies(self, test: str) -> list[Tally]:
     """One a seed; empty until all are there."""

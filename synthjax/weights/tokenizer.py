@@ -13,6 +13,7 @@ import numpy as np
 
 from synthjax.errors import UserError
 from synthjax.models.flax_classes import CLIPTokenizerFast
+from synthjax.weights.clean_text import in_words
 from synthjax.weights.read import read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -38,17 +39,37 @@ def read(folder: Path, layout: str) -> CLIPTokenizerFast:
       f"weights: {folder / 'merges.txt'} is not readable: it ends early, at {merges} merges; fetch it again"
     )
   try:
-    return CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    found = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
   except Exception as e:
     raise UserError(
       f"weights: {folder} is not readable ({type(e).__name__}: {' '.join(str(e).split())[:120]}); fetch it again"
     ) from e
+  # Texts come to it clean; composed once more, as the published files have it, a few would be others.
+  found.backend_tokenizer.normalizer = None
+  return found
 
 
 def tokenize(tokenizer: CLIPTokenizerFast, texts: Sequence[str], max_tokens: int) -> Tokens:
-  lengths = np.array([len(ids) for ids in tokenizer(list(texts))["input_ids"]])
-  cut = tokenizer(list(texts), padding="max_length", truncation=True, max_length=max_tokens)
+  """Of a tokenizer that `read` has read."""
+  cased = _cased(tokenizer)
+  clean = [_clean(text, cased) for text in texts]
+  lengths = np.array([len(ids) for ids in tokenizer(clean)["input_ids"]])
+  cut = tokenizer(clean, padding="max_length", truncation=True, max_length=max_tokens)
   return Tokens(np.array(cut["input_ids"], np.int32), lengths)
+
+
+def _cased(tokenizer: CLIPTokenizerFast) -> list[str]:
+  """Tokens that a folder adds to CLIP's, for textual inversion, and that are looked for in texts as they are written."""
+  added = tokenizer.added_tokens_decoder.values()
+  return [t.content for t in added if not t.normalized and t.content != t.content.lower()]
+
+
+def _clean(text: str, cased: Sequence[str]) -> str:
+  clean = in_words(text)
+  for token in cased:
+    if token in text:
+      clean = clean.replace(token.lower(), token)
+  return clean
 
 
 def write(folder: Path, words: Iterable[str] = ()) -> int:

@@ -63,6 +63,7 @@ def test_what_later_versions_write_out_changes_nothing(tmp_path):
     ls_init_value=None, patch_dropout=0.5, attentional_pool=False, attn_pooler_queries=256, pool_type="tok"
   )
   content["model_cfg"]["text_cfg"] |= dict(pool_type="argmax", pad_id=0, proj_type="linear", act_kwargs={})
+  content["model_cfg"]["text_cfg"] |= dict(tokenizer_kwargs=dict(clean="lower"))
   assert read(tmp_path, content).architecture.width == 24
 
 
@@ -169,6 +170,7 @@ def _text(**change):
     (_text(hf_model_name="roberta-base"), "text_cfg: hf_model_name='roberta-base'"),
     (_text(hf_tokenizer_name="bert-base-uncased"), "hf_tokenizer_name='bert-base-uncased'"),
     (_text(pool_type="last"), "text_cfg: pool_type='last'"),
+    (_text(tokenizer_kwargs=dict(clean="canonicalize")), "tokenizer_kwargs={'clean': 'canonicalize'} is not"),
     (_text(heads=5), "text_cfg: width 32 is no multiple of heads 5"),
     (lambda b: b.update(preprocess_cfg=dict(resize_mode="longest")), "resize_mode='longest'"),
     (

@@ -13,7 +13,7 @@ from synthjax.sampling.drawer import Drawer, Setting
 from synthjax.sampling.plan import Plan, Segment, key_words
 
 SIZE, N = 32, 2
-PROMPTS, NEGATIVE = ["a photo of an ant", "a drawing of two bees"], "blurry"
+PROMPTS, NEGATIVE = ["a photo of an ant", "a drawing of two “bees” &amp; ｏｎｅ ﬂy"], "blurry"
 SCHEDULERS = {
   "ddim": "DDIMScheduler",
   "dpmpp_2m": "DPMSolverMultistepScheduler",

@@ -62,7 +62,7 @@ def in_its_layout(name: str, root: Path) -> str:
 def short(name: str, clip: Clip, root: Path) -> str:
   """The label space, with names and a template that the small CLIP, which reads 32 tokens, can read."""
   labels, file = spaces.load(name), root / f"{name}.json"
-  lengths = (len(clip._tokenizer(f"a {text}")["input_ids"]) for text in labels.names)
+  lengths = clip.tokenize([f"a {text}" for text in labels.names]).lengths
   cut = {
     i: " ".join(text.split()[:2])[:20]
     for i, text, n in zip(labels.ids, labels.names, lengths, strict=True)
