@@ -125,6 +125,12 @@ def image_filter(rule: str, **fields: Any) -> ConfigDict:
   return _override(_group(FILTER), dict(rule=rule, **fields), "image_filter")
 
 
+def photograph_copies(**fields: Any) -> ConfigDict:
+  """A filter of rule unlike for `config.filters` that suits photographs, by an encoder of thumbnails: short for
+  image_filter("unlike", threshold=0.8, mirrored=True, ...). Not for what is its own mirror image, as digits are."""
+  return image_filter("unlike", **(dict(threshold=0.8, mirrored=True) | fields))
+
+
 def network(task: str, **fields: Any) -> ConfigDict:
   """One of the small world's networks, for `config.networks`."""
   return _override(_group(NETWORK), dict(task=task, **fields), "network")

@@ -169,11 +169,15 @@ ENCODER = {
 # clip    CF (He et al.): image x of class c stays when softmax_k(scale * cos(f(x), h(k)))[c] exceeds the threshold.
 # real    RF (He et al.): an image stays when the nearest of the real images `against` is of its own class, by the margin.
 # unlike  an image stays when no image of `against`, or no earlier one of its set, is as similar as the threshold.
+#         At 0.95 thumbnails find no mirrored, hardly any cropped or rotated copies of photographs: photograph_copies().
 FILTER = {
   "rule": identity("clip"),
   "encoder": identity("clip"),  # of config.encoders; it need not be the one that is tuned
   "threshold": identity(0.0),  # 0 = for clip 1/N for N classes, for unlike 0.95
   "against": identity(""),  # for unlike: of config.tests; "" = the set itself. For real: of config.real
+  "mirrored": identity(False, young=True),  # for unlike, by thumbnails: mirror images are repeats too
+  "second_encoder": identity("", young=True),  # for unlike: what either of the two finds is a repeat
+  "second_threshold": identity(0.0, young=True),  # of its similarity; 0 = 0.95
   "metric": identity("cosine", young=True),  # for real, of features: cosine or euclidean
   "margin": identity(
     0.0, young=True

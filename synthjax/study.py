@@ -30,6 +30,7 @@ from synthjax.stages.plan_table import plan_table
 from synthjax.stages.predict import predict
 from synthjax.stages.product import DONE, STALE, Product
 from synthjax.stages.prompts import PromptList
+from synthjax.stages.repeats import Second
 from synthjax.stages.report import Report
 from synthjax.stages.sample import DrawnSet
 from synthjax.stages.train import Network
@@ -139,6 +140,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   def kept(set_name: str, rule: str) -> KeepList:
     if (set_name, rule) not in keeps:
       judge, against = config.filters[rule].encoder, config.filters[rule].against
+      second = config.filters[rule].second_encoder
       keeps[set_name, rule] = KeepList(
         config,
         root,
@@ -147,6 +149,9 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
         embedded(set_name, judge),
         encoders[judge],
         real(against, judge) if against else None,
+        Second(encoders[second], embedded(set_name, second), real(against, second) if against else None)
+        if second
+        else None,
       )
     return keeps[set_name, rule]
 
@@ -172,7 +177,9 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     )
   if arms and len(labels) < 2:
     raise UserError(f"config.labels has {len(labels)} class; a classifier needs two")
-  for name in dict.fromkeys([k.encoder_name for k in keeps.values()] + [a.encoder_name for a in arms]):
+  for name in dict.fromkeys(
+    [e for k in keeps.values() for e in k.encoder_names] + [a.encoder_name for a in arms]
+  ):
     encoders[name].check()  # now, and not after a night of sampling
   for one in arms:
     one.check()

@@ -14,6 +14,7 @@ from synthjax import config as fields_of
 from synthjax.checks import DTYPES as _DTYPES
 from synthjax.checks import at_least as _at_least
 from synthjax.checks import known as _known
+from synthjax.checks_filters import check_copies
 from synthjax.checks_learners import check_learner
 from synthjax.errors import UserError, nearest
 
@@ -221,6 +222,7 @@ def _check_filter(where: str, own: ConfigDict, config: ConfigDict) -> None:
     _known(f"{where}: against", own.against, config.tests)
     if own.rule != "unlike":
       raise UserError(f"{where}: against belongs to rules unlike and real, not to {own.rule}; set it to ''")
+  check_copies(where, own, config)
   for name, low in dict(kept_per_class=0, max_rounds=0, max_drawn=1).items():
     _at_least(f"{where}: {name}", own[name], low)
   if not 0 <= own.threshold < 1:

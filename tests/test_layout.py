@@ -33,6 +33,7 @@ STOREYS = [
     "fields",
     "validation",
     "checks",
+    "checks_filters",
     "checks_learners",
     "command",
     "workdir",

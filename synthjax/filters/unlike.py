@@ -5,7 +5,12 @@ at whichever shift of up to two pixels they fit best: of the small world's real 
 enlarged and encoded again reach 0.991, and no two different ones exceed 0.988, which grey values alone do not tell
 apart (copies from 0.996, others up to 0.996).
 
-The cost is N x M x D products, for thumbnails 25 x N x M x 1,568: on CPUs 10,000 x 10,000 of them take minutes.
+Of photographs that finds, at 0.95, copies that were encoded again, resized, recoloured or moved by a pixel of the
+thumbnail, and hardly any that were cropped, framed or rotated; at 0.80 also most of those that were by little. Mirror
+images are compared on request. tests/filters/test_photographs.py measures all of this.
+
+The cost is N x M x D products, for thumbnails 25 x N x M x 1,568, twice that with mirror images: 10,000 x 10,000
+of them take about 100 seconds of a CPU's core, or 200.
 """
 
 from __future__ import annotations
@@ -16,22 +21,54 @@ from collections.abc import Iterator
 import numpy as np
 
 Array = np.ndarray
+SIMILAR = 0.95  # where no threshold is given
 _SHIFT = 2  # pixels of a thumbnail, each way
 _ROWS = 2048  # at once
 _FLAT = 1e-3  # the length of a gradient that is none
+_MIDDLE = 0.85  # between the two thresholds that were measured
 
 
-def nearest(features_N: Array, others_M: Array) -> tuple[Array, Array]:
-  """(similarity, which of the others) of the most similar other image."""
-  return _search(features_N, others_M, earlier=False)
+def nearest(features_N: Array, others_M: Array, mirrored: bool = False) -> tuple[Array, Array]:
+  """(similarity, which of the others) of the most similar other image, or of the most similar mirror image of one."""
+  return _search(features_N, _mirror(others_M) if mirrored else others_M, earlier=False)
 
 
-def nearest_earlier(features_N: Array) -> tuple[Array, Array]:
+def nearest_earlier(features_N: Array, mirrored: bool = False) -> tuple[Array, Array]:
   """Likewise among the images that come before each; -1 and similarity -1 for the first.
 
   So growth changes nothing about the images that were there, and of equal ones the first stays.
   """
-  return _search(features_N, features_N, earlier=True)
+  return _search(features_N, _mirror(features_N) if mirrored else features_N, earlier=True)
+
+
+def is_thumbnails(features: Array) -> bool:
+  """Whether they are pictures, of which a mirror image can be made."""
+  return features.ndim == 3
+
+
+def rescaled(similarity_N: Array, threshold: float, onto: float) -> Array:
+  """Similarities by one encoder on the scale of another: its `threshold` comes to lie `onto` the other's, 1 and -1 stay.
+
+  So whatever either of them finds lies above one threshold, and nothing else does.
+  """
+  above = onto + (similarity_N - threshold) * (1 - onto) / (1 - threshold)
+  below = onto + (similarity_N - threshold) * (1 + onto) / (1 + threshold)
+  found = similarity_N >= threshold
+  return np.where(found, np.maximum(above, onto), np.minimum(below, np.nextafter(onto, -1)))
+
+
+def missed(threshold: float, mirrored: bool) -> str:
+  """What a search by thumbnails does not find of photographs, for whoever reads its result."""
+  if threshold > _MIDDLE:
+    moved = "most copies of photographs that were cropped, framed, rotated or shifted"
+  else:
+    moved = "most copies of photographs that were cropped or framed by more than 5 %, or rotated by more than 2 degrees"
+  return f"not found by thumbnails: {moved}{'' if mirrored else ', and mirror images'}"
+
+
+def _mirror(thumbnails: Array) -> Array:
+  assert is_thumbnails(thumbnails), "an encoder's features have no mirror image"
+  return thumbnails[:, :, ::-1]
 
 
 def _search(features_N: Array, others_M: Array, earlier: bool) -> tuple[Array, Array]:
@@ -42,7 +79,9 @@ def _search(features_N: Array, others_M: Array, earlier: bool) -> tuple[Array, A
     reach = min(start + _ROWS, len(others_M)) if earlier else len(others_M)
     for begin in range(0, reach, _ROWS):
       block = slice(begin, min(begin + _ROWS, reach))
-      found = np.max([own @ view.T for view in _views(others_M[block], shifted=True)], axis=0)
+      found = np.full((len(own), block.stop - block.start), -np.inf, np.float32)
+      for view in _views(others_M[block], shifted=True):
+        np.maximum(found, own @ view.T, out=found)
       if earlier:
         places = np.arange(begin, block.stop)[None] >= np.arange(start, start + len(own))[:, None]
         found[places] = -1.0

@@ -21,12 +21,13 @@ from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
 from synthjax import devices, records, workdir
+from synthjax.filters import unlike
 from synthjax.filters.choose import Choice, choose, further
 from synthjax.filters.clip import own_class_probability
 from synthjax.filters.real import passing
 from synthjax.sampling.plan import Plan
 from synthjax.stages import repeats, strays
-from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
+from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, Thumbnails, rank
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
@@ -36,7 +37,6 @@ SUMMARY = "summary.json"
 DATASET = "dataset"
 # Each image that does not stay, and the one that it repeats, or the real one that it strays to.
 PAIRS, PAIRS_SHEET = "pairs.csv", "pairs.png"
-_SIMILAR = 0.95
 _BASIS = "kept_from.json"
 
 
@@ -45,6 +45,9 @@ class Evidence(Protocol):
 
   @property
   def scores(self) -> np.ndarray: ...
+
+  @property
+  def note(self) -> str: ...
 
   def count(self, threshold: float) -> dict[str, Any]: ...
 
@@ -65,6 +68,7 @@ class KeepList:
     embeddings: SetEmbeddings,
     encoder: Encoder,
     against: RealEmbeddings | None = None,
+    second: repeats.Second | None = None,
   ):
     set_name = image_set.name.removeprefix("images/")
     self.filter, self.set_name, self.encoder_name = name, set_name, encoder.name
@@ -72,6 +76,9 @@ class KeepList:
     self.folder = root / "keep" / set_name / f"{name}-{encoder.name}"
     self.inputs: tuple[Product, ...] = (image_set, embeddings, *([against] if against else []))
     self._set, self._embeddings, self._encoder, self._against = image_set, embeddings, encoder, against
+    self._second = second
+    if second:
+      self.inputs += (second.embeddings, *([second.against] if second.against else []))
     self._fields: dict[str, Any] = config.filters[name].to_dict()
     self._runtime = config.runtime
 
@@ -88,8 +95,16 @@ class KeepList:
   def threshold(self) -> float:
     if self.rule == "real":
       return self._fields["margin"]
-    own = _SIMILAR if self._is_unlike else 1 / len(self._encoder.labels)
+    own = unlike.SIMILAR if self._is_unlike else 1 / len(self._encoder.labels)
     return self._fields["threshold"] or own
+
+  @property
+  def encoder_names(self) -> list[str]:
+    return [self.encoder_name, *([self._second.encoder.name] if self._second else [])]
+
+  @property
+  def _second_threshold(self) -> float:
+    return self._fields["second_threshold"] or unlike.SIMILAR
 
   @property
   def rule(self) -> str:
@@ -104,6 +119,7 @@ class KeepList:
     if self._is_by_others:
       others = self._against.source.digest if self._against else ""
       identity = kept | self._encoder.identity | {"others": others}
+      identity |= self._second.identity if self._second else {}
     else:
       del kept["against"]
       identity = kept | self._encoder.classifier_identity
@@ -142,9 +158,7 @@ class KeepList:
   def make(self, stop: Stop) -> bool:
     if self.status().state == DONE:
       return True
-    if self._against and not self._against.make(stop):
-      return False
-    while self._set.make(stop) and self._embeddings.make(stop):
+    while all(needed.make(stop) for needed in self.inputs):
       stop.check()
       records.settle(self.folder, self._record())
       with owner_of(self.folder, self._runtime) as owner:
@@ -157,13 +171,13 @@ class KeepList:
   def _choose(self) -> bool:
     """True: the list is written. False: more images have been asked for, by this process or another."""
     plan, needed = self._set.landed()  # one look: another process may be adding a round
-    if not self._embeddings.has(needed):
+    if not all(e.has(needed) for e in self.inputs if isinstance(e, SetEmbeddings)):
       return False  # it has: those images come first
     features, places = self._visible(plan, needed)
     n_classes, fill = len(self._encoder.labels), self._fields["when_short"] == "top"
     evidence: Evidence | None = None
     if self._is_by_others:
-      evidence = self._evidence(features, places)
+      evidence = self._evidence(features, places, needed)
       must_exceed = 1 - self.threshold if self._is_unlike else passing(self.threshold)
       fill &= not self._is_unlike  # what is too similar never fills a class up
       scores = evidence.scores
@@ -182,9 +196,14 @@ class KeepList:
     self._set.top_up(more, len(plan.segments), self._asks_as)
     return False
 
-  def _evidence(self, features: Features, places: np.ndarray) -> Evidence:
+  def _evidence(self, features: Features, places: np.ndarray, needed: int) -> Evidence:
     if self._is_unlike:
-      return repeats.find(features, self._set, places, self._against)
+      mirrored, second = self._fields["mirrored"], self._second
+      keys = [repeats.Key(self.encoder_name, self.threshold, features, self._against, mirrored)]
+      if second:
+        own = second.embeddings.load(needed).at(places)
+        keys += [repeats.Key(second.encoder.name, self._second_threshold, own, second.against, mirrored)]
+      return repeats.find(keys, self._set, places)
     assert self._against
     metric = self._fields["metric"]
     return strays.find(features, self._encoder.labels, self._set, places, self._against, metric)
@@ -243,6 +262,8 @@ class KeepList:
     records.update(self.folder, self._record(basis))
     if evidence and devices.is_speaker():
       print(f"{self.name}: {_said(summary)}; {PAIRS} names them", file=sys.stderr)
+      if evidence.note:
+        print(f"{self.name}: note: {evidence.note}", file=sys.stderr)
     for line in _shortfalls(self.name, rows, self.quota):
       if devices.is_speaker():
         print(line, file=sys.stderr)
@@ -279,13 +300,20 @@ class KeepList:
     others = (
       f"every image of {self._fields['against']}" if self._against else "every earlier image of the set"
     )
-    return f"similarity to {others} below {self.threshold:.3g}, by {self._encoder.name}{quota}{found}"
+    keys, mirrored = [(self._encoder, self.threshold)], self._fields["mirrored"]
+    keys += [(self._second.encoder, self._second_threshold)] if self._second else []
+    too = {e.name: ", mirrored too" if mirrored and isinstance(e, Thumbnails) else "" for e, _ in keys}
+    below = " and ".join(f"below {t:.3g}, by {e.name}{too[e.name]}" for e, t in keys)
+    missed = "".join(f"; {unlike.missed(t, mirrored)}" for e, t in keys if isinstance(e, Thumbnails))
+    return f"similarity to {others} {below}{quota}{found}{missed}"
 
 
 def _said(summary: dict[str, Any]) -> str:
   if "strayed" in summary:
     return f"{summary['strayed']} images are nearer to a real image of another class"
-  return f"{summary['exact']} images are repeats to the byte and {summary['near']} more are nearly so"
+  by = ", ".join(f"{n} by {key}" for key, n in summary.get("near_by", {}).items())
+  shares = f" ({by})" if len(summary.get("near_by", {})) > 1 else ""
+  return f"{summary['exact']} images are repeats to the byte and {summary['near']} more are nearly so{shares}"
 
 
 def _shortfalls(name: str, rows: list[dict[str, Any]], quota: int) -> list[str]:

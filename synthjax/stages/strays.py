@@ -29,6 +29,7 @@ class Strays:
   places: np.ndarray  # of the features in the set
   image_set: ImageSet
   against: RealEmbeddings
+  note: str = ""  # nothing that the user would not expect
 
   @property
   def scores(self) -> np.ndarray:

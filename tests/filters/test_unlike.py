@@ -98,3 +98,23 @@ def test_growth_changes_nothing(real):
 def test_pictures_of_one_shade_are_like_nothing():
   flat = np.full((2, 32, 32), 9, np.uint8)
   assert unlike.nearest(flat, flat)[0].max() == 0
+
+
+def test_mirror_images(real):
+  """An image is not its own mirror image among the earlier ones."""
+  thumbs = thumbnails(real)
+  flipped = thumbs[:, :, ::-1]
+  similarity, which = unlike.nearest(flipped, thumbs, mirrored=True)
+  assert (which == np.arange(len(real))).all() and similarity.min() > 0.999
+  plain, _ = unlike.nearest(flipped, thumbs)
+  assert np.median(plain) < 0.9
+  similarity, which = unlike.nearest_earlier(np.stack([thumbs[0], thumbs[1], flipped[0]]), mirrored=True)
+  assert which[2] == 0 and similarity[2] > 0.999 and similarity[:2].max() < 0.99
+
+
+@pytest.mark.parametrize(("threshold", "onto"), [(0.95, 0.8), (0.3, 0.95), (0.8, 0.8), (0.7, 0.1)])
+def test_two_scales_have_one_threshold(threshold, onto):
+  seen = np.sort(np.append(np.linspace(-1, 1, 401), [threshold, np.nextafter(threshold, -1)]))
+  scaled = unlike.rescaled(seen, threshold, onto)
+  assert ((scaled >= onto) == (seen >= threshold)).all()
+  assert (np.diff(scaled) >= 0).all() and scaled[[0, -1]].tolist() == pytest.approx([-1, 1])

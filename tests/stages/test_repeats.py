@@ -12,6 +12,8 @@ from synthjax.command import Command
 from synthjax.data.sources import open_source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import load
+from tests.filters.test_photographs import COPIES as CHANGES
+from tests.filters.test_photographs import scenes
 from tests.filters.test_unlike import COPIES
 
 
@@ -143,4 +145,117 @@ def test_mistakes_are_one_line(planted, tmp_path, change, said):
   change(config)
   with pytest.raises(UserError) as e:
     run(config, tmp_path / "w")
+  assert said in str(e.value) and "\n" not in str(e.value) and not (tmp_path / "w/images").exists()
+
+
+@pytest.fixture
+def photographs(tmp_path):
+  """(config, its planted files -> scene): a test of ten scenes; a set of ten others, and of copies of four."""
+  images = scenes(20)
+
+  def put(image, folder: str, name: str) -> None:
+    file = tmp_path / folder / "0" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file, quality=90)
+
+  for i, image in enumerate(images[:10]):
+    put(image, "real", f"{i}.jpg")
+  for i, image in enumerate(images[10:]):
+    put(image, "set", f"own{i}.png")
+  put(CHANGES["mirrored"](images[0]), "set", "mirrored.png")
+  put(CHANGES["rotated by 2 degrees"](images[1]), "set", "rotated.png")
+  put(CHANGES["cropped by 10 %"](images[7]), "set", "cropped.png")
+  (tmp_path / "set/0/same.jpg").write_bytes((tmp_path / "real/0/2.jpg").read_bytes())
+  config = fields_of.study_config(labels="digits")
+  config.sets.theirs = fields_of.imported_set(f"folder:{tmp_path / 'set'}")
+  config.encoders.clip = fields_of.encoder()
+  config.encoders.small = fields_of.encoder("thumbnail")
+  config.filters.plain = fields_of.image_filter("unlike", against="real", encoder="small")
+  config.filters.photos = fields_of.photograph_copies(against="real", encoder="small")
+  config.filters.both = fields_of.photograph_copies(
+    against="real", encoder="small", second_encoder="clip", second_threshold=0.85
+  )
+  config.tests.real = f"folder:{tmp_path / 'real'}"
+  for rule in ("plain", "photos", "both"):
+    config.arms[rule] = fields_of.arm(f"theirs/{rule}")
+  config.runtime.compile_cache = ""
+  return config
+
+
+SAME, MIRRORED = ("same.jpg", "0/2.jpg", "1", "file"), ("mirrored.png", "0/0.jpg", "0", "small mirrored")
+ROTATED, CROPPED = ("rotated.png", "0/1.jpg", "0", "small"), ("cropped.png", "0/7.jpg", "0", "clip")
+
+
+def test_who_found_each_copy_of_a_photograph(photographs, tmp_path, capsys):
+  run(photographs, tmp_path / "w", stages=("import", "embed", "keep"))
+  keys = keys_of(tmp_path / "w")
+  found = {
+    rule: {
+      (keys[row["image_id"]].split("/")[1], row["repeats"], row["exact"], row["by"])
+      for row in pairs(tmp_path / "w", rule)
+    }
+    for rule in ("plain", "photos", "both")
+  }
+  assert found == {
+    "plain": {SAME},
+    "photos": {SAME, MIRRORED, ROTATED},
+    "both": {SAME, MIRRORED, ROTATED, CROPPED},
+  }
+  for rule, rows in found.items():
+    kept = (tmp_path / f"w/keep/theirs/{rule}-small/ids.txt").read_text().split()
+    assert {keys[i].split("/")[1] for i in kept} == {k.split("/")[1] for k in keys.values()} - {
+      name for name, *_ in rows
+    }
+  near = json.loads((tmp_path / "w/keep/theirs/both-small/summary.json").read_text())
+  assert (near["exact"], near["near"]) == (1, 3)
+  assert near["near_by"] == {"clip": 1, "small": 1, "small mirrored": 1}
+  said = capsys.readouterr().err
+  assert "3 more are nearly so (1 by clip, 1 by small, 1 by small mirrored)" in said
+  assert said.count("note:") == 1 and "theirs/plain-small: note: not found by thumbnails: most copies" in said
+  run(photographs, tmp_path / "w", stages=("import", "embed", "keep"), plan=True)
+  assert "nothing is missing" in capsys.readouterr().out
+  run(photographs, tmp_path / "w", stages=("import", "embed", "keep"))
+  assert "note:" not in capsys.readouterr().err  # once, where the list is made
+
+
+def test_the_page_says_what_is_not_looked_for(photographs, tmp_path):
+  del photographs.arms["photos"]
+  photographs.tuning.update(batch=16, epochs=2)
+  photographs.seeds = 1
+  run(photographs, tmp_path / "w")
+  page = (tmp_path / "w/report/index.html").read_text()
+  assert (
+    "similarity to every image of real below 0.95, by small; 1 images are repeats to the byte and 0 more are "
+    "nearly so; not found by thumbnails: most copies of photographs that were cropped, framed, rotated or shifted, "
+    "and mirror images"
+  ) in page
+  assert "below 0.8, by small, mirrored too and below 0.85, by clip; 1 images are" in page
+
+
+def test_filters_without_the_young_fields_keep_their_identity(planted, tmp_path):
+  config, _ = planted
+  run(config, tmp_path / "w", stages=("import", "embed", "keep"))
+  record = json.loads((tmp_path / "w/keep/theirs/clean-small/record.json").read_text())
+  assert set(record["identity"]) == {"rule", "encoder", "threshold", "against", "when_short", "others"}
+  changed = config.copy_and_resolve_references()
+  changed.filters.clean.mirrored = True
+  with pytest.raises(UserError, match="mirrored was null when it was made and is true now"):
+    run(changed, tmp_path / "w", stages=("import", "embed", "keep"))
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    (dict(second_encoder="clp"), "second_encoder 'clp' (did you mean 'clip'?)"),
+    (dict(second_encoder="small"), "second_encoder 'small' is the first one too"),
+    (dict(second_encoder="", second_threshold=0.9), "second_threshold needs a second_encoder"),
+    (dict(second_threshold=1.0), "second_threshold is a similarity"),
+    (dict(encoder="clip", second_encoder="", second_threshold=0.0), "mirrored is for thumbnails"),
+    (dict(rule="clip", encoder="clip", against=""), "mirrored belongs to rule unlike, not to clip"),
+  ],
+)
+def test_mistakes_about_photographs_are_one_line(photographs, tmp_path, change, said):
+  photographs.filters.both.update(change)
+  with pytest.raises(UserError) as e:
+    run(photographs, tmp_path / "w")
   assert said in str(e.value) and "\n" not in str(e.value) and not (tmp_path / "w/images").exists()
