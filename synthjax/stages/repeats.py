@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +15,7 @@ from synthjax.filters.unlike import nearest, nearest_earlier
 from synthjax.pages import contact_sheet
 from synthjax.stages.embed import Features, RealEmbeddings
 from synthjax.stages.image_set import ImageSet
-from synthjax.store import schema
+from synthjax.store import csv_file, schema
 from synthjax.store.export import Examples
 
 Array = np.ndarray
@@ -49,12 +47,11 @@ class Repeats:
     return {"exact": int(self.exact.sum()), "near": len(self._found(threshold)) - int(self.exact.sum())}
 
   def to_csv(self, ids: Array, threshold: float) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image_id", "repeats", "similarity", "exact"])
-    for i in self._found(threshold):
-      writer.writerow([ids[i], self.names[self.which[i]], f"{self.similarity[i]:.4f}", int(self.exact[i])])
-    return buffer.getvalue().encode(errors="surrogateescape")
+    rows = (
+      [ids[i], self.names[self.which[i]], f"{self.similarity[i]:.4f}", int(self.exact[i])]
+      for i in self._found(threshold)
+    )
+    return csv_file.to_bytes(("image_id", "repeats", "similarity", "exact"), rows)
 
   def sheet(self, threshold: float, title: str) -> bytes:
     """PNG of the first pairs, side by side."""
