@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from synthjax import devices
+from synthjax.data import tfds_features
 from synthjax.data.classes import mapping_of, parse, places
 from synthjax.data.draws import Part
 from synthjax.data.source import Source
@@ -36,6 +37,7 @@ class Generated(Source):
 
   def __init__(self, folder: Path, labels: LabelSpace | None, where: str, mapping: Mapping[str, str] | None):
     self.name, self._folder = folder.resolve().name, epath.Path(folder)
+    tfds_features.check(folder, f"source {where!r}")
     class_ids = tfds.builder_from_directory(folder).info.features["label"].names
     self._examples = Examples(self._folder)
     blocks = range(0, len(self._examples), _BLOCK)

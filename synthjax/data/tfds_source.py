@@ -20,8 +20,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import read_only_builder, registered
+from tensorflow_datasets.core.utils import error_utils
 
 from synthjax import workdir
+from synthjax.data import tfds_features
 from synthjax.data.source import Source
 from synthjax.errors import UserError, nearest
 from synthjax.labels.matching import PASSED_OVER, match
@@ -198,8 +200,13 @@ def open_tfds(reference: str, rest: str, labels: LabelSpace | None) -> Source:
   if not name:
     raise UserError(f"source {reference!r} names no data set; expected tfds:NAME[/CONFIG][:SPLIT]")
   folder = os.environ.get("TFDS_DATA_DIR")
+  wanted = f"{name}:{version}" if version else name
   try:
-    builder = read_only_builder.builder_from_files(f"{name}:{version}" if version else name, data_dir=folder)
+    with error_utils.record_error_context():
+      found = read_only_builder._find_builder_dir(wanted, data_dir=folder)
+    if found:
+      tfds_features.check(Path(found), f"source {reference!r}")
+    builder = read_only_builder.builder_from_files(wanted, data_dir=folder)
   except (registered.DatasetNotFoundError, ValueError) as e:
     known = tfds.list_builders(with_community_datasets=False)
     base = name.partition("/")[0]

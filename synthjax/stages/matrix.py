@@ -5,9 +5,7 @@ A cell is an arm of one of the studies, on one of its tests. Both files are deri
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +20,7 @@ from synthjax.pages import published
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
+from synthjax.store import csv_file
 
 CSV = "matrix.csv"
 _COLUMNS = (
@@ -129,9 +128,7 @@ def kind_of(config: ConfigDict, arm: str) -> str:
 
 def _csv(cells: Sequence[page.Cell]) -> bytes:
   """A line a cell; what is not measured yet is empty. Means over seeds, in percent."""
-  buffer = io.StringIO()
-  writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
-  writer.writeheader()
+  rows = []
   for cell in cells:
     row = {name: getattr(cell, name) for name in ("study", "dataset", "split", "encoder", "arm")}
     if cell.top1:
@@ -141,5 +138,5 @@ def _csv(cells: Sequence[page.Cell]) -> bytes:
       row |= dict(top1_spread=f"{np.std(cell.top1, ddof=1):.4f}")
     if cell.published is not None:
       row |= dict(published_top1=cell.published, published_by=published.source())
-    writer.writerow(row)
-  return buffer.getvalue().encode()
+    rows.append([row.get(column, "") for column in _COLUMNS])
+  return csv_file.to_bytes(_COLUMNS, rows)

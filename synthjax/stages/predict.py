@@ -1,9 +1,10 @@
-"""Stage predict, on request: a tuned classifier names images, as a CSV of file, class id, class name and probability."""
+"""Stage predict, on request: a tuned classifier names images, as a CSV of file, class id, class name and probability.
+
+A name that a spreadsheet would take for a formula has an apostrophe before it (store/csv_file.py).
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
 from synthjax.errors import UserError, nearest
 from synthjax.stages.tune import Arm
+from synthjax.store import csv_file
 from synthjax.training import head
 from synthjax.weights import hub
 
@@ -47,11 +49,10 @@ def predict(config: ConfigDict, root: epath.Path, arms: Sequence[Arm]) -> epath.
       classifier.class_names[best],
       f"{share[best]:.6f}",
     )
-  buffer = io.StringIO(newline="")
-  writer = csv.writer(buffer)
-  writer.writerow(["file", "class_id", "class_name", "probability"])
-  writer.writerows([key, *named[key]] for key in source.keys)
-  workdir.replace_bytes(out, buffer.getvalue().encode(errors="surrogateescape"))
+  columns = ("file", "class_id", "class_name", "probability")
+  workdir.replace_bytes(
+    out, csv_file.to_bytes(columns, ([key, *named[key]] for key in source.keys), line_end="\r\n")
+  )
   return out
 
 

@@ -6,7 +6,6 @@ features of a second encoder, with a threshold of its own. One of them is enough
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import io
@@ -23,7 +22,7 @@ from synthjax.filters import unlike
 from synthjax.pages import contact_sheet
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings
 from synthjax.stages.image_set import ImageSet
-from synthjax.store import schema
+from synthjax.store import csv_file, schema
 from synthjax.store.export import Examples
 
 Array = np.ndarray
@@ -104,13 +103,11 @@ class Repeats:
     return {"exact": int(self.exact.sum()), "near": near.total(), "near_by": by}
 
   def to_csv(self, ids: Array, threshold: float) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image_id", "repeats", "similarity", "exact", "by"])
-    for i in self._found(threshold):
-      found = self.names[self.which[i]], f"{self.seen[i]:.4f}", int(self.exact[i]), self.by[i]
-      writer.writerow([ids[i], *found])
-    return buffer.getvalue().encode(errors="surrogateescape")
+    rows = (
+      [ids[i], self.names[self.which[i]], f"{self.seen[i]:.4f}", int(self.exact[i]), self.by[i]]
+      for i in self._found(threshold)
+    )
+    return csv_file.to_bytes(("image_id", "repeats", "similarity", "exact", "by"), rows)
 
   def sheet(self, threshold: float, title: str) -> bytes:
     """PNG of the first pairs, side by side."""

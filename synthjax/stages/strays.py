@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
 from synthjax.stages.embed import Features, RealEmbeddings
 from synthjax.stages.image_set import ImageSet
-from synthjax.store import schema
+from synthjax.store import csv_file, schema
 from synthjax.store.export import Examples
 
 _SHOWN = 24
@@ -44,16 +42,13 @@ class Strays:
     return {"strayed": len(self._dropped(margin))}
 
   def to_csv(self, image_ids: np.ndarray, margin: float) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image_id", "class", "nearest", "nearest_class", "nearness", "own_class_nearness"])
-    ids = self.labels.ids
+    rows, ids = [], self.labels.ids
     for i in self._dropped(margin):
       j = self.found.which_other[i]
       own = ids[self.features.labels[i]], self.real.ids[j], ids[self.real.labels[j]]
-      row = [image_ids[i], *own, f"{self.found.other[i]:.4f}", f"{self.found.own[i]:.4f}"]
-      writer.writerow(row)
-    return buffer.getvalue().encode(errors="surrogateescape")
+      rows.append([image_ids[i], *own, f"{self.found.other[i]:.4f}", f"{self.found.own[i]:.4f}"])
+    columns = ("image_id", "class", "nearest", "nearest_class", "nearness", "own_class_nearness")
+    return csv_file.to_bytes(columns, rows)
 
   def sheet(self, margin: float, title: str) -> bytes:
     """PNG of the first: the image, the real one that is nearest, and the nearest of its own class."""

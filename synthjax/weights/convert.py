@@ -32,6 +32,7 @@ _NETWORK = re.compile(
 )
 _SAFE_STEMS = {"pytorch_model": "model", "open_clip_pytorch_model": "open_clip_model"}
 _TEXT = (".json", ".txt")
+_TEXT_BYTES = 32e6  # at most; a tokenizer has two million
 
 
 def convert(
@@ -123,6 +124,8 @@ def _convert_folder(source: Path, out: Path, dtype: str) -> None:
       match = _NETWORK.fullmatch(file.name)
       if match and (folder / _safe_name(file.name)).exists():
         continue  # the source has it in both forms
+      if match or file.suffix in (*_TEXT, ".safetensors"):
+        _check_is_own(file, source)
       if match and match[3]:
         index = read.read_json(file)
         where = {k: _safe_name(str(v)) for k, v in index.get("weight_map", {}).items()}
@@ -137,6 +140,24 @@ def _convert_folder(source: Path, out: Path, dtype: str) -> None:
     raise UserError(
       f"{source} has no network as .bin, in it or one folder below; there is nothing to convert"
     )
+
+
+def _check_is_own(file: Path, source: Path) -> None:
+  """Refuses a link out of the source, whose target would be read, or copied to where the result goes."""
+  real = file.resolve()
+  if not any(real.is_relative_to(place) for place in _places(source)):
+    raise UserError(
+      f"weights: {file} is a link out of {source}, to {real}; put a copy in its place, or remove it"
+    )
+  if file.suffix in _TEXT and (size := real.stat().st_size) > _TEXT_BYTES:
+    raise UserError(f"weights: {file} has {size / 1e6:.0f} MB; no config or tokenizer is so large; remove it")
+
+
+def _places(source: Path) -> list[Path]:
+  """Where a source's files may lie: in it; a snapshot of the hub's cache links to the blobs of its repository."""
+  root = source.resolve()
+  stores = [p.parent for p in root.parents if p.name == "snapshots" and p.parent.name.startswith("models--")]
+  return [root, *(store / "blobs" for store in stores[:1])]
 
 
 def _safe_name(name: str) -> str:
@@ -182,6 +203,7 @@ def _tokenizer(folder: Path | None) -> dict[str, Path]:
       raise UserError(
         f"--tokenizer {folder}: {file.name} is missing; it takes a folder with vocab.json and merges.txt"
       )
+    _check_is_own(file, folder)
   return found
 
 

@@ -25,7 +25,7 @@ def pictures(tmp_path_factory) -> Path:
   for i, image in enumerate(real.load("first")[0][:30]):
     (folder / str(i % 3)).mkdir(exist_ok=True)
     Image.fromarray(image).save(folder / str(i % 3) / f"{i:03d}.png")
-  (folder / "broken.jpg").write_bytes(b"no image")
+  (folder / "=broken.jpg").write_bytes(b"no image")
   return folder
 
 
@@ -38,7 +38,7 @@ def test_the_csv_holds_every_file_and_what_the_measured_classifier_says(digits, 
   assert "broken.jpg" in err and err.count("cannot be read") == 1
   with (workdir / "predictions.csv").open(newline="") as file:
     rows = {row["file"]: row for row in csv.DictReader(file)}
-  assert len(rows) == 31 and rows["broken.jpg"]["class_id"] == ""
+  assert len(rows) == 31 and rows["'=broken.jpg"]["class_id"] == ""
   arm = next(
     a for a in study.design(config, study.workdir.open_workdir(str(workdir))).arms if a.arm == "LE+CE"
   )

@@ -255,6 +255,63 @@ def test_tied_tensors_and_another_dtype(torch, tmp_path):
   assert found["a"].dtype == np.float16 and found["n"].dtype == np.int64
 
 
+def folder_of_bin(torch, folder):
+  """The least that can be converted."""
+  folder.mkdir(parents=True)
+  torch.save({"a": torch.ones(2)}, folder / "pytorch_model.bin")
+  (folder / "config.json").write_text("{}")
+  return folder
+
+
+@pytest.mark.parametrize("name", ["secret.json", "secret.txt", "secret.safetensors", "text/secret.json"])
+def test_a_link_out_of_the_source_is_not_followed(torch, tmp_path, name):
+  source = folder_of_bin(torch, tmp_path / "source")
+  (tmp_path / "key").write_text("secret")
+  (source / name).parent.mkdir(exist_ok=True)
+  (source / name).symlink_to(tmp_path / "key")
+  with pytest.raises(UserError, match=rf"source/{name} is a link out of .*source, to .*key; put a copy"):
+    convert(source, tmp_path / "out")
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_a_link_and_a_tokenizers_files_are_held_to_the_same(torch, tmp_path, words):
+  source = folder_of_bin(torch, tmp_path / "source")
+  (source / "text").symlink_to(folder_of_bin(torch, tmp_path / "elsewhere"))
+  with pytest.raises(UserError, match="is a link out of"):
+    convert(source, tmp_path / "out")
+  (words / "vocab.json").unlink()
+  (words / "vocab.json").symlink_to(tmp_path / "elsewhere/config.json")
+  torch.save({"a": torch.ones(2)}, tmp_path / "single.ckpt")
+  with pytest.raises(UserError, match=r"vocab.json is a link out of"):
+    convert(tmp_path / "single.ckpt", tmp_path / "out", words)
+
+
+def test_links_inside_a_source_and_a_snapshot_of_the_hubs_cache_are_followed(torch, tmp_path):
+  store = tmp_path / "hub/models--some--one"
+  snapshot = folder_of_bin(torch, store / "snapshots/0123")
+  (store / "blobs").mkdir()
+  for file in sorted(snapshot.iterdir()):
+    file.rename(store / "blobs" / file.stem)
+    file.symlink_to(f"../../blobs/{file.stem}")
+  (snapshot / "again.json").symlink_to("config.json")
+  convert(snapshot, tmp_path / "out")
+  out = {f.name for f in (tmp_path / "out").iterdir() if f.is_file() and not f.is_symlink()}
+  assert out == {"model.safetensors", "config.json", "again.json"}
+  (snapshot / "other.json").symlink_to(tmp_path / "hub/models--some--other/blobs/config")
+  (tmp_path / "hub/models--some--other/blobs").mkdir(parents=True)
+  (tmp_path / "hub/models--some--other/blobs/config").write_text("{}")
+  with pytest.raises(UserError, match="is a link out of"):
+    convert(snapshot, tmp_path / "again")
+
+
+def test_a_text_of_no_configs_size_is_not_copied(torch, tmp_path):
+  source = folder_of_bin(torch, tmp_path / "source")
+  with (source / "vocab.json").open("wb") as file:
+    file.truncate(40_000_000)
+  with pytest.raises(UserError, match=r"vocab.json has 40 MB; no config or tokenizer is so large"):
+    convert(source, tmp_path / "out")
+
+
 # --- OpenAI's archives -----------------------------------------------------------------------------
 
 
