@@ -33,6 +33,7 @@ STOREYS = [
     "fields",
     "validation",
     "checks",
+    "checks_adapter",
     "checks_learners",
     "command",
     "workdir",
