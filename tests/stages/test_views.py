@@ -18,6 +18,7 @@ from synthjax.stages import heads
 from synthjax.stages.embed import Features, encoder_of
 from synthjax.stages.views import Views
 from synthjax.stopping import Stop
+from synthjax.tasks import adapter
 from synthjax.tasks.adapter import TipAdapter
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,8 +66,9 @@ def test_keys_are_the_mean_of_views_and_every_epoch_sees_a_further_one(config, s
   ids = np.array([source.keys[i] for i in places])
   real = Features(np.zeros((6, 128), np.float32), source.labels[places], ids)
   validation_on = Features(*(np.concatenate([x, x]) for x in (np.eye(6, 128), real.labels, ids + "x")))
-  begun, batches = [], []
+  begun, batches, searched = [], [], []
   monkeypatch.setattr(TipAdapter, "__init__", _spy(TipAdapter.__init__, begun))
+  monkeypatch.setattr(adapter, "search", _spy(adapter.search, searched))
   fields = fields_of.arm_fields(config, "plain") | dict(
     views=3,
     epochs=2,
@@ -87,10 +89,12 @@ def test_keys_are_the_mean_of_views_and_every_epoch_sees_a_further_one(config, s
     monkeypatch.setattr(heads.Training, "run", spied)
     (learnt,) = heads.tip_adapter(fields, encoder.zero_shot, real, validation_on, [5], where, views_of(ids))
   mean = np.mean([by_hand(encoder, source, places, 5, v) for v in range(3)], axis=0)
-  _, keys, labels, alpha, beta = begun[0]
+  _, _, keys, labels, alpha, beta = begun[0]
   np.testing.assert_allclose(keys, mean, atol=1e-5)
   assert (labels == real.labels).all() and (alpha, beta) == (3.0, 2.0)
-  assert learnt.memory.ratio in (0.1, 0.15) and learnt.memory.sharpness in (0.1, 0.2)
+  (*_, ratios, sharpnesses) = searched[0]
+  assert ratios == pytest.approx((0.1, 0.15)) and sharpnesses == pytest.approx((0.1, 0.2))
+  assert learnt.memory.ratio in ratios and learnt.memory.sharpness in sharpnesses
 
   # Six images in batches of four: three steps are two epochs, of views 3 and 4. The second batch spans both.
   features = np.concatenate([b["real"]["features"] for b in batches])
@@ -104,10 +108,10 @@ def test_keys_are_the_mean_of_views_and_every_epoch_sees_a_further_one(config, s
     assert (labels[own] == real.labels[nearest]).all()
 
 
-def _spy(init, begun):
-  def wrapped(self, *args):
-    begun.append(args)
-    init(self, *args)
+def _spy(function, seen):
+  def wrapped(*args):
+    seen.append(args)
+    return function(*args)
 
   return wrapped
 
