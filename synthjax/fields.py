@@ -215,6 +215,13 @@ TUNING = {
   "validation": identity(
     "", young=True
   ),  # of config.real: what an adapter's ratio and sharpness are chosen on
+  # Of adapter tip, under the published code's names. Its configs differ by data set: configs/few_shot.py.
+  "init_alpha": identity(1.0, young=True),  # the memory's weight while its keys learn
+  "init_beta": identity(1.0, young=True),  # its sharpness likewise
+  "search_scale": identity((7.0, 3.0), young=True),  # largest beta and alpha tried on the validation images
+  "search_step": identity((200, 20), young=True),  # how many of each are tried
+  "views": identity(0, young=True),  # random views that a key begins as the mean of; 0 = one plain view
+  "epsilon": identity(1e-8, young=True),  # of AdamW, in every arm
   "batch_norm": identity("frozen", young=True),  # unfrozen: through the images, statistics follow
   "learns": identity(
     "", young=True
@@ -248,7 +255,7 @@ LEARNING = {
   "momentum": identity(0.9),
   "nesterov": identity(False),
   "weight_decay": identity(0.05),
-  "decay_all": identity(False),  # norms and biases too
+  "decay_all": identity(False),  # norms, biases and a ViT's positions and class token too
   "schedule": identity("cosine"),  # step, wsd, constant
   "warmup": identity(0.0),  # share of the steps
   "drops": identity(()),  # of schedule step: shares of the steps

@@ -15,6 +15,7 @@ from synthjax.checks import DTYPES as _DTYPES
 from synthjax.checks import at_least as _at_least
 from synthjax.checks import known as _known
 from synthjax.checks_filters import check_copies
+from synthjax.checks_adapter import check_adapter
 from synthjax.checks_learners import check_learner
 from synthjax.errors import UserError, nearest
 
@@ -284,6 +285,7 @@ def _check_arm_of_real(where: str, drawn: str, fields: dict[str, Any], config: C
   _known(f"{where}: order", fields["order"], fields_of.ORDERS)
   _known(f"{where}: batch_norm", fields["batch_norm"], ("frozen", "unfrozen"))
   _known(f"{where}: adapter", fields["adapter"], ("", "tip"))
+  check_adapter(where, fields)
   for name, low in dict(real_batch=1, real_weight=0, steps=0).items():
     _at_least(f"{where}: {name}", fields[name], low)
   if fields["adapter"] and (drawn or not fields["real"] or not fields["validation"]):

@@ -34,6 +34,7 @@ STOREYS = [
     "validation",
     "checks",
     "checks_filters",
+    "checks_adapter",
     "checks_learners",
     "command",
     "workdir",

@@ -24,6 +24,7 @@ from synthjax.data.pictures import Pictures
 from synthjax.data.source import Source
 from synthjax.fields import MIX, REAL_FIRST
 from synthjax.stages.embed import Encoder, Features
+from synthjax.stages.views import Views
 from synthjax.stopping import Stop
 from synthjax.tasks import adapter, tune_images
 from synthjax.tasks.adapter import TipAdapter
@@ -100,13 +101,14 @@ def phases(fields: Mapping[str, Any], counts: Mapping[str, int]) -> list[Phase]:
   return [phase((domain,), f"phase-{i}") for i, domain in enumerate(order)]
 
 
-def _recipe(fields: Mapping[str, Any], steps: int, copies: bool = False) -> Recipe:
+def recipe_of(fields: Mapping[str, Any], steps: int, copies: bool = False) -> Recipe:
   return Recipe(
     steps=steps,
     learning_rate=fields["learning_rate"],
     weight_decay=fields["weight_decay"],
     decay_all=True,
     clip_norm=fields["clip_norm"],
+    epsilon=fields["epsilon"],
     copies=copies,
   )
 
@@ -140,7 +142,7 @@ def linear(
         d: {"features": parts[d].features[at], "labels": parts[d].labels[at]} for d, at in chosen.items()
       }
 
-    size, recipe = sum(phase.sizes) * len(seeds), _recipe(fields, phase.steps, copies=True)
+    size, recipe = sum(phase.sizes) * len(seeds), recipe_of(fields, phase.steps, copies=True)
     begin = state.variables if state else None
     state = training.run(task, batch_at, recipe, phase.folder, size, begin)
   assert state is not None
@@ -155,26 +157,41 @@ def tip_adapter(
   validation: Features,
   seeds: Sequence[int],
   training: Training,
+  views: Views | None = None,
 ) -> list[Learnt]:
-  """Ratio and sharpness are those that name most validation images which are not learnt from."""
+  """Ratio and sharpness are those that name most validation images which are not learnt from.
+
+  With `views`, keys begin as the mean of so many random views of each image, and every epoch learns from a further one.
+  """
   unseen = validation.at(np.flatnonzero(~np.isin(validation.ids, real.ids)))
   values = np.eye(len(zero_shot), dtype=np.float32)[real.labels]
   (phase,), learnt = phases(fields, {"real": len(real)}), []
+  sharpnesses, ratios = map(adapter.grid, fields["search_scale"], fields["search_step"])
   for seed in seeds:
+    keys = views.mean(seed, fields["views"]) if views else real.features
 
     def batch_at(step: int, seed: int = seed) -> dict[str, Any]:
       at = _places(phase, step, {"real": len(real)}, seed)["real"]
-      return {"real": {"features": real.features[at], "labels": real.labels[at]}}
+      features = _viewed(views, fields["views"], seed, step, at) if views else real.features[at]
+      return {"real": {"features": features, "labels": real.labels[at]}}
 
-    task = TipAdapter(zero_shot, real.features, real.labels)
-    recipe = _recipe(fields, phase.steps)
+    task = TipAdapter(zero_shot, keys, real.labels, fields["init_alpha"], fields["init_beta"])
+    recipe = recipe_of(fields, phase.steps)
     state = training.run(task, batch_at, recipe, f"adapter-{seed}", phase.sizes[0], None)
     keys = np.asarray(state.variables["params"]["keys"])
-    ratio, sharpness, _ = adapter.search(zero_shot, keys, values, unseen.features, unseen.labels)
+    ratio, sharpness, _ = adapter.search(
+      zero_shot, keys, values, unseen.features, unseen.labels, ratios, sharpnesses
+    )
     learnt.append(
       Learnt(zero_shot, np.zeros(len(zero_shot), np.float32), Memory(keys, values, ratio, sharpness))
     )
   return learnt
+
+
+def _viewed(views: Views, first: int, seed: int, step: int, at: Array) -> Array:
+  """Features of the images of a batch, each in the view of its epoch."""
+  epochs = (step * len(at) + np.arange(len(at))) // len(views)
+  return np.stack([views.features(seed, first + int(epoch))[i] for epoch, i in zip(epochs, at, strict=True)])
 
 
 # --- through the images ------------------------------------------------------------------------------
@@ -215,7 +232,7 @@ def through_images(
         }
 
       folder = "-".join(filter(None, [f"images-{seed}", phase.folder]))
-      recipe, size = _recipe(fields, phase.steps), sum(phase.sizes)
+      recipe, size = recipe_of(fields, phase.steps), sum(phase.sizes)
       variables = training.run(task, batch_at, recipe, folder, size, variables).variables
     after = traverse_util.flatten_dict(task.encoder_params(variables), sep="/")
     before = traverse_util.flatten_dict(dict(params), sep="/")

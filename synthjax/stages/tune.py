@@ -32,6 +32,7 @@ from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddin
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.stages.views import Views
 from synthjax.stopping import Stop
 from synthjax.tasks import tune_images
 from synthjax.training import head
@@ -323,7 +324,10 @@ class Arm:
     elif fields["adapter"]:
       assert self._real and self._validation
       validation = self._validation.load()
-      learnt = heads.tip_adapter(fields, zero_shot, self._real.load(), validation, seeds, where)
+      real, views = self._real.load(), None
+      if fields["views"]:
+        views = Views(self._encoder, self._real.source, real.ids, self.name, self._runtime, stop)
+      learnt = heads.tip_adapter(fields, zero_shot, real, validation, seeds, where, views)
     elif fields["learns"] or fields["batch_norm"] != "frozen":
       learnt = heads.through_images(fields, self._encoder, self._pictured(), seeds, where)
     else:

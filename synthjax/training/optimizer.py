@@ -30,6 +30,7 @@ class Recipe:
   weight_decay: float = 0.0  # of what `decays`
   decay_all: bool = False  # of every parameter, as PyTorch's optimisers do unless told otherwise
   betas: tuple[float, float] = (0.9, 0.999)
+  epsilon: float = 1e-8  # of AdamW
   clip_norm: float = 1.0  # global; 0 = off
   copies: bool = (
     False  # every parameter's leading axis counts independent learners: each is clipped by its own norm
@@ -80,7 +81,7 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
     )
   else:
     learner = optax.adamw(
-      schedule(recipe), b1=recipe.betas[0], b2=recipe.betas[1], weight_decay=recipe.weight_decay, mask=mask
+      schedule(recipe), *recipe.betas, recipe.epsilon, weight_decay=recipe.weight_decay, mask=mask
     )
   if recipe.clip_norm:
     clip = optax.clip_by_global_norm(recipe.clip_norm)

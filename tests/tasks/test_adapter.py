@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from synthjax.tasks.adapter import RATIOS, SHARPNESSES, TipAdapter, search
+from synthjax.fields import TUNING
+from synthjax.stages import heads
+from synthjax.tasks.adapter import TipAdapter, grid, search
 from synthjax.training.head import Classifier, Memory, read
 from synthjax.training.loop import init_state, train_step
-from synthjax.training.optimizer import Recipe
 
 K, D, M = 3, 8, 12
+RATIOS, SHARPNESSES = grid(3.0, 20), grid(7.0, 200)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_the_search_finds_what_names_most_and_of_equals_the_first(case):
   unit = features / np.linalg.norm(features, axis=1, keepdims=True)
   wrong = 0.5 * np.eye(K, D)[[1, 2, 0]].astype(np.float32)
   values = np.eye(K, dtype=np.float32)[labels]
-  ratio, sharpness, right = search(wrong, unit, values, features, labels)
+  ratio, sharpness, right = search(wrong, unit, values, features, labels, RATIOS, SHARPNESSES)
   table = {
     (s, r): 100 * (by_hand(features, wrong, unit, labels, r, s).argmax(1) == labels).mean()
     for s in SHARPNESSES[::40]
@@ -71,14 +73,36 @@ def test_the_search_finds_what_names_most_and_of_equals_the_first(case):
   }
   assert right >= max(table.values()) and right > 50
   assert ratio in RATIOS and sharpness in SHARPNESSES
-  assert search(4 * np.eye(K, D)[[0, 1, 2]], unit, values, np.eye(K, D), np.arange(K))[:2] == (0.1, 0.1)
+  right = 4 * np.eye(K, D)[[0, 1, 2]]
+  assert search(right, unit, values, np.eye(K, D), np.arange(K), RATIOS, SHARPNESSES)[:2] == (0.1, 0.1)
+
+
+def test_the_grid_is_that_of_the_published_search():
+  scale, step = [12, 5], [200, 20]  # Caltech101: of beta, of alpha
+  beta, alpha = ([i * (scale[axis] - 0.1) / step[axis] + 0.1 for i in range(step[axis])] for axis in range(2))
+  assert grid(12.0, 200) == tuple(beta) and grid(5.0, 20) == tuple(alpha)
+  assert beta[-1] == pytest.approx(11.9405) and len(set(beta)) == 200  # 12 itself is never tried
+
+
+def test_the_search_is_on_the_grid_given(case):
+  features, labels, _ = case
+  unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+  values = np.eye(K, dtype=np.float32)[labels]
+  wrong = 2.0 * np.eye(K, D)[[1, 2, 0]].astype(np.float32)  # a small memory cannot outweigh it
+  few = search(wrong, unit, values, features, labels, grid(0.2, 2), [1.0])
+  many = search(wrong, unit, values, features, labels, grid(30.0, 20), [1.0])
+  assert few[0] in grid(0.2, 2) and few[1] == many[1] == 1.0
+  assert many[0] > 0.2 and many[2] > few[2]
 
 
 @pytest.mark.parity
-def test_the_whole_way_is_pytorchs(case, torch):
+@pytest.mark.parametrize("alpha, beta, epsilon", [(1.0, 1.0, 1e-8), (3.0, 2.0, 1e-4)])
+def test_the_whole_way_is_pytorchs(case, torch, alpha, beta, epsilon):
   features, labels, W = case
-  recipe = Recipe(steps=20, learning_rate=1e-2, weight_decay=0.01, decay_all=True, clip_norm=0.0)
-  task, key = TipAdapter(W, features, labels), jax.random.key(0)
+  fields = {name: field.default for name, field in TUNING.items()}
+  fields |= dict(learning_rate=1e-2, weight_decay=0.01, clip_norm=0.0, epsilon=epsilon)
+  recipe = heads.recipe_of(fields, 20)
+  task, key = TipAdapter(W, features, labels, alpha, beta), jax.random.key(0)
   batch = {"real": {"features": features, "labels": labels}}
   state, step_of = init_state(task, recipe, batch, key), jax.jit(functools.partial(train_step, task, recipe))
   for _ in range(20):
@@ -87,11 +111,11 @@ def test_the_whole_way_is_pytorchs(case, torch):
   adapter = torch.nn.Linear(D, M, bias=False)
   adapter.weight = torch.nn.Parameter(x.clone())
   values = torch.nn.functional.one_hot(torch.tensor(labels), K).float()
-  optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-2, weight_decay=0.01)
+  optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-2, eps=epsilon)
   cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
   for _ in range(20):
-    cache = ((-1) * (1.0 - 1.0 * adapter(x))).exp() @ values
-    loss = torch.nn.functional.cross_entropy(x @ torch.tensor(W).T + cache * 1.0, torch.tensor(labels))
+    cache = ((-1) * (beta - beta * adapter(x))).exp() @ values
+    loss = torch.nn.functional.cross_entropy(x @ torch.tensor(W).T + cache * alpha, torch.tensor(labels))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
