@@ -101,10 +101,11 @@ def _pretrain(config, name: str) -> None:
   if name not in RECIPES:
     raise UserError(f"configs/cifar100_transfer.py:{name}: it is one of {', '.join(RECIPES)}, or nothing")
   recipe, labels = RECIPES[name]
-  config.prompts.LE = prompt_list("LE", labels="" if labels == config.labels else labels)
-  config.sets.LE = image_set("LE")
+  # CLIP's templates, until there is a writer of sentences that knows more than digits and letters
+  config.prompts.templates = prompt_list("templates", labels="" if labels == config.labels else labels)
+  config.sets.templates = image_set("templates")
   config.sampling.update(generator="checkpoints/sd15", stored_size=256, dtype="bfloat16")
   config.sampling.images_per_class = 12_000 if labels == "cifar100" else 1_200
   config.learning.update(model=recipe["model"], size=224, stored_size=32)
-  config.learners.pretrain = learner("LE", real="", stored_size=256, probe="train", **recipe)
+  config.learners.pretrain = learner("templates", real="", stored_size=256, probe="train", **recipe)
   config.learners.transfer = learner(init="learner:pretrain")

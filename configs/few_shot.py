@@ -9,8 +9,8 @@ cell (method, shots, draw) is an arm: copies of the command share them, and a ki
   Tip-Adapter-F     alpha and beta chosen on 4 further real images a class; published data sets have the settings of its
                     code, but the result is the last epoch's, where the code picks the best on the test. The digits have
                     settings of ours: plain features, alpha and beta of 1 while learning, ImageNet's search
-  CT w. Syn (B)     with images that LE drew and CF kept
-  CT w. Syn (RF)    with images that LE drew and that are nearer to a real image of their own class than to any other
+  CT w. Syn (B)     with images that LE drew and CF kept (CLIP's templates where classes are no digits, in LE's place)
+  CT w. Syn (RF)    with such images that are nearer to a real image of their own class than to any other
   CT w. Syn (RG)    with images that began as the real ones, noised the less the more there are: the paper's method
   RG, with SCE      the same with half of the synthetic images' loss from the zero-shot classifier's soft targets
   RG, A then B      the same in two phases, in both orders
@@ -82,8 +82,9 @@ def get_config(arg: str = "digits"):
     f"coop:{_COOP[name].format(s)}" for s in ("train", "val", "test")
   )
   config.tests[name] = test
-  config.prompts.plain, config.prompts.LE = prompt_list("B"), prompt_list("LE")
-  config.sets.LE = image_set("LE")
+  diverse = "LE" if name == "digits" else "templates"
+  config.prompts.plain, config.prompts[diverse] = prompt_list("B"), prompt_list(diverse)
+  config.sets[diverse] = image_set(diverse)
   if name == "digits":
     _small(config)
   else:
@@ -111,8 +112,8 @@ def get_config(arg: str = "digits"):
         real=real,
         **_tip(name),
       )
-      config.arms[f"B-{cell}"] = arm("LE/CF", method="CT w. Syn (B)", real=real)
-      config.arms[f"RF-{cell}"] = arm(f"LE/{rf}", method="CT w. Syn (RF)", real=real)
+      config.arms[f"B-{cell}"] = arm(f"{diverse}/CF", method="CT w. Syn (B)", real=real)
+      config.arms[f"RF-{cell}"] = arm(f"{diverse}/{rf}", method="CT w. Syn (RF)", real=real)
       config.arms[f"RG-{cell}"] = arm(rg, method="CT w. Syn (RG)", real=real)
       config.arms[f"RG-soft-{cell}"] = arm(rg, method="RG, with SCE", real=real, loss="SCE")
       for order in ("real-synthetic", "synthetic-real"):

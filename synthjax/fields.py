@@ -41,7 +41,7 @@ PROMPTS = {
   "strategy": identity("B"),  # B, templates, LE or file
   "template": identity(""),  # with {} for the class name; "" = the label space's own
   "file": identity(""),  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
-  "writer": identity("grammar"),  # for LE: who writes the sentences
+  "writer": identity("grammar"),  # for LE: who writes the sentences; the grammar, of digits and letters alone
   "draws": identity(250),  # for LE: sentences drawn a class, before exact repeats are dropped
   "per_class": identity(200),  # for LE: sentences kept a class
   "seed": identity(0),  # for LE

@@ -14,8 +14,8 @@ from synthjax import config as fields_of
 from synthjax.checks import DTYPES as _DTYPES
 from synthjax.checks import at_least as _at_least
 from synthjax.checks import known as _known
-from synthjax.checks_filters import check_copies
 from synthjax.checks_adapter import check_adapter
+from synthjax.checks_filters import check_copies
 from synthjax.checks_learners import check_learner
 from synthjax.errors import UserError, nearest
 

@@ -42,10 +42,11 @@ def small(weights):
 
   def make(tmp_path: Path, **sampling):
     labels = tmp_path / "labels.yaml"
-    labels.write_text("classes: {a: ant, b: bee, c: cat}\n")
+    templates = "templates: ['a {}', 'the {}', 'one {}', 'a drawing of a {}']"
+    labels.write_text(f"classes: {{a: ant, b: bee, c: cat}}\n{templates}\n")
     config = fields_of.study_config(labels=str(labels))
     config.prompts.B = fields_of.prompt_list("B")
-    config.prompts.LE = fields_of.prompt_list("LE", per_class=4, draws=6)
+    config.prompts.T = fields_of.prompt_list("templates")
     config.sets.B = fields_of.image_set("B")
     config.sampling.generator = str(weights)
     config.sampling.steps = 2

@@ -15,7 +15,7 @@ from typing import Any
 
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace, check_template
-from synthjax.prompts.writers import WRITERS
+from synthjax.prompts.writers import WRITERS, foreign_to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,24 @@ class Written:
   notes: list[str]  # what the user should know: a writer that ran dry, ...
 
 
+def check(fields: dict[str, Any], labels: LabelSpace, where: str = "config.prompts") -> None:
+  """What would be nonsense is refused before anything is made."""
+  if fields["strategy"] != "LE" or not (name := foreign_to(fields["writer"], labels.names)):
+    return
+  example = " ".join(WRITERS[fields["writer"]]("", name, 1, fields["seed"])[0].text.split())[:100]
+  mend = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
+  raise UserError(
+    f"{where}: writer {fields['writer']!r} knows digits and letters alone, and writes of {name!r} "
+    f"\"a photo of a {example}\"; use strategy {mend} or 'file' with sentences of your own"
+  )
+
+
 def write(fields: dict[str, Any], labels: LabelSpace) -> Written:
   """The prompt list of one strategy; every class of the label space has at least one prompt."""
   strategy = fields["strategy"]
   if strategy not in STRATEGIES:
     raise UserError(f"prompt strategy {strategy!r}{nearest(strategy, STRATEGIES)}")
+  check(fields, labels)
   if fields["template"]:
     check_template(fields["template"], "config.prompts")
   written = STRATEGIES[strategy](fields, labels)

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from synthjax.embedded import looks
+from synthjax.labels.spaces import load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,9 @@ def _pick(options: Sequence[str], *key: object) -> str:
   return options[int.from_bytes(word, "big") % len(options)]
 
 
+_GLYPHS = frozenset(name.casefold() for name in load("glyphs").names)  # digit 0 to letter Z
+
+
 def grammar(class_id: str, name: str, draws: int, seed: int) -> list[Sentence]:
   """The glyph world's writer: seeded sentences like `handwritten bold digit 3, slanted to the left, in blue on grey paper`."""
   sentences = []
@@ -37,6 +41,15 @@ def grammar(class_id: str, name: str, draws: int, seed: int) -> list[Sentence]:
       parts |= looks.NEGATIVE
     sentences.append(Sentence(looks.sentence(name, parts), parts))
   return sentences
+
+
+def foreign_to(writer: str, names: Sequence[str]) -> str:
+  """The first of the names of which the writer can write nothing but nonsense; "" where there is none.
+
+  Names decide, for nothing else of a class is said in a sentence: `like: digits`, or a space of the user's own with
+  such names, is the grammar's; ids 0 to 9 alone are not, they may be of anything.
+  """
+  return next((n for n in names if n.casefold() not in _GLYPHS), "") if writer == "grammar" else ""
 
 
 WRITERS: dict[str, Writer] = {"grammar": grammar}

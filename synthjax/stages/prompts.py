@@ -30,6 +30,7 @@ class PromptList:
     self.name, self.folder, self._labels = f"prompts/{name}", root / "prompts" / name, labels
     self._fields: dict[str, Any] = config.prompts[name].to_dict()
     self._read: list[strategies.Prompt] | None = None
+    strategies.check(self._fields, labels, f"config.prompts.{name}")
 
   @property
   def _file(self) -> epath.Path:

@@ -47,10 +47,32 @@ def test_a_writer_that_runs_dry_says_so(monkeypatch):
   def three(class_id, name, draws, seed):
     return [writers.Sentence(f"{name} {i % 3}", {}) for i in range(draws)]
 
-  monkeypatch.setitem(writers.WRITERS, "grammar", three)
-  written = write(strategy="LE")
+  monkeypatch.setitem(writers.WRITERS, "three", three)
+  written = write(strategy="LE", writer="three")
   assert len(written.prompts) == 6
   assert "gave fewer than 200 distinct sentences for 2 classes (fewest: 3 for 'n1')" in written.notes[0]
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar10", "dtd"])
+def test_the_grammar_writes_of_glyphs_alone(name):
+  with pytest.raises(UserError, match=r"writer 'grammar' .* \"a photo of a .*\"; use strategy 'templates'"):
+    write(load(name), strategy="LE")
+
+
+def test_what_else_to_use_where_the_labels_have_no_templates():
+  ids = tuple("0123456789")
+  numbered = LabelSpace(ids, tuple(f"species {i}" for i in ids))  # ids like digits' are not digits
+  with pytest.raises(
+    UserError, match=r"'species 0' .*; use strategy 'B', 'templates' with `templates:` in the"
+  ):
+    write(numbered, strategy="LE")
+  assert len(write(LabelSpace(ids, ids), strategy="B").prompts) == 10
+
+
+@pytest.mark.parametrize("body", ["like: digits\nonly: ['3', '5']", "classes: {n7: digit 7, n8: Letter B}"])
+def test_the_grammar_writes_of_a_users_glyphs(tmp_path, body):
+  (tmp_path / "labels.yaml").write_text(body)
+  assert len(write(load(str(tmp_path / "labels.yaml")), strategy="LE", per_class=3).prompts) == 6
 
 
 def test_the_grammar_is_seeded_and_pinned():

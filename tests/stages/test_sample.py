@@ -79,8 +79,8 @@ def test_a_second_strategy_samples_only_its_own(small, tmp_path, drawn, capsys):
   config = small(tmp_path)
   run(config, tmp_path / "w")
   first = len(drawn)
-  config.sets.LE = fields_of.image_set("LE", guidance=4.0)
-  assert plan_of(config, tmp_path / "w", capsys)["images/LE"].startswith("missing 0/15")
+  config.sets.T = fields_of.image_set("T", guidance=4.0)
+  assert plan_of(config, tmp_path / "w", capsys)["images/T"].startswith("missing 0/15")
   run(config, tmp_path / "w")
   assert len(drawn) == 2 * first == len(set(drawn))
   run(config, tmp_path / "w")
@@ -274,6 +274,17 @@ def test_a_class_without_prompts_leaves_nothing_behind(small, tmp_path):
   with pytest.raises(UserError, match=r"1 classes have no prompt .'c'.; add prompts for them"):
     run(config, tmp_path / "w")
   assert not list((tmp_path / "w").rglob("*"))
+
+
+@pytest.mark.parametrize("plan", [False, True])
+def test_sentences_of_glyphs_are_refused_elsewhere_before_anything_runs(small, tmp_path, drawn, plan):
+  config = small(tmp_path)
+  config.prompts.LE = fields_of.prompt_list("LE")
+  with pytest.raises(
+    UserError, match=r"config\.prompts\.LE: writer 'grammar' .* 'ant' .* use strategy 'templates'"
+  ) as e:
+    run(config, tmp_path / "w", plan=plan)
+  assert "\n" not in str(e.value) and not drawn and not list((tmp_path / "w").rglob("*"))
 
 
 def test_stages_and_what_they_need(small, tmp_path, drawn):
