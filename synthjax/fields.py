@@ -112,7 +112,7 @@ EXPORT_FORMATS = ("webdataset", "folder", "parquet")
 EXPORT = {
   "images": runtime(""),  # SET or SET/FILTER
   "format": runtime("webdataset"),  # webdataset, folder or parquet
-  "out": runtime(""),  # a folder; "" = exports/ in the workdir
+  "out": runtime(""),  # an absent or empty folder, or an older export; "" = exports/ in the workdir
   "licence": runtime(""),  # for the data card: the licence's name, as cc-by-4.0
   "images_per_shard": runtime(1000),  # of tars and Parquet files
 }

@@ -6,6 +6,7 @@ A file under its final name is whole: it was written under another name, closed,
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import json
@@ -122,11 +123,22 @@ def replace_bytes(final: epath.Path, data: bytes) -> None:
 
 
 def replace_folder(made: epath.Path, final: epath.Path) -> None:
-  """Gives a whole folder its final name, in the place of an older one: for what can be derived again."""
-  if final.exists():
-    final.rmtree()
-  os.rename(made, final)
+  """Gives a whole folder its final name, in the place of an older one: for what can be derived again.
+
+  The older one is moved aside, and goes last: at no moment are both gone.
+  """
+  older = draft_of(final)
+  with contextlib.suppress(FileNotFoundError):
+    os.rename(final, older)
+  try:
+    os.rename(made, final)
+  except BaseException:
+    if older.exists():
+      os.rename(older, final)
+    raise
   sync(final.parent)
+  if older.exists():
+    older.rmtree()
 
 
 def create_exclusive(path: epath.Path, text: str) -> bool:

@@ -1,11 +1,12 @@
 """Stage export, on request: a set, or what a filter kept of it, in a layout that others read, with a data card.
 
-The JPEG bytes are copied as stored. A folder appears whole or not at all; `export.json` in it says what it was made from,
-so that the same request again finds nothing to do, and another one's folder is never written over.
+The JPEG bytes are copied as stored. A folder appears whole or not at all. The same request again finds nothing to do; where
+the set has grown, the export is made again in its place; nobody else's folder is touched (`store/export_folder.py`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,17 +15,16 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import records, workdir
+from synthjax import devices, records, workdir
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE
 from synthjax.stages.sample import DrawnSet
-from synthjax.store import card, image_folder, parquet, schema, tar
+from synthjax.store import card, export_folder, image_folder, parquet, schema, tar
 from synthjax.store.export import Examples
 
-_BASIS = "export.json"
 _WRITERS: dict[str, Callable[..., None]] = {
   "webdataset": tar.write,
   "folder": image_folder.write,
@@ -51,35 +51,34 @@ def export(
   for product in (image_set, keep):
     if product is not None and product.status().state != DONE:
       raise UserError(f"{product.name} is {product.status().state}; run the study first, then export it")
-  out = epath.Path(fields.out).expanduser() if fields.out else _default(root, fields)
+  out = export_folder.locate(fields.out, root, f"{fields.images.replace('/', '-')}-{fields.format}")
   stays = keep.ids() if keep else None
   plan, needed = image_set.landed()
   basis = {"images": fields.images, "format": fields.format, "licence": fields.licence}
   basis |= {"set": image_set.identity_hash(), "n": plan.size(needed) if stays is None else len(stays)}
   basis |= {"ids": records.digest(stays), "images_per_shard": fields.images_per_shard}
-  if _is_there(out, basis):
+  if keep and (made := records.load(keep.folder)):
+    basis["keep"] = made.hash
+  if export_folder.is_made(out, basis):
+    if export_folder.is_changed(out) and devices.is_speaker():
+      print(f"note: files of {out} were added, changed or removed since it was exported", file=sys.stderr)
     return out
   if fields.format == "parquet":
     parquet.library()  # told before anything is written
-  _write(out, basis, image_set, plan.size(needed), keep, stays, labels)
+  draft = export_folder.begin(out, root)
+  try:
+    _write(draft, basis, image_set, plan.size(needed), keep, stays, labels)
+    export_folder.publish(draft, out, basis)
+  except OSError as e:
+    raise workdir.no_room(e, out) or e from e
+  finally:
+    if draft.exists():
+      draft.rmtree()
   return out
 
 
-def _default(root: epath.Path, fields: ConfigDict) -> epath.Path:
-  return root / "exports" / f"{fields.images.replace('/', '-')}-{fields.format}"
-
-
-def _is_there(out: epath.Path, basis: dict[str, Any]) -> bool:
-  """True: it is this very export. An error, where something else lies there."""
-  if not out.exists():
-    return False
-  if not (out / _BASIS).exists() and (not out.is_dir() or workdir.names(out)):
-    raise UserError(f"config.export.out {out} holds something that is no export of ours; give another folder")
-  return (out / _BASIS).exists() and workdir.read_json(out / _BASIS, "export") == basis
-
-
 def _write(
-  out: epath.Path,
+  draft: epath.Path,
   basis: dict[str, Any],
   image_set: ImageSet,
   n: int,
@@ -99,36 +98,26 @@ def _write(
         texts[example["prompt"]] += 1
         yield example
 
-  draft = workdir.draft_of(out)
-  try:
-    draft.mkdir(parents=True)
-    per_file = basis["images_per_shard"]
-    _WRITERS[basis["format"]](Path(draft), examples(), labels, per_file, basis["n"])
-    if sum(counts.values()) != basis["n"]:
-      raise UserError(
-        f"{image_set.name} holds {sum(counts.values())} of {basis['n']} images; --stages verify says why"
-      )
-    body = card.Card(
-      title=basis["images"],
-      licence=basis["licence"],
-      format=basis["format"],
-      files=-(-basis["n"] // per_file),
-      classes=[(c, labels.names[k], counts[k]) for k, c in enumerate(labels.ids)],
-      made=workdir.read_json(image_set.folder / "record.json", "record"),
-      prompts=_record_of_prompts(image_set),
-      texts=[text for text, _ in texts.most_common()],
-      n_texts=len(texts),
-      filter=workdir.read_json(keep.folder / "record.json", "record") if keep else None,
-      kept=keep.summary() if keep else None,
+  per_file = basis["images_per_shard"]
+  _WRITERS[basis["format"]](Path(draft), examples(), labels, per_file, basis["n"])
+  if sum(counts.values()) != basis["n"]:
+    raise UserError(
+      f"{image_set.name} holds {sum(counts.values())} of {basis['n']} images; --stages verify says why"
     )
-    (draft / "README.md").write_text(card.render(body))
-    (draft / _BASIS).write_bytes(workdir.to_json(basis))
-    workdir.replace_folder(draft, out)
-  except OSError as e:
-    raise workdir.no_room(e, out) or e from e
-  finally:
-    if draft.exists():
-      draft.rmtree()
+  body = card.Card(
+    title=basis["images"],
+    licence=basis["licence"],
+    format=basis["format"],
+    files=-(-basis["n"] // per_file),
+    classes=[(c, labels.names[k], counts[k]) for k, c in enumerate(labels.ids)],
+    made=workdir.read_json(image_set.folder / "record.json", "record"),
+    prompts=_record_of_prompts(image_set),
+    texts=[text for text, _ in texts.most_common()],
+    n_texts=len(texts),
+    filter=workdir.read_json(keep.folder / "record.json", "record") if keep else None,
+    kept=keep.summary() if keep else None,
+  )
+  (draft / "README.md").write_text(card.render(body))
 
 
 def _record_of_prompts(image_set: ImageSet) -> dict[str, Any] | None:

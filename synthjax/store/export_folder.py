@@ -1,0 +1,142 @@
+"""The folder of an export: absent or empty, or made by an export with the same settings. Nothing else is ever replaced.
+
+`export.json` in it says what it was made from, with a digest of the files: one that was added or changed since is
+somebody's work, and stops the replacement. The new folder is made beside the old one, which is moved aside for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from synthjax import records, workdir
+from synthjax.errors import UserError
+
+RECORD = "export.json"
+DEFAULT = "exports"  # in the workdir
+_FILES = "files"  # the digest
+_GROWS = ("n", "ids")  # with the set; every other field is a setting
+_ABANDONED = 3600.0  # seconds without a new byte, after which a draft is a dead process's
+
+
+def locate(out: str, root: epath.Path, default: str) -> epath.Path:
+  """The folder meant by `config.export.out`: where a link leads, that is what is looked at and replaced."""
+  if "://" in out:
+    raise UserError(f"config.export.out {out}: object stores are not supported yet; give a folder")
+  try:
+    found = Path(out).expanduser() if out else Path(root) / DEFAULT / default
+    return epath.Path(found.resolve())  # epath's own follows no links
+  except (OSError, RuntimeError) as e:
+    raise UserError(f"config.export.out {out} cannot be followed ({e}); give another folder") from None
+
+
+def is_made(out: epath.Path, wanted: Mapping[str, Any]) -> bool:
+  """True: it is this very export. False: there is room for it. An error, where somebody else's things lie there."""
+  if not out.exists():
+    return False
+  if not out.is_dir():
+    raise UserError(f"config.export.out {out} is a file; give another folder")
+  if not workdir.names(out):
+    return False
+  found = _record(out)
+  for field in (name for name in wanted if name not in _GROWS):
+    then = found.get(field, wanted[field])  # an older release wrote fewer fields
+    if then != wanted[field]:
+      which = "" if field in ("set", "keep") else f" ({then!r}, not {wanted[field]!r})"  # those are hashes
+      raise UserError(
+        f"config.export.out {out} holds another export, whose {field} is another one{which}; give another folder, "
+        "or remove this one"
+      )
+  return all(found[field] == wanted[field] for field in _GROWS)
+
+
+def is_changed(out: epath.Path) -> bool:
+  """Whether it is known to hold something else than what was exported; of an older release's, nothing is known."""
+  found = _record(out).get(_FILES)
+  return found is not None and found != _digest(out)
+
+
+def begin(out: epath.Path, root: epath.Path) -> epath.Path:
+  """A draft beside the folder, to be filled; refused where no export may be."""
+  home = epath.Path(Path(root).resolve())
+  if out == home or (home in out.parents and home / DEFAULT not in out.parents):
+    raise UserError(
+      f"config.export.out {out} lies among the products of the workdir; give a folder outside of it, or leave "
+      f"it empty for {root / DEFAULT}"
+    )
+  _check_replaceable(out)
+  draft = workdir.draft_of(out)
+  try:
+    draft.mkdir(parents=True)
+  except OSError as e:
+    raise workdir.no_room(e, out) or UserError(
+      f"config.export.out {out} cannot be made: {e.strerror or e}; give another folder"
+    ) from None
+  return draft
+
+
+def publish(draft: epath.Path, out: epath.Path, made_from: Mapping[str, Any]) -> None:
+  """Gives a filled draft its place, after a second look at it; where another process was quicker, its export stays."""
+  (draft / RECORD).write_bytes(workdir.to_json({**made_from, _FILES: _digest(draft)}))
+  if is_made(out, made_from):
+    return
+  _check_replaceable(out)
+  try:
+    workdir.replace_folder(draft, out)
+  except OSError as e:
+    raise UserError(f"config.export.out {out} cannot be replaced ({e}); give another folder") from e
+  _sweep(out)
+
+
+def _check_replaceable(out: epath.Path) -> None:
+  if not out.exists() or not workdir.names(out) or _record(out).get(_FILES) == _digest(out):
+    return
+  raise UserError(
+    f"config.export.out {out} holds an older export, and files may have been added or changed since; give another "
+    "folder, or remove this one"
+  )
+
+
+def _record(out: epath.Path) -> dict[str, Any]:
+  try:
+    found = json.loads((out / RECORD).read_text())
+  except (OSError, ValueError):
+    found = None
+  if not isinstance(found, dict) or not {"images", "format", "set", *_GROWS} <= found.keys():
+    raise UserError(f"config.export.out {out} holds something that is no export of ours; give another folder")
+  return found
+
+
+def _digest(folder: epath.Path) -> str:
+  """Of the names and sizes of all files but the record, and of the data card's text, which people edit."""
+  rows = []
+  for place, folders, files in os.walk(folder):
+    links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+    for path in (os.path.join(place, name) for name in files + links):
+      rows.append([os.path.relpath(path, folder), os.lstat(path).st_size])
+  card = folder / "README.md"
+  text = hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else ""
+  return records.digest([sorted(row for row in rows if row[0] != RECORD), text])
+
+
+def _sweep(out: epath.Path) -> None:
+  """Removes drafts that exports to this folder left when they were killed."""
+  now = os.stat(out.parent).st_mtime  # by the disk's clock: the folder has just been put there
+  draft = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{32}}")
+  for path in (out.parent / name for name in workdir.names(out.parent) if draft.fullmatch(name)):
+    if path.is_dir() and not os.path.islink(path) and _touched(path) < now - _ABANDONED:
+      shutil.rmtree(path, ignore_errors=True)
+
+
+def _touched(folder: epath.Path) -> float:
+  """When the newest of its files was written."""
+  paths = (os.path.join(place, name) for place, _, files in os.walk(folder) for name in (*files, "."))
+  return max((os.lstat(path).st_mtime for path in paths), default=0.0)
