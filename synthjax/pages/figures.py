@@ -104,13 +104,13 @@ def shade(value: float, full: float = 100.0, steps: int = len(BLUES)) -> int | N
   return round(min(max(value / full, 0.0), 1.0) * (steps - 1))
 
 
-def bar(seeds: Seeds, reference: float | None) -> Markup:
-  """Mean as a bar from 0 to 100, spread as a whisker, seeds as rings, the reference as a dashed line."""
+def bar(seeds: Seeds, reference: float | None, interval: tuple[float, float] | None = None) -> Markup:
+  """Mean as a bar from 0 to 100, an interval as a whisker, seeds as rings, the reference as a dashed line."""
   parts = []
   if seeds.mean is not None:
     parts.append(f'<rect class="fill" y="5" height="12" width="{_across(seeds.mean)}"/>')
-  if seeds.spread is not None:
-    ends = [_across(seeds.mean + side * seeds.spread) for side in (-1, 1)]
+  if interval is not None:
+    ends = [_across(end) for end in interval]
     parts.append(f'<line class="whisker" x1="{ends[0]}" x2="{ends[1]}" y1="11" y2="11"/>')
     parts += [f'<line class="whisker" x1="{x}" x2="{x}" y1="7" y2="15"/>' for x in ends]
   parts += [f'<circle class="seed" cx="{_across(v)}" cy="11" r="2.5"/>' for v in seeds.values]

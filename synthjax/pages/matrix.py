@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import jinja2
 
-from synthjax.pages import figures
+from synthjax.pages import certainty, figures
 from synthjax.pages.figures import Seeds
+from synthjax.pages.page import Difference, Outdated
 from synthjax.pages.report import environment
 
 
@@ -28,6 +29,8 @@ class Cell:
   n: int  # images it was measured on
   images: int  # learnt from
   published: float | None
+  interval: tuple[float, float] | None = None  # 95 %, over test images
+  difference: Difference | None = None  # from its encoder's zero-shot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +41,24 @@ class Page:
   studies: tuple[str, ...]  # folders that hold a report of their own
   reproduce: str
   refresh_seconds: int  # 0 = finished
+  caveat: str = ""  # what this can and cannot prove
+  outdated: tuple[Outdated, ...] = ()
 
 
 def render(page: Page) -> str:
   template: jinja2.Template = environment().get_template("matrix.html.jinja")
   encoders = list(dict.fromkeys(cell.encoder for cell in page.cells))
+  tables = [_table(e, [c for c in page.cells if c.encoder == e]) for e in encoders]
+  rows = [row for table in tables for row in table["rows"]]
+  gains = [row["difference"] for row in rows]
+  for row, p in zip(rows, certainty.corrected(gains), strict=True):
+    row["p"] = p
   return template.render(
     page=page,
     have=sum(bool(cell.top1) for cell in page.cells),
-    tables=[_table(e, [c for c in page.cells if c.encoder == e]) for e in encoders],
+    tables=tables,
+    family=certainty.family(gains) if any(gains) else "",
+    intervals=any(cell.interval for cell in page.cells),
   )
 
 
@@ -66,6 +78,7 @@ def _table(encoder: str, cells: Sequence[Cell]) -> dict:
         n=max(cell.n for cell in own.values()),
         values=values,
         gains=[_gain(*step) for step in steps],
+        difference=own[arms[-1]].difference if arms[-1] in own else None,
         figure=figures.steps(steps),
       )
     )
@@ -76,7 +89,8 @@ def _table(encoder: str, cells: Sequence[Cell]) -> dict:
 
 def _value(cell: Cell | None) -> dict:
   seeds = Seeds.of(cell.top1 if cell else ())
-  return dict(seeds=seeds, mean=seeds.mean, published=cell.published if cell else None)
+  interval = cell.interval if cell else None
+  return dict(seeds=seeds, mean=seeds.mean, interval=interval, published=cell.published if cell else None)
 
 
 def _gain(before: float | None, after: float | None) -> float | None:

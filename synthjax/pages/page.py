@@ -6,6 +6,17 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
+class Difference:
+  """Of an arm against another one, image by image: in points of top-1, with its 95 % interval over test images."""
+
+  against: str
+  points: float
+  low: float
+  high: float
+  p: float  # of this comparison alone: a page corrects it for all those that it shows
+
+
+@dataclasses.dataclass(frozen=True)
 class Arm:
   """One line of the result. With no images learnt from it is zero-shot: the reference of its encoder's arms."""
 
@@ -20,6 +31,10 @@ class Arm:
     tuple[float, ...], ...
   ]  # rows true, columns predicted, percent of the true class; () = none
   encoder: str = ""
+  reference: str = ""  # another arm that it is held against; "" = its encoder's zero-shot
+  interval: tuple[float, float] | None = None  # 95 %, over test images, of the mean over seeds, in percent
+  difference: Difference | None = None  # from its reference
+  refused: bool = False  # what it is made from, or itself, was made under a rule since corrected
 
   @property
   def zero_shot(self) -> bool:
@@ -35,6 +50,9 @@ class Cell:
   image_id: str
   score: float | None  # of the filter: probability of its own class
   kept: bool | None  # None = no filter looked at it
+  passed: bool | None = (
+    None  # a quota keeps some that did not pass, and leaves some that did; None = as `kept`
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +63,9 @@ class Sheet:
   note: str  # "guidance 2, 10 steps, 1,000 images"
   filter: str  # "CF", or "" for none
   rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # class id, its first images in plan order
+  score: str = "the probability of the image’s own class"  # what the filter's number is
+  kept: int = 0  # of the whole set, by the filter
+  filled: int = 0  # of these, without passing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +113,19 @@ class Family:
 
 
 @dataclasses.dataclass(frozen=True)
+class Outdated:
+  """Products that are refused or made again, for one reason."""
+
+  names: tuple[str, ...]
+  state: str
+  why: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Page:
   title: str
   classes: tuple[tuple[str, str], ...]  # id, name to show
-  test: str  # "digits, second half: 899 images"
+  test: str  # "digits (digits, second): 899 real images"
   arms: tuple[Arm, ...]
   curves: tuple[
     tuple[str, tuple[tuple[int, tuple[float, ...]], ...]], ...
@@ -111,6 +141,9 @@ class Page:
 
   methods: tuple[Method, ...] = ()
   families: tuple[Family, ...] = ()
+  facts: tuple[tuple[str, str], ...] = ()  # what it was made with: "Encoders", "clip: embedded:clip"
+  outdated: tuple[Outdated, ...] = ()
+  images: int = 0  # of the test
 
   def __post_init__(self):
     k = len(self.classes)

@@ -18,7 +18,7 @@ from pathlib import Path
 import jinja2
 import PIL.Image
 
-from synthjax.pages import figures
+from synthjax.pages import certainty, figures
 from synthjax.pages.figures import Seeds, number, signed
 from synthjax.pages.page import Acceptance, Arm, Cell, Family, Method, Page, Progress, Sheet
 
@@ -52,10 +52,11 @@ def render(page: Page) -> str:
       verdict=ruling,
       running=running,
       products=_unfinished(page.progress, running),
-      shots=_shots(page.methods, zero),
+      shots=_shots(page.methods, zero, page.images),
       families=[_family(f, names, pictures) for f in page.families],
       zero=zero,
-      arms=[_arm_row(arm, _level(_reference(page.arms, arm.encoder))) for arm in page.arms],
+      results=_results(page.arms),
+      arms=_arm_rows(page.arms),
       curve=figures.curve(page.curves, zero),
       curves=[(name, sorted(points)) for name, points in page.curves],
       heat=_heat(page, ruling),
@@ -74,7 +75,7 @@ def _unfinished(progress: Sequence[Progress], running: bool) -> list[Progress]:
   return left[:_PRODUCTS]
 
 
-def _shots(methods: Sequence[Method], zero: float | None) -> dict:
+def _shots(methods: Sequence[Method], zero: float | None, images: int) -> dict:
   """Methods at several shots: a table, accuracy and gain against shots."""
   lines = [m for m in methods if len(m.points) > 1]
   gains = [(m.name, m.gains) for m in lines if m.gains]
@@ -85,6 +86,7 @@ def _shots(methods: Sequence[Method], zero: float | None) -> dict:
     gains=figures.curve(gains, 0.0 if gains else None, "real images a class"),
     names=[m.name for m in lines],
     gaining=[name for name, _ in gains],
+    margin=certainty.margin(lines, images),
   )
 
 
@@ -105,6 +107,11 @@ def _reference(arms: Sequence[Arm], encoder: str) -> Arm | None:
   """Another encoder's zero-shot accuracy is no reference: the difference would be the encoder's."""
   measured = [arm for arm in arms if arm.zero_shot and Seeds.of(arm.top1).values]
   return next((arm for arm in measured if arm.encoder == encoder), None)
+
+
+def _held_against(arms: Sequence[Arm], arm: Arm) -> Arm | None:
+  named = (other for other in arms if other.name == arm.reference and Seeds.of(other.top1).values)
+  return next(named, None) if arm.reference else _reference(arms, arm.encoder)
 
 
 def _level(arm: Arm | None) -> float | None:
@@ -137,6 +144,7 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
     remarks.append(
       "Which arm is best was read off this very test, so its number flatters it: expect less on other images."
     )
+  remarks += filter(None, [certainty.remark(arms, best)])
   if zero is None:
     return Verdict(
       f"{best.name} {top}, {of}; without zero-shot there is no gain to state", tuple(remarks), None, best
@@ -166,18 +174,42 @@ def environment() -> jinja2.Environment:
   )
   world.filters |= {"number": number, "signed": signed, "seeds": Seeds.of}
   world.filters |= {"count": "{:,}".format, "breakable": figures.breakable}
-  world.globals |= {"figures": figures}
+  world.globals |= {"figures": figures, "certainty": certainty}
   return world
 
 
-def _arm_row(arm: Arm, zero: float | None) -> dict:
-  top = Seeds.of(arm.top1)
+def _results(arms: Sequence[Arm]) -> dict:
+  """What the table of results says of itself."""
+  differences = [arm.difference for arm in arms]
+  named = {arm.reference for arm in arms if arm.reference}
+  return dict(
+    named=bool(named),
+    against="zero-shot" if not named else "its reference",
+    family=certainty.family(differences) if any(differences) else "",
+    intervals=any(arm.interval for arm in arms),
+    unpaired=sum(bool(arm.top1 and _held_against(arms, arm) not in (None, arm)) for arm in arms)
+    - sum(d is not None for d in differences),
+  )
+
+
+def _arm_rows(arms: Sequence[Arm]) -> list[dict]:
+  p_values = certainty.corrected([arm.difference for arm in arms])
+  named = {arm.reference for arm in arms}
+  return [
+    _arm_row(arm, _held_against(arms, arm), p) | dict(is_reference=arm.zero_shot or arm.name in named)
+    for arm, p in zip(arms, p_values, strict=True)
+  ]
+
+
+def _arm_row(arm: Arm, reference: Arm | None, p: float | None) -> dict:
+  top, level = Seeds.of(arm.top1), _level(reference)
   return dict(
     arm=arm,
     top=top,
     mean_class=Seeds.of(arm.mean_class),
-    gain=None if arm.zero_shot or zero is None or top.mean is None else top.mean - zero,
-    bar=figures.bar(top, zero),
+    gain=None if level is None or top.mean is None else top.mean - level,
+    p=p,
+    bar=figures.bar(top, level, arm.interval),
   )
 
 
@@ -267,9 +299,18 @@ def _sheet(sheet: Sheet, names: Mapping[str, str], pictures: dict[bytes, tuple[s
     sheet=sheet,
     rows=rows,
     shown=sum(len(row["cells"]) for row in rows),
+    fates={_fate(c) for _, cells in sheet.rows for c in cells},
     left_out=_left_out(sheet.rows, _CLASSES),
     cut=f"The first {_CELLS} of up to {most} images of each class are shown." if most > _CELLS else "",
   )
+
+
+def _fate(cell: Cell) -> str:
+  if cell.kept is None:
+    return ""
+  if cell.kept:
+    return "filled up" if cell.passed is False else "kept"
+  return "left over" if cell.passed else "rejected"
 
 
 def _cell(cell: Cell, chosen_by: str, pictures: dict[bytes, tuple[str, bool]]) -> dict:
@@ -280,7 +321,7 @@ def _cell(cell: Cell, chosen_by: str, pictures: dict[bytes, tuple[str, bool]]) -
     data = base64.b64encode(thumbnail).decode()
     pictures[cell.jpeg] = (f"i-{hashlib.sha256(cell.jpeg).hexdigest()[:16]}", small)
   anchor, small = pictures[cell.jpeg]
-  fate = "" if cell.kept is None else "kept" if cell.kept else "rejected"
+  fate = _fate(cell)
   score = "" if cell.score is None else number(cell.score, 2)
   said = [
     cell.prompt,

@@ -17,7 +17,10 @@ from synthjax import config as fields_of
 from synthjax import records, workdir
 from synthjax.pages import matrix as page
 from synthjax.pages import published
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
+from synthjax.pages.page import Outdated
+from synthjax.stages import comparisons, provenance
+from synthjax.stages.plan_table import status_or_refusal
+from synthjax.stages.product import DONE, MISSING, REFUSED, STALE, Product, Status
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
 from synthjax.store import csv_file
@@ -25,8 +28,11 @@ from synthjax.store import csv_file
 CSV = "matrix.csv"
 _COLUMNS = (
   "study", "dataset", "split", "encoder", "arm", "seeds", "images", "n", "top1", "top1_spread", "mean_class",
-  "published_top1", "published_by",
+  "published_top1", "published_by", "top1_low", "top1_high", "gain", "gain_low", "gain_high", "p",
 )  # fmt: skip
+
+
+_DERIVED = ("interval", "difference")  # of a cell, from the rest and from its results
 
 
 class Matrix:
@@ -45,10 +51,12 @@ class Matrix:
     found = []
     for study, arms in self._studies.items():
       own = self._config.studies[study]
+      refused = {arm for arm in arms if status_or_refusal(arm).state == REFUSED}
       for arm in arms:
         kind = kind_of(own, arm.arm)
         for test in own.tests:
-          tallies = arm.tallies(test)
+          tallies = arm.tallies(test) if arm not in refused else []
+          zero_shot = comparisons.reference_of(arm, [a for a in arms if a not in refused])
           metrics = [t.metrics() for t in tallies]
           found.append(
             page.Cell(
@@ -62,6 +70,8 @@ class Matrix:
               n=tallies[0].n if tallies else 0,
               images=arm.images if tallies else 0,
               published=published.value(arm.encoder_name, test, kind),
+              interval=comparisons.interval(tallies),
+              difference=comparisons.difference(arm, tallies, zero_shot, test) if zero_shot else None,
             )
           )
     return found
@@ -103,9 +113,23 @@ class Matrix:
         studies=tuple(self._studies),
         reproduce=self._command,
         refresh_seconds=refresh_seconds,
+        caveat=self._caveat(),
+        outdated=self._outdated(),
       )
       workdir.replace_bytes(self.page, page.render(drawn).encode())
       self._is_final = not refresh_seconds
+
+  def _caveat(self) -> str:
+    of_studies = (
+      provenance.networks(self._config.studies[study], provenance.made_from(arms))
+      for study, arms in self._studies.items()
+    )
+    return provenance.caveat([network for networks in of_studies for network in networks])
+
+  def _outdated(self) -> tuple[Outdated, ...]:
+    return provenance.outdated(
+      {f"{study}/{arm.name}": status_or_refusal(arm) for study, arms in self._studies.items() for arm in arms}
+    )
 
   def summary(self) -> list[str]:
     cells = self.cells()
@@ -114,7 +138,8 @@ class Matrix:
 
 def _wanted(cells: Sequence[page.Cell]) -> dict[str, str]:
   """What the finished page must have been drawn from."""
-  return {"cells": records.digest([dataclasses.asdict(cell) for cell in cells])}
+  rows = [dataclasses.asdict(cell) for cell in cells]
+  return {"cells": records.digest([{k: v for k, v in row.items() if k not in _DERIVED} for row in rows])}
 
 
 def kind_of(config: ConfigDict, arm: str) -> str:
@@ -127,7 +152,7 @@ def kind_of(config: ConfigDict, arm: str) -> str:
 
 
 def _csv(cells: Sequence[page.Cell]) -> bytes:
-  """A line a cell; what is not measured yet is empty. Means over seeds, in percent."""
+  """A line a cell; what is not measured yet is empty. Means over seeds, in percent; intervals and p of each cell alone."""
   rows = []
   for cell in cells:
     row = {name: getattr(cell, name) for name in ("study", "dataset", "split", "encoder", "arm")}
@@ -136,6 +161,10 @@ def _csv(cells: Sequence[page.Cell]) -> bytes:
       row |= dict(mean_class=f"{np.mean(cell.mean_class):.4f}")
     if len(cell.top1) > 1:
       row |= dict(top1_spread=f"{np.std(cell.top1, ddof=1):.4f}")
+    if cell.interval:
+      row |= {f"top1_{end}": f"{x:.4f}" for end, x in zip(("low", "high"), cell.interval, strict=True)}
+    if d := cell.difference:
+      row |= dict(gain=f"{d.points:.4f}", gain_low=f"{d.low:.4f}", gain_high=f"{d.high:.4f}", p=f"{d.p:.3g}")
     if cell.published is not None:
       row |= dict(published_top1=cell.published, published_by=published.source())
     rows.append([row.get(column, "") for column in _COLUMNS])

@@ -8,7 +8,7 @@ from synthjax import records
 from synthjax.stages.product import DONE, REFUSED, Product, Status
 
 
-def _status_or_refusal(product: Product) -> Status:
+def status_or_refusal(product: Product) -> Status:
   """A product of a rule since corrected is a line of the table, so that all of them are seen at once."""
   try:
     return product.status()
@@ -18,7 +18,7 @@ def _status_or_refusal(product: Product) -> Status:
 
 def plan_table(products: Sequence[tuple[str, Product]]) -> str:
   """One line a product, under its folder below the workdir; then why some are to be made again."""
-  rows = [(name, _status_or_refusal(product)) for name, product in products]
+  rows = [(name, status_or_refusal(product)) for name, product in products]
   cells = [("product", "state", "have/want", "", "shards", "bytes", "FLOPs to do")]
   for name, s in rows:
     flops = _scaled(cost, "FLOP") if (cost := s.flops()) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,22 +19,24 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import page
 from synthjax.pages import report as html
 from synthjax.pages.figures import Seeds
-from synthjax.stages import few_shots
+from synthjax.stages import comparisons, few_shots, provenance
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.learn import Learner
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
+from synthjax.stages.plan_table import status_or_refusal
+from synthjax.stages.product import DONE, MISSING, REFUSED, STALE, Product, Status
 from synthjax.stages.sample import DrawnSet
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
 
 RESULTS = "results.jsonl"
 _PICTURED = 4  # filters whose pairs the page shows; the others' lie in their folders
-_CAVEAT = (
-  "This study runs in the small world that ships with synthjax: a generator and a CLIP of a few million parameters, "
-  "trained on rendered glyphs, and 899 real handwritten digits as the test. It shows that every part works and which "
-  "way things move here. It says nothing about what Stable Diffusion, CLIP or the papers' data sets would give."
-)
+# What the number beside a generated image is, by the rule of the filter that looked at it.
+_SCORES = {
+  "clip": "the probability that it gives to the image’s own class",
+  "real": "by how much the nearest real image of its own class is nearer than that of any other",
+  "unlike": "1 less the similarity to the image that is most like it",
+}
 
 
 class Report:
@@ -66,9 +68,11 @@ class Report:
   def status(self) -> Status:
     if not self._state.exists():
       return Status(MISSING, unit="page")
+    seen = [status_or_refusal(product).state for product in self.inputs]
+    if REFUSED in seen:
+      return Status(STALE, unit="page")  # it says so
     drawn = workdir.read_json(self._state, "report") == self._wanted(self._rows())
-    whole = all(product.status().state == DONE for product in self.inputs)
-    return Status(DONE if drawn and whole else STALE, unit="page")
+    return Status(DONE if drawn and set(seen) == {DONE} else STALE, unit="page")
 
   def make(self, stop: Stop) -> bool:
     stop.check()
@@ -98,10 +102,12 @@ class Report:
       for test in self._config.tests:
         if isinstance(arm, Arm) and arm.method:
           continue
-        values = np.array([t.metrics()["top1"] for t in arm.tallies(test)])
-        if len(values):
+        tallies = arm.tallies(test)
+        values = np.array([t.metrics()["top1"] for t in tallies])
+        if over := comparisons.interval(tallies):
           spread = f" +- {values.std(ddof=1):.1f} ({len(values)} seeds)" if len(values) > 1 else ""
-          lines.append(f"{arm.arm:<16} {test}  top-1 {values.mean():.1f}{spread}")
+          by_images = f"; {over[0]:.1f} to {over[1]:.1f} over test images"
+          lines.append(f"{arm.arm:<16} {test}  top-1 {values.mean():.1f}{spread}{by_images}")
     for test in self._config.tests:
       for method in few_shots.table(self._tuned, test):
         by_shots = "  ".join(
@@ -119,54 +125,57 @@ class Report:
   def _page(self, refresh_seconds: int) -> page.Page:
     config = self._config
     test = next(iter(config.tests))  # the first one's table; the others are in results.jsonl
-    shipped = any(e.weights.startswith("embedded:") for e in config.encoders.values())
-    shipped |= config.sampling.generator.startswith("embedded:")
-    keeps = [k for k in self.inputs if isinstance(k, KeepList) and k.summary()]
+    seen = {product: status_or_refusal(product) for product in self.inputs}
+    shown = [product for product, status in seen.items() if status.state != REFUSED]
+    tuned, learners = ([p for p in shown if isinstance(p, kind)] for kind in (Arm, Learner))
+    keeps = [k for k in shown if isinstance(k, KeepList) and k.summary()]
     first = {k.set_name: k for k in reversed(keeps)}  # a set is shown as the first of its filters saw it
-    sets = [s for s in self.inputs if isinstance(s, ImageSet)]
+    sets = [s for s in shown if isinstance(s, ImageSet)]
     families = few_shots.families([s for s in sets if s.labels.ids == self._labels.ids], self._labels.ids)
     return page.Page(
-      title=f"{config.study or 'Study'}: real images, recognised because of generated ones",
+      title=provenance.title(config.study, list(config.tests), self._arms),
       classes=tuple(zip(self._labels.ids, self._labels.names, strict=True)),
-      test=self._test(test),
-      arms=tuple(self._lines(test)),
-      methods=few_shots.table(self._tuned, test),
+      test=provenance.test(config, test, self._arms[0]),
+      arms=tuple(self._lines(test, seen)),
+      methods=few_shots.table(tuned, test),
       families=families,
-      curves=tuple(self._curves(test)),
+      curves=tuple(self._curves(test, tuned, learners)),
       sheets=tuple(
         self._sheet(s, first.get(s.name.removeprefix("images/")))
         for s in sets
-        if s.status().have and not (families and isinstance(s, DrawnSet) and s.has_parents)
+        if seen[s].have and not (families and isinstance(s, DrawnSet) and s.has_parents)
       ),
       acceptance=tuple(_acceptance(keep, pictured=i < _PICTURED) for i, keep in enumerate(keeps)),
-      progress=tuple(
-        page.Progress(p.name, s.state, s.have, s.want, s.unit) for p in self.inputs for s in (p.status(),)
-      ),
+      progress=tuple(page.Progress(p.name, s.state, s.have, s.want, s.unit) for p, s in seen.items()),
       settings=tuple(_settings(config)),
       reproduce=(self._command,),
       software=tuple(records.software().items()),
-      caveat=_CAVEAT if shipped else "",
+      caveat=provenance.caveat(provenance.networks(config, self.inputs)),
       refresh_seconds=refresh_seconds,
+      facts=tuple(provenance.facts(config, self._arms)),
+      outdated=provenance.outdated({p.name: s for p, s in seen.items()}),
+      images=len(self._arms[0].source(test)) - self._arms[0].left_out(test),
     )
 
-  def _test(self, test: str) -> str:
-    source, left_out = self._arms[0].source(test), self._arms[0].left_out(test)
-    lost = f"; {left_out} of them cannot be read and are left out" if left_out else ""
-    return f"{test} ({source.name}, {source.split}): {len(source):,} real images{lost}"
-
-  def _lines(self, test: str) -> Iterator[page.Arm]:
+  def _lines(self, test: str, seen: Mapping[Product, Status]) -> Iterator[page.Arm]:
     """Arms; of a method with several shots, the one with most, its draws as seeds. The rest has a table of its own."""
+    refused = {product for product, status in seen.items() if status.state == REFUSED}
     for arm in self._arms:
       if not (isinstance(arm, Arm) and arm.method):
-        yield self._arm(arm, arm.tallies(test))
+        tallies = [] if arm in refused else arm.tallies(test)
+        yield dataclasses.replace(self._arm(arm, tallies, test, refused), refused=arm in refused)
     for method in few_shots.methods(self._tuned):
       most = method.at(method.shots[-1])
-      tallies = [t for arm in most for t in arm.tallies(test)]
-      line = self._arm(most[0], tallies)
+      tallies = [t for arm in most if arm not in refused for t in arm.tallies(test)]
+      line = self._arm(most[0], tallies, test, refused)
       name = f"{method.name}, {method.shots[-1]} shots"
       yield dataclasses.replace(line, name=name, how=most[0].how_in_general)
 
-  def _arm(self, arm: Arm | Learner, tallies: Sequence[Tally]) -> page.Arm:
+  def _arm(
+    self, arm: Arm | Learner, tallies: Sequence[Tally], test: str, refused: Collection[Product]
+  ) -> page.Arm:
+    reference = comparisons.reference_of(arm, self._arms)
+    reference = None if reference in refused else reference
     metrics = [t.metrics() for t in tallies]
     shares = [t.confusion_KxK / np.maximum(t.confusion_KxK.sum(1, keepdims=True), 1) for t in tallies]
     confusion = 100 * np.mean(shares, axis=0) if tallies else np.zeros((0, 0))
@@ -180,13 +189,18 @@ class Report:
       by_class=tuple(np.mean([t.by_class for t in tallies], axis=0).tolist()) if tallies else (),
       confusion=tuple(tuple(row) for row in confusion.tolist()),
       encoder=arm.encoder_name,
+      reference=reference.arm if isinstance(reference, Learner) else "",
+      interval=comparisons.interval(tallies),
+      difference=comparisons.difference(arm, tallies, reference, test) if reference else None,
     )
 
-  def _curves(self, test: str) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:
+  def _curves(
+    self, test: str, tuned: Sequence[Arm], learners: Sequence[Learner]
+  ) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:
     """Arms that differ in nothing but the number of images."""
     lines: dict[str, tuple[str, dict[int, tuple[float, ...]]]] = {}
-    for arm in self._arms:
-      if not isinstance(arm, Arm) or arm.method:
+    for arm in tuned:
+      if arm.method:
         continue
       own = self._config.arms[arm.arm]
       tallies = arm.tallies(test)
@@ -198,13 +212,15 @@ class Report:
     for name, points in lines.values():
       if len(points) > 1:
         yield name, tuple(sorted(points.items()))
-    yield from self._learners_curves(test)
+    yield from self._learners_curves(test, learners)
 
-  def _learners_curves(self, test: str) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:
+  def _learners_curves(
+    self, test: str, learners: Sequence[Learner]
+  ) -> Iterator[tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]]:
     """Learners that differ in nothing but their shots (across: real images a class), or their ratio (synthetic ones)."""
     for field in ("real", "ratio"):
       lines: dict[str, list[Learner]] = {}
-      for learner in self._learners:
+      for learner in learners:
         if learner.tallies(test) and (learner.shots if field == "real" else learner.fields["ratio"]):
           images = self._config.learners[learner.learner].images
           lines.setdefault(records.digest([{**learner.fields, field: ""}, images]), []).append(learner)
@@ -217,11 +233,13 @@ class Report:
           yield _without_number(line[0].learner), tuple(sorted(points.items()))
 
   def _sheet(self, image_set: ImageSet, keep: KeepList | None) -> page.Sheet:
-    images, judged = image_set.first(self._config.report.images), {}
+    images, judged, passed = image_set.first(self._config.report.images), {}, frozenset[str]()
     if keep:
       arrays = keep.load()
       shown = np.flatnonzero(np.isin(arrays["ids"], [row["image_id"].decode() for row in images]))
       judged = {arrays["ids"][i]: (arrays["scores"][i], arrays["stays"][i]) for i in shown}
+      passed = _passed(keep, arrays)
+    kept_by = (keep.summary() or {"classes": []})["classes"] if keep else []
     rows: dict[int, list[page.Cell]] = {c: [] for c in range(len(image_set.labels))}
     for row in images:
       image_id = row["image_id"].decode()
@@ -233,6 +251,7 @@ class Report:
           image_id=image_id,
           score=None if score is None else float(score),
           kept=None if stays is None else bool(stays),
+          passed=None if stays is None else image_id in passed,
         )
       )
     return page.Sheet(
@@ -240,7 +259,20 @@ class Report:
       note=f"{image_set.status().have:,} images, {image_set.note}",
       filter=keep.filter if keep else "",
       rows=tuple((c, tuple(rows[i])) for i, c in enumerate(image_set.labels.ids)),
+      score=_SCORES.get(keep.rule, "its score") if keep else "",
+      kept=sum(row["kept"] for row in kept_by),
+      filled=sum(row["filled"] for row in kept_by),
     )
+
+
+def _passed(keep: KeepList, arrays: Mapping[str, np.ndarray]) -> frozenset[str]:
+  """Images that the rule lets through, whatever the quota: the best-scored of each class, as many as its summary counts."""
+  found: list[str] = []
+  for label, row in enumerate((keep.summary() or {"classes": []})["classes"]):
+    own = np.flatnonzero(arrays["labels"] == label)
+    best = own[np.argsort(-arrays["scores"][own], kind="stable")]
+    found += arrays["ids"][best[: row["passed"]]].tolist()
+  return frozenset(found)
 
 
 def _without_number(name: str) -> str:

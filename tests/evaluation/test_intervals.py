@@ -91,9 +91,7 @@ def test_of_simulated_tests_the_intervals_hold_19_of_20(n, seeds):
     single += low <= accuracy <= high
     found = intervals.paired(ours, theirs)
     pairs += found.low <= accuracy - 0.5 / 0.8 <= found.high
-  assert (
-    single / trials > 0.92
-  )  # 0.942 for one seed and 60 images, which can only be right a whole number of times
+  assert single / trials > 0.92  # 0.942 for 60 images and one seed, whose numbers right are whole
   assert 0.935 < pairs / trials < 0.975
 
 

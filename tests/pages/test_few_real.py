@@ -20,6 +20,9 @@ def test_methods_at_several_shots_have_a_table_two_figures_and_gains_by_draw():
   assert "the same draw of real alone" in text and "at one number of shots" not in text
   assert html.count("real images a class</text>") == 2
   assert "Few real images" not in render(page())
+  assert "change, with 95 % by up to 9.8 points" in words(
+    render(page(methods=methods, images=100))
+  )  # of 60 in 100
 
 
 def test_parents_stand_beside_their_children_by_strength():

@@ -9,7 +9,7 @@ import pytest
 
 from synthjax.pages import figures
 from synthjax.pages.figures import Seeds, number, signed
-from synthjax.pages.page import Acceptance, Arm, Cell, Page, Progress, Sheet
+from synthjax.pages.page import Acceptance, Arm, Cell, Difference, Outdated, Page, Progress, Sheet
 from synthjax.pages.report import render, verdict
 
 _VOID = {"meta", "link", "br", "wbr"}
@@ -90,6 +90,8 @@ def page(**kwargs) -> Page:
       software=(("jax", "0.8.1"),),
       caveat="It proves little.",
       refresh_seconds=0,
+      facts=(("Encoder", "clip: a folder"),),
+      outdated=(Outdated(("images/LE", "runs/LE+CE"), "refused", "its prompts were not cleaned"),),
     )
     | kwargs
   )
@@ -379,3 +381,78 @@ def test_a_page_that_contradicts_itself_is_refused():
     page(arms=(arm("A", 1.0, by_class=(1.0,)),))
   with pytest.raises(ValueError, match="confusion is not 2 by 2"):
     page(arms=(arm("A", 1.0, confusion=((1.0, 2.0),)),))
+
+
+def difference(points: float, p: float) -> Difference:
+  return Difference("zero-shot", points, points - 2.0, points + 2.0, p)
+
+
+def sure(name: str, top1: float, points: float, p: float) -> Arm:
+  return dataclasses.replace(
+    arm(name, top1), interval=(top1 - 3.0, top1 + 3.0), difference=difference(points, p)
+  )
+
+
+def test_an_arm_has_an_interval_over_test_images_and_a_paired_test():
+  zero = dataclasses.replace(zero_shot(40.0), interval=(36.8, 43.3))
+  arms = (zero, sure("A", 50.0, 10.0, 1e-6), sure("B", 41.5, 1.5, 0.03), sure("C", 39.0, -1.0, 0.4))
+  html = render(page(arms=arms, images=899))
+  assert '<span class="over">36.8 to 43.3</span>' in html and '<span class="over">47.0 to 53.0</span>' in html
+  assert '<span class="over">+8.0 to +12.0</span> <span class="over">p &lt; 0.001</span>' in html
+  assert '<span class="over">−3.0 to +1.0</span> <span class="over">p = 0.40</span>' in html
+  assert "p = 0.060" in html and "p = 0.030" not in html  # Holm: the second of three
+  text = words(html)
+  assert "95 % interval over test images (Wilson’s, of the mean over seeds and 899 images)" in text
+  assert "corrected (Holm) for the 3 comparisons of this page" in text and "older release" not in text
+  whiskers = re.findall(r'<line class="whisker" x1="([\d.]+)%" x2="([\d.]+)%" y1="11"', html)
+  assert whiskers[:2] == [("36.80", "43.30"), ("47.00", "53.00")]
+
+
+def test_the_verdict_says_whether_the_test_tells_the_best_from_its_reference():
+  said = verdict((zero_shot(40.0), sure("A", 50.0, 10.0, 1e-6)))
+  assert said.remarks[0].startswith("Image by image against zero-shot: +10.0 points, +8.0 to +12.0 with 95 %")
+  assert said.remarks[0].endswith("p < 0.001, of one comparison.")
+  said = verdict((zero_shot(40.0), sure("A", 41.0, 1.0, 0.04), sure("B", 40.0, 0.0, 1.0)))
+  assert "p = 0.080, corrected (Holm) for the 2 comparisons" in said.remarks[1]
+  assert said.remarks[1].endswith("the test does not tell the two apart.")
+
+
+def test_a_learner_is_held_against_the_one_it_names():
+  arms = (
+    dataclasses.replace(arm("real", 90.0), encoder=""),
+    dataclasses.replace(arm("both", 93.0), reference="real", difference=Difference("real", 3.0, 1, 5, 0.01)),
+  )
+  text = words(render(page(arms=arms)))
+  assert "Against its reference" in text and "+3.0 +1.0 to +5.0 p = 0.010 against real" in text
+  assert text.count("one seed reference") == 1
+
+
+def test_images_that_were_filled_up_have_a_frame_a_mark_and_a_word_of_their_own():
+  cells = (
+    Cell(jpeg(1), "p", "i", 0.9, True),
+    Cell(jpeg(2), "q", "j", 0.04, True, False),
+    Cell(jpeg(3), "r", "k", 0.8, False, True),
+  )
+  html = render(page(sheets=(Sheet("LE", "", "CF", (("a", cells),), kept=20, filled=7),)))
+  assert [li.get("class") for li in Outline(html).all("li") if "class" in li] == ["kept", "filled", "left"]
+  assert (
+    '<span class="mark" aria-hidden="true">△</span> 0.04' in html
+    and "q · filled up by CF · score 0.04" in html
+  )
+  text = words(html)
+  assert "double frame: did not pass, kept to fill up its class" in text
+  assert "In all, 7 of the 20 kept fill up." in text and "8 of the 40 kept did not pass" in text
+  assert "○ dotted frame: passed, and more than the quota" in text
+  assert "double frame" not in render(page()) and "dotted frame" not in render(page())
+
+
+def test_what_is_refused_stands_near_the_top_and_is_cut_where_it_is_much():
+  html = render(page())
+  text = words(html)
+  assert "Refused, or made again images/LE, runs/LE+CE (refused): its prompts were not cleaned" in text
+  assert html.index('id="outdated"') < html.index('class="verdict"')
+  many = tuple(Outdated(tuple(f"runs/{i}-{k}" for k in range(9)), "missing", f"why {i}") for i in range(8))
+  text = words(render(page(outdated=many)))
+  assert "runs/0-3 and 5 more (missing): why 0" in text and "runs/0-4" not in text
+  assert "And 2 more, which --plan names." in text
+  assert "Refused, or made again" not in render(page(outdated=()))
