@@ -93,6 +93,8 @@ def files(folder: epath.Path) -> Iterator[epath.Path]:
 
 def _cover(final: epath.Path, data: bytes) -> None:
   mark = _mark(final, data)
+  if mark.exists():
+    return
   mark.parent.mkdir(parents=True, exist_ok=True)
   workdir.touch(mark)
   workdir.sync(mark.parent)
