@@ -13,6 +13,8 @@ KEY = "corrections"
 # What is true since the correction, in the words that a user reads.
 RULES: dict[str, str] = {
   "unguided": "guidance at or below 1 draws with the prompt alone, unguided",
+  "scheduler_keys": "every key of the generator's scheduler_config.json that its sampler reads is followed, or refused",
+  "trailing_steps": "timestep_spacing trailing takes as many steps as asked for (of some numbers it lost the first)",
 }
 
 
