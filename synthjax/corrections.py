@@ -18,6 +18,8 @@ RULES: dict[str, str] = {
     "texts are cleaned as CLIP's own tokenizers clean them (typographic quotes, HTML entities, full-width letters, "
     "broken encodings), and a special token's name in a text is words"
   ),
+  "scheduler_keys": "every key of the generator's scheduler_config.json that its sampler reads is followed, or refused",
+  "trailing_steps": "timestep_spacing trailing takes as many steps as asked for (of some numbers it lost the first)",
 }
 
 

@@ -115,13 +115,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
   texts = {part: _config(folder, part) for part in ("text_encoder", *(("text_encoder_2",) if is_xl else ()))}
   vae = _config(folder, "vae")
   _check_widths(folder, texts, unet, vae)
-  index = folder / "model_index.json"
+  index, scheduler = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
   return Checkpoint(
     folder,
     texts,
     unet,
     vae,
-    read_schedule(read.read_json(folder / "scheduler" / "scheduler_config.json")),
+    read_schedule(read.read_json(scheduler), scheduler),
     # diffusers' pipeline for XL does so where the file says nothing; the older ones know nothing of it.
     is_xl and (not index.exists() or bool(read.read_json(index).get("force_zeros_for_empty_prompt", True))),
   )

@@ -291,6 +291,7 @@ class Drawer:
       clip=self._table.clip,
       fresh_noise=(lambda i: noise(i + 1)) if self._table.is_noisy else None,
       aux=guidance_B,
+      is_zero_snr=self._table.is_zero_snr,
     )
 
   def _to_pixels(self, params: Any, latent_BxCxHxW: Array) -> Array:

@@ -32,7 +32,7 @@ def alpha_bar_of(shots: int) -> float:
 def strength_of(schedule: Schedule, sampler: str, steps: int, shots: int) -> float:
   """The share of the steps that begins nearest to the paper's alpha-bar: one step at least."""
   begins = samplers.table(schedule, sampler, steps).rows["signal"].astype(np.float64) ** 2
-  left = np.arange(steps, 0, -1)
+  left = steps - np.arange(len(begins))
   return float(left[np.abs(begins - alpha_bar_of(shots)).argmin()] / steps)
 
 

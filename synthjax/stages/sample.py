@@ -19,7 +19,7 @@ from synthjax import config as fields_of
 from synthjax import corrections, devices, records, workdir
 from synthjax.data.sources import open_parents
 from synthjax.errors import UserError
-from synthjax.generators import random_weights
+from synthjax.generators import random_weights, samplers
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.labels.spaces import LabelSpace
 from synthjax.sampling import sampler
@@ -164,10 +164,16 @@ class DrawnSet(ImageSet):
     return kept | resolved | self._corrections()
 
   def _corrections(self) -> dict[str, list[str]]:
-    """A distilled UNet is told the guidance whatever it is, so it draws as it always has."""
-    is_guided_by_steps = not self._generator.guidance_width and len(self._setting.table(self._generator)) > 0
+    schedule, setting = self._generator.schedule, self._setting
+    if not len(setting.table(self._generator)):  # parents, decoded as they are
+      return {}
+    how = (setting.sampler, setting.steps)
     return corrections.applied(
-      unguided=self.fields["guidance"] < 1 and is_guided_by_steps, clean_text=self._has_cleaned_text
+      # A distilled UNet is told the guidance, whatever it is, so it draws as it always has.
+      unguided=self.fields["guidance"] < 1 and not self._generator.guidance_width,
+      scheduler_keys=samplers.has_ignored_keys(schedule, *how, setting.eta, setting.strength),
+      trailing_steps=samplers.has_lost_step(schedule, *how),
+      clean_text=self._has_cleaned_text,
     )
 
   @property

@@ -1,6 +1,8 @@
 """One image is one image: on any number of devices, in any batch, beside any neighbours."""
 
 import functools
+import json
+import shutil
 
 import jax
 import numpy as np
@@ -108,6 +110,18 @@ def test_fresh_noise_is_the_images_own_for_every_sampler(weights, sampler):
     draw_all(drawer(weights, 2, 8, sampler=sampler), images[::-1])[::-1], reference
   )
   assert (reference != draw_all(drawer(weights, 1, 8), images)).mean() > 0.5
+
+
+def test_a_last_step_without_signal_gives_pictures(weights, tmp_path):
+  """As noise, the network's output would be divided by a signal of 0 there."""
+  folder = shutil.copytree(weights, tmp_path / "generator")
+  file = folder / "scheduler" / "scheduler_config.json"
+  keys = dict(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
+  file.write_text(json.dumps(json.loads(file.read_text()) | keys))
+  d = drawer(folder, per_device=1, group=1)
+  assert d.setting.table(d.generator).rows["signal"][0] == 0
+  picture = np.asarray(d.draw(some_images(1)))[0]
+  assert picture.std() > 10 and (picture > 0).mean() > 0.9  # what is no number is stored as 0
 
 
 def test_guidance_leads_away_from_a_negative_prompt(weights):

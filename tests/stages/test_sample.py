@@ -225,6 +225,41 @@ def test_a_set_guided_below_1_by_an_older_release_is_refused_by_name(small, tmp_
     run(config, tmp_path / "w")
 
 
+def with_scheduler(weights: Path, folder: Path, **keys) -> Path:
+  """The generator, trained to be noised in another way."""
+  shutil.copytree(weights, folder)
+  file = folder / "scheduler" / "scheduler_config.json"
+  file.write_text(json.dumps(json.loads(file.read_text()) | keys))
+  return folder
+
+
+def test_a_set_whose_schedulers_keys_an_older_release_ignored_is_refused_by_name(
+  small, tmp_path, weights, capsys
+):
+  generator = with_scheduler(weights, tmp_path / "g", final_sigmas_type="sigma_min")
+  config = small(tmp_path, images_per_class=1, sampler="dpmpp_2m", generator=str(generator))
+  config.sets.plain = fields_of.image_set("B", sampler="ddim")  # which does not read the key
+  run(config, tmp_path / "w")
+  made = {name: records.load(epath.Path(tmp_path / "w/images" / name)) for name in ("B", "plain")}
+  assert made["B"].identity[corrections.KEY] == ["scheduler_keys"]
+  assert corrections.KEY not in made["plain"].identity
+  older = dataclasses.replace(made["B"], identity=corrections.before(made["B"].identity))
+  checksums.replace(epath.Path(tmp_path / "w/images/B/record.json"), older.to_json())
+  states = plan_of(config, tmp_path / "w", capsys)
+  assert states["images/B"].startswith("refused") and states["images/plain"].startswith("done")
+
+
+def test_a_scheduler_that_the_sampler_cannot_follow_leaves_nothing_behind(small, tmp_path, weights):
+  generator = with_scheduler(weights, tmp_path / "g", solver_order=3)
+  config = small(tmp_path, sampler="dpmpp_2m", generator=str(generator))
+  for plan in (True, False):
+    with pytest.raises(UserError, match=r"g/scheduler/scheduler_config.json has solver_order=3; sampler dpm"):
+      run(config, tmp_path / "w", plan=plan)
+  assert not (tmp_path / "w/images").exists()
+  config.sampling.sampler = "ddim"
+  run(config, tmp_path / "w", plan=True)
+
+
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_guidance_of_1_and_above_keeps_its_identity(small, tmp_path, guidance):
   config = small(tmp_path, images_per_class=1, guidance=guidance)

@@ -1,0 +1,121 @@
+"""What scheduler_config.json holds in published checkpoints, without `_diffusers_version`."""
+
+_LATENTS = {
+  "beta_start": 0.00085,
+  "beta_end": 0.012,
+  "beta_schedule": "scaled_linear",
+  "num_train_timesteps": 1000,
+  "trained_betas": None,
+}
+_EULER = _LATENTS | {
+  "_class_name": "EulerDiscreteScheduler",
+  "clip_sample": False,
+  "interpolation_type": "linear",
+  "prediction_type": "epsilon",
+  "sample_max_value": 1.0,
+  "set_alpha_to_one": False,
+  "skip_prk_steps": True,
+  "steps_offset": 1,
+  "timestep_spacing": "leading",
+  "use_karras_sigmas": False,
+}
+
+PUBLISHED = {
+  "stable-diffusion-v1-5": _LATENTS
+  | {
+    "_class_name": "PNDMScheduler",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+  },
+  "stable-diffusion-2-1": _LATENTS
+  | {
+    "_class_name": "DDIMScheduler",
+    "clip_sample": False,
+    "prediction_type": "v_prediction",
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+  },
+  "stable-diffusion-xl-base-1.0": _EULER,
+  "sd-turbo": _EULER | {"timestep_spacing": "trailing"},
+  "sdxl-turbo": _EULER
+  | {"_class_name": "EulerAncestralDiscreteScheduler", "steps_offset": 1, "timestep_spacing": "trailing"},
+  "LCM_Dreamshaper_v7": _LATENTS
+  | {
+    "_class_name": "LCMScheduler",
+    "clip_sample": False,
+    "clip_sample_range": 1.0,
+    "dynamic_thresholding_ratio": 0.995,
+    "interpolation_type": "linear",
+    "original_inference_steps": 50,
+    "prediction_type": "epsilon",
+    "rescale_betas_zero_snr": False,
+    "sample_max_value": 1.0,
+    "set_alpha_to_one": True,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "thresholding": False,
+    "timestep_scaling": 10.0,
+    "timestep_spacing": "leading",
+    "use_karras_sigmas": False,
+  },
+  # As diffusers saves it; Python's json reads and writes -Infinity.
+  "dpm-solver at its defaults": {
+    "_class_name": "DPMSolverMultistepScheduler",
+    "algorithm_type": "dpmsolver++",
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "dynamic_thresholding_ratio": 0.995,
+    "euler_at_final": False,
+    "final_sigmas_type": "zero",
+    "flow_shift": 1.0,
+    "lambda_min_clipped": float("-inf"),
+    "lower_order_final": True,
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "rescale_betas_zero_snr": False,
+    "sample_max_value": 1.0,
+    "solver_order": 2,
+    "solver_type": "midpoint",
+    "steps_offset": 0,
+    "thresholding": False,
+    "time_shift_type": "exponential",
+    "timestep_spacing": "linspace",
+    "trained_betas": None,
+    "use_beta_sigmas": False,
+    "use_dynamic_shifting": False,
+    "use_exponential_sigmas": False,
+    "use_flow_sigmas": False,
+    "use_karras_sigmas": False,
+    "use_lu_lambdas": False,
+    "variance_type": None,
+  },
+  "deis at its defaults": _LATENTS
+  | {
+    "_class_name": "DEISMultistepScheduler",
+    "algorithm_type": "deis",
+    "clip_sample": False,
+    "dynamic_thresholding_ratio": 0.995,
+    "lower_order_final": True,
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "solver_order": 2,
+    "solver_type": "logrho",
+    "steps_offset": 1,
+    "thresholding": False,
+  },
+}
+# The sampler that the class stands for, where it is one of ours.
+OWN_SAMPLER = {
+  "stable-diffusion-2-1": "ddim",
+  "stable-diffusion-xl-base-1.0": "euler",
+  "sd-turbo": "euler",
+  "sdxl-turbo": "euler_ancestral",
+  "LCM_Dreamshaper_v7": "lcm",
+  "dpm-solver at its defaults": "dpmpp_2m",
+}
