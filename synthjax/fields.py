@@ -285,6 +285,7 @@ LEARNING = {
   "mixup": identity(0.0),
   "cutmix": identity(0.0),
   "dtype": identity("float32"),  # bfloat16: of products and convolutions
+  # Other values of these two, and of test_norm, are measured on the same weights: nothing is learnt again.
   "probe": identity(""),  # of config.real: k-NN and a linear probe on these
   "neighbours": identity(20),  # of k-NN
   "subset_tests": identity(

@@ -105,7 +105,13 @@ def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
 
 def publish_bytes(final: epath.Path, data: bytes) -> bool:
   """A whole small file under a name that must be new; False where it is not."""
-  return publish(_write_apart(final, data), final)
+  while True:
+    made = _write_apart(final, data)
+    try:
+      return publish(made, final)
+    except FileNotFoundError:  # stopped for long, and its draft was swept as that of the dead
+      if not final.parent.exists():
+        raise
 
 
 def replace_bytes(final: epath.Path, data: bytes) -> None:
@@ -116,6 +122,10 @@ def replace_bytes(final: epath.Path, data: bytes) -> None:
   try:
     sync(made)
     os.replace(made, final)
+  except FileNotFoundError:  # as above
+    if not final.parent.exists():
+      raise
+    return replace_bytes(final, data)
   except OSError as e:
     made.unlink(missing_ok=True)
     raise no_room(e, final.parent) or e from e

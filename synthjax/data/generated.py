@@ -17,13 +17,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from synthjax import devices
+from synthjax import devices, records
 from synthjax.data import tfds_features
 from synthjax.data.classes import mapping_of, parse, places
 from synthjax.data.draws import Part
 from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.store import kept as lists
 from synthjax.store import schema, shards
 from synthjax.store.export import Examples
 
@@ -75,9 +76,9 @@ class Generated(Source):
 
 def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Source:
   found = parse(reference, rest)
-  folder = found.path
-  keep = folder / "ids.txt"
-  if keep.is_file():  # keep/<set>/<filter>-<encoder>: of the set that it chose from
+  folder = here = found.path
+  keep = lists.find(epath.Path(here), records.load(epath.Path(here)))
+  if keep:  # keep/<set>/<filter>-<encoder>: of the set that it chose from
     folder = folder.parents[2] / "images" / folder.parent.name
   if not folder.is_dir():
     raise UserError(f"source {reference!r}: there is no folder {folder}; mend its path")
@@ -86,14 +87,14 @@ def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Sour
       f"source {reference!r}: {folder} is no whole image set; expected WORKDIR/images/SET or WORKDIR/keep/SET/FILTER-ENCODER"
     )
   source: Source = Generated(folder, labels, reference, mapping_of(found))
-  if keep.is_file():
+  if keep:
     places_of = {key: i for i, key in enumerate(source.keys)}
-    kept = keep.read_text().split()
+    kept = keep.ids()
     if lost := [i for i in kept if i not in places_of]:
       raise UserError(
         f"source {reference!r}: {folder} lacks {len(lost)} images of the keep-list, first {lost[0]}"
       )
-    source = Part(source, [places_of[i] for i in kept], f"kept by {keep.parent.name}")
+    source = Part(source, [places_of[i] for i in kept], f"kept by {here.name}")
   if source.labels is not None and (source.labels < 0).any():
     source = Part(source, np.flatnonzero(source.labels >= 0).tolist(), "mapped")
   return source

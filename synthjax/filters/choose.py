@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
+
+from synthjax.data.selection import rank
 
 Array = np.ndarray
 
@@ -30,20 +33,21 @@ def choose(
   So a larger set, or a larger quota, keeps what a smaller one kept by passing.
   """
   passes = scores_N > threshold
-  stays, filled = np.zeros(len(scores_N), bool), np.zeros(n_classes, int)
-  for c in range(n_classes):
-    own = np.flatnonzero(labels_N == c)
-    passing = own[passes[own]]
-    stays[passing[:quota] if quota else passing] = True
-    if fill and len(passing) < quota:
-      others = own[~passes[own]]
-      best = others[np.argsort(-scores_N[others], kind="stable")][: quota - len(passing)]
-      stays[best], filled[c] = True, len(best)
+  passing = np.flatnonzero(passes)
+  of_quota = rank(labels_N[passing]) < quota if quota else np.ones(len(passing), bool)
+  passed = np.bincount(labels_N[passing], minlength=n_classes)
+  stays, filling = np.zeros(len(scores_N), bool), np.zeros(0, int)
+  stays[passing[of_quota]] = True
+  if fill:
+    others = np.flatnonzero(~passes)
+    others = others[np.lexsort((-scores_N[others], labels_N[others]))]
+    filling = others[rank(labels_N[others]) < quota - passed[labels_N[others]]]
+    stays[filling] = True
 
   def count(which: Array) -> Array:
     return np.bincount(labels_N[which], minlength=n_classes)
 
-  return Choice(stays, count(np.ones(len(labels_N), bool)), count(passes), count(stays), filled)
+  return Choice(stays, np.bincount(labels_N, minlength=n_classes), passed, count(stays), count(filling))
 
 
 def further(choice: Choice, quota: int, most: int) -> tuple[int, ...]:
@@ -57,3 +61,53 @@ def further(choice: Choice, quota: int, most: int) -> tuple[int, ...]:
     wish = math.ceil(1.1 * short * drawn / passed) if passed else max(drawn, quota)
     more.append(max(min(wish, most - drawn), 0) if short > 0 else 0)
   return tuple(more)
+
+
+def prefix(
+  begin: Array, look: Callable[[list[Array]], Choice | None], quota: int, most: int, max_rounds: int
+) -> tuple[list[Array], Choice | None]:
+  """How many samples of each class a filter sees, [K] in each round, and what it chooses of the last.
+
+  `look` judges the samples up to those of the last round; None: not all of them are drawn. Each round follows from the
+  scores of the samples before it alone, so it does not matter who had what drawn, or when.
+  """
+  reach = [begin]
+  while (choice := look(reach)) is not None and quota and len(reach) <= max_rounds:
+    more = np.array(further(choice, quota, most))
+    if not more.any():
+      break
+    reach.append(reach[-1] + more)
+  return reach, choice
+
+
+def visible(samples_N: Array, labels_N: Array, reach: list[Array]) -> Array:
+  """Places of the samples that a filter sees, round by round, as if it had drawn them itself."""
+  places = np.flatnonzero(samples_N < reach[-1][labels_N])
+  samples, labels = samples_N[places], labels_N[places]
+  rounds = np.zeros(len(places), int)
+  for most in reach[:-1]:
+    rounds += samples >= most[labels]
+  return places[np.lexsort((labels, samples, rounds))]
+
+
+def replayed(
+  samples_N: Array,
+  labels_N: Array,
+  scores_N: Array,
+  stays_N: Array,
+  rounds_of: Callable[[Callable[[list[Array]], Choice | None]], tuple[list[Array], Choice | None]],
+  choose_of: Callable[[Array, Array], Choice],
+) -> bool:
+  """Whether samples judged in whatever way are those that a filter sees by `prefix`, and the same of them stay."""
+
+  def look(reach: list[Array]) -> Choice | None:
+    seen = samples_N < reach[-1][labels_N]
+    there = np.bincount(labels_N[seen], minlength=len(reach[-1]))
+    if len(reach) > 1 and (there < reach[-1]).any():
+      return None
+    return choose_of(scores_N[seen], labels_N[seen])
+
+  reach, choice = rounds_of(look)
+  if choice is None or not (samples_N < reach[-1][labels_N]).all():
+    return False
+  return np.array_equal(choice.stays_N, stays_N)

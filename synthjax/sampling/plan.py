@@ -135,6 +135,10 @@ class Plan:
     """Who asked for each image of the set, in plan order."""
     return np.repeat([s.asked_by for s in self.segments], [sum(s.counts) for s in self.segments])
 
+  def labels(self) -> np.ndarray:
+    """Of each image of the set, in plan order."""
+    return np.concatenate([self._order(s)[1] for s in range(len(self.segments))])
+
   def images(self, shard: Shard) -> list[Image]:
     samples, labels = self._order(shard.segment)
     rows = zip(samples[shard.start : shard.stop], labels[shard.start : shard.stop], strict=True)

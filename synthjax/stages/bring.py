@@ -118,9 +118,8 @@ class ImportedSet(ImageSet):
       return begun.identity["images"] if begun else ""
 
   def _record(self) -> records.Record:
-    kept = {
-      k: self.fields[k] for k in fields_of.of_kind(fields_of.IMPORT, fields_of.IDENTITY) if k != "source"
-    }
+    kept = fields_of.identity_of(fields_of.IMPORT, self.fields)
+    del kept["source"]
     return records.Record(
       self.name,
       kept | {"images": self._content, "class_ids": self.labels.ids},

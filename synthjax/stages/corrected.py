@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from synthjax import corrections, records
+from synthjax import corrections
 from synthjax.models import vit
 from synthjax.stages import settings
 from synthjax.stages.product import DONE, Product
@@ -30,7 +30,7 @@ class Learner(Protocol):
   def identity(self) -> dict[str, Any]: ...
 
   @property
-  def folder(self) -> epath.Path: ...
+  def older_folder(self) -> epath.Path | None: ...
 
 
 def of_learner(fields: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -42,9 +42,8 @@ def why(learner: Learner) -> str:
   """That the result of an older rule is there, and its run is made again; "" where none is."""
   if not _is_named(learner):
     return ""
-  rule = _rule(learner)
-  older = learner.folder.parent / records.digest(_before(learner))[: len(learner.folder.name)]
-  if not rule or not (older / "run.json").exists():
+  rule, older = _rule(learner), learner.older_folder
+  if not rule or not older:
     return ""
   return f"an older result, runs/{older.name}, {rule}"
 
@@ -79,12 +78,6 @@ def _is_named(learner: Learner) -> bool:
   images = [product for product in learner.inputs if product.stage != learner.stage]
   origin = _origin(learner)
   return all(p.status().state == DONE for p in images) and (origin is None or _is_named(origin))
-
-
-def _before(learner: Learner) -> dict[str, Any]:
-  """Its identity before any correction, of what it begins with too."""
-  found, origin = corrections.before(learner.identity), _origin(learner)
-  return found | ({"init": records.digest(_before(origin))} if origin else {})
 
 
 def _rule(learner: Learner) -> str:

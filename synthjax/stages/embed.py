@@ -52,15 +52,6 @@ class Features:
     return Features(*(getattr(self, f.name)[places] for f in dataclasses.fields(Features)))
 
 
-def rank(labels: Array) -> Array:
-  """How many images of its class come before each image: in plan order, its sample index."""
-  found = np.zeros(len(labels), int)
-  for c in np.unique(labels):
-    own = np.flatnonzero(labels == c)
-    found[own] = np.arange(len(own))
-  return found
-
-
 class Encoder:
   """An encoder of the config, with the zero-shot classifier of the study's label space."""
 

@@ -44,7 +44,9 @@ class ImageSet(abc.ABC):
       config.runtime,
     )
     # A status looks at it, and plans take half a second a million.
-    self._landed_plan: tuple[Plan, int] | None = None
+    self._landed_plan: tuple[Plan, int, int] | None = None
+    self._last_source: tuple[tuple[Plan, int], SetImages] | None = None
+    self._filters_need = 0
 
   @abc.abstractmethod
   def _record(self) -> records.Record: ...
@@ -56,6 +58,17 @@ class ImageSet(abc.ABC):
   @abc.abstractmethod
   def asked(self) -> int:
     """Images a class that the config asks for; top-ups come on top."""
+
+  @property
+  def target(self) -> int:
+    """Images a class that must be there: a filter may need more of those that were once asked for than the config does."""
+    return max(self.asked, self._filters_need)
+
+  def need(self, per_class: int) -> bool:
+    """Of samples that are planned already; True: that is more than was needed until now."""
+    more = per_class > self.target
+    self._filters_need = max(self._filters_need, per_class)
+    return more
 
   @property
   @abc.abstractmethod
@@ -90,11 +103,22 @@ class ImageSet(abc.ABC):
 
   def landed(self) -> tuple[Plan, int]:
     """The plan of what has been asked for so far, and how many of its shards are needed. Only once it is begun."""
-    segments = tuple(dataset.grown(dataset.segments(self.folder), self._wanted))
-    if self._landed_plan is None or self._landed_plan[0].segments != segments:
-      plan = self.plan(list(segments))
-      self._landed_plan = plan, plan.needed(self.asked)
-    return self._landed_plan
+    segments, target = tuple(dataset.grown(dataset.segments(self.folder), self._wanted)), self.target
+    last = self._landed_plan
+    if last is None or last[0].segments != segments:
+      last = self.plan(list(segments)), 0, -1
+    if last[2] != target:
+      last = last[0], last[0].needed(target), target
+    self._landed_plan = last
+    return last[:2]
+
+  def sizes(self) -> list[int]:
+    """How many images were needed after each growth, up to now."""
+    whole, found = self.landed()[0], []
+    for n in range(1, len(whole.segments) + 1):
+      plan = self.plan(list(whole.segments[:n]))
+      found.append(plan.size(plan.needed(self.asked)))
+    return found
 
   def identity_hash(self) -> str:
     """What depends on the set records this: growth does not change it."""
@@ -104,8 +128,13 @@ class ImageSet(abc.ABC):
     return dataset.read_shard(self.folder, index, self.labels)
 
   def as_source(self) -> SetImages:
-    """All that was asked for, in plan order."""
+    """All that was asked for, in plan order. What learns from the set shares it, and the shards that it holds."""
     plan, needed = self.landed()
+    if self._last_source is None or self._last_source[0] != (plan, needed):
+      self._last_source = (plan, needed), self._source_of(plan, needed)
+    return self._last_source[1]
+
+  def _source_of(self, plan: Plan, needed: int) -> SetImages:
     images = [image for i in range(needed) for image in plan.images(plan.shards[i])]
     ends = np.cumsum([len(plan.shards[i]) for i in range(needed)])
     labels, ids = [image.label for image in images], [image.image_id for image in images]
@@ -166,7 +195,7 @@ class ImageSet(abc.ABC):
       raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
     records.compare(self.folder, self._record())
     plan = self.plan(dataset.grown(segments, self._wanted))
-    return list(dataset.faults(self.folder, plan, plan.needed(self.asked), self.labels))
+    return list(dataset.faults(self.folder, plan, plan.needed(self.target), self.labels))
 
   def _finish(self, plan: Plan, needed: int) -> bool:
     """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""

@@ -5,55 +5,50 @@
     scores.npz      of every image looked at: id, label, score, whether it stays
     summary.json    by class: drawn, passed, kept, and how many of these only fill the quota up
 
-With a quota the set grows by rounds for the classes that fall short. How much a round draws follows from the scores
-alone, so a study that is killed in the middle ends with the same images.
+They are published as one thing (store/kept.py). A filter sees the first images of each class, whoever had them drawn:
+at first as many as the set is asked for, then, with a quota, more by rounds for the classes that fall short. How many a
+round adds follows from the scores of those before it alone; what is not drawn yet is asked for. So other filters, other
+quotas tried in between, and kills change nothing about a list.
 """
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import checksums, devices, records, workdir
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax.data.selection import rank
+from synthjax.errors import UserError
 from synthjax.filters import unlike
-from synthjax.filters.choose import Choice, choose, further
+from synthjax.filters.choose import Choice, choose, prefix, replayed, visible
 from synthjax.filters.clip import own_class_probability
 from synthjax.filters.real import passing
 from synthjax.sampling.plan import Plan
-from synthjax.stages import repeats, strays
-from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, Thumbnails, rank
+from synthjax.stages import keep_faults, keep_files, repeats, strays
+from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, Thumbnails
 from synthjax.stages.image_set import ImageSet
+from synthjax.stages.keep_files import Evidence, Judged
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
 from synthjax.store import export
+from synthjax.store import kept as lists
+from synthjax.store.claims import Owner
+from synthjax.store.kept import PAIRS, Kept
 
-SUMMARY = "summary.json"
 DATASET = "dataset"
-# Each image that does not stay, and the one that it repeats, or the real one that it strays to.
-PAIRS, PAIRS_SHEET = "pairs.csv", "pairs.png"
 _BASIS = "kept_from.json"
-
-
-class Evidence(Protocol):
-  """Of a rule that holds images against others: what speaks against each that does not stay."""
-
-  @property
-  def scores(self) -> np.ndarray: ...
-
-  @property
-  def note(self) -> str: ...
-
-  def count(self, threshold: float) -> dict[str, Any]: ...
-
-  def to_csv(self, ids: np.ndarray, threshold: float) -> bytes: ...
-
-  def sheet(self, threshold: float, title: str) -> bytes: ...
+_CLAIM = "list"
+_OLDER_RULE = (
+  "an older release chose among other images: what other filters or quotas had drawn counted, or moved what was seen; "
+  "the list is made again"
+)
+_Read = TypeVar("_Read")
 
 
 class KeepList:
@@ -81,6 +76,7 @@ class KeepList:
       self.inputs += (second.embeddings, *([second.against] if second.against else []))
     self._fields: dict[str, Any] = config.filters[name].to_dict()
     self._runtime = config.runtime
+    self._last_older: tuple[tuple[Any, ...], bool] | None = None
 
   @property
   def _is_unlike(self) -> bool:
@@ -126,18 +122,41 @@ class KeepList:
     inputs = {self._set.name: self._set.identity_hash()}
     return records.Record(self.name, identity, growth=growth or {}, inputs=inputs)
 
-  def _basis(self, plan: Plan) -> dict[str, Any]:
+  @property
+  def _basis(self) -> dict[str, Any]:
     """What the list on disk must have been made for."""
     growth = {k: self._fields[k] for k in fields_of.of_kind(fields_of.FILTER, fields_of.GROWTH)}
-    own = sum(
-      sum(s.counts) for s in plan.segments if s.asked_by.startswith(f"{self.filter}-{self._encoder.name} ")
-    )
-    return growth | {"images_per_class": self._set.asked, "drawn_for_it": own}
+    return growth | {"images_per_class": self._set.asked}
 
-  def _is_written(self, basis: dict[str, Any]) -> bool:
+  # --- what is there -----------------------------------------------------------------------------
+
+  def _kept(self) -> Kept | None:
+    """The list that holds."""
+    record = records.load(self.folder)
+    kept = lists.find(self.folder, record) if record else None
+    return kept if kept and kept.is_whole() else None
+
+  def _read(self, read: Callable[[Kept], _Read]) -> _Read:
+    """Of the list that holds: another process may be putting one in its place in this moment."""
+    while True:
+      kept = self._kept()
+      if kept is None:
+        raise UserError(f"{self.name} is missing, or not whole; run the same command again to make it anew")
+      try:
+        return read(kept)
+      except UserError:
+        if kept == self._kept():
+          raise
+
+  def _is_written(self, kept: Kept) -> bool:
     """The data set of its own, where one is wanted."""
     path = self.folder / DATASET / _BASIS
-    return not self._fields["write"] or (path.exists() and workdir.read_json(path, "data set") == basis)
+    if not self._fields["write"]:
+      return True
+    return path.exists() and checksums.read_json(path, "data set") == self._written_from(kept)
+
+  def _written_from(self, kept: Kept) -> dict[str, Any]:
+    return {"list": kept.name} if kept.name else kept.summary()["basis"]
 
   def status(self) -> Status:
     want = self.quota * len(self._encoder.labels)
@@ -145,56 +164,119 @@ class KeepList:
     if drawn.have == 0:
       return Status(MISSING, 0, want)
     records.compare(self.folder, self._record())
-    summary = self.summary()
-    if summary is None:
+    if self._kept() is None:
       return Status(MISSING, 0, want)
-    kept = sum(row["kept"] for row in summary["classes"])
-    basis = self._basis(self._set.landed()[0])
-    done = summary["basis"] == basis and drawn.state == DONE
-    return Status(
-      DONE if done and self._is_written(basis) else STALE, kept, kept if done else max(want, kept)
+    kept, summary = self._read(lambda kept: (kept, kept.summary()))
+    n = sum(row["kept"] for row in summary["classes"])
+    if not self._is_for_config(summary):
+      return Status(STALE, n, max(want, n))
+    if not self._is_by_prefix(kept):
+      return Status(STALE, n, max(want, n), why=_OLDER_RULE)
+    if self._set.need(max(row["drawn"] for row in summary["classes"])):
+      drawn = self._set.status()
+    done = drawn.state == DONE and self._is_written(kept)
+    return Status(DONE if done else STALE, n, n if done else max(want, n))
+
+  def _is_for_config(self, summary: dict[str, Any]) -> bool:
+    return {k: v for k, v in summary["basis"].items() if k != "drawn_for_it"} == self._basis
+
+  def _is_by_prefix(self, kept: Kept) -> bool:
+    """Whether a list is what the first images of each class give; that of an older release need not be."""
+    if kept.name:
+      return True
+    plan, _ = self._set.landed()
+    key = kept.summary(), plan.segments
+    if self._last_older is None or self._last_older[0] != key:
+      self._last_older = key, self._is_replayed(kept.arrays(), plan)
+    return self._last_older[1]
+
+  def _is_replayed(self, arrays: dict[str, np.ndarray], plan: Plan) -> bool:
+    """It had judged what the set was asked for, and what was drawn for this very filter."""
+    labels, samples = plan.labels(), rank(plan.labels())
+    own = np.char.startswith(plan.asked_by(), f"{self.filter}-{self._encoder.name} ")
+    judged = np.flatnonzero(own | (samples < self._set.asked))[: len(arrays["labels"])]
+    if not np.array_equal(labels[judged], arrays["labels"]):
+      return False
+    return replayed(
+      samples[judged], labels[judged], arrays["scores"], arrays["stays"], self._prefix, self._chosen
     )
+
+  # --- making it ---------------------------------------------------------------------------------
 
   def make(self, stop: Stop) -> bool:
     if self.status().state == DONE:
+      lists.show(self.folder)
       return True
     while all(needed.make(stop) for needed in self.inputs):
       stop.check()
       records.settle(self.folder, self._record())
       with owner_of(self.folder, self._runtime) as owner:
-        if not owner.take("list"):
+        if not owner.take(_CLAIM):
           return False
-        if self._choose():
+        if self.status().state == DONE or self._choose(owner):  # another may have just finished it
           return True
     return False
 
-  def _choose(self) -> bool:
-    """True: the list is written. False: more images have been asked for, by this process or another."""
+  def _choose(self, owner: Owner) -> bool:
+    """True: the list is published. False: more images have been asked for, by this process or another; or the claim is lost."""
     plan, needed = self._set.landed()  # one look: another process may be adding a round
     if not all(e.has(needed) for e in self.inputs if isinstance(e, SetEmbeddings)):
       return False  # it has: those images come first
-    features, places = self._visible(plan, needed)
-    n_classes, fill = len(self._encoder.labels), self._fields["when_short"] == "top"
-    evidence: Evidence | None = None
+    features = self._embeddings.load(needed)
+    samples, judged = rank(features.labels), []
+    there = np.bincount(features.labels, minlength=len(self._encoder.labels))
+
+    def look(reach: list[np.ndarray]) -> Choice | None:
+      if self._set.draws_more and (there < reach[-1]).any():
+        return None
+      judged[:] = [self._judged(features, visible(samples, features.labels, reach), needed)]
+      return self._chosen(judged[0].scores, judged[0].features.labels)
+
+    reach, choice = self._prefix(look)
+    if choice is None:
+      self._ask(plan, reach[-1])
+      return False
+    try:
+      return self._publish(owner, judged[0], choice, len(reach) - 1)
+    except FileNotFoundError:
+      if owner.holds(_CLAIM):
+        raise
+      return False  # who took over swept up what this process was writing
+
+  def _prefix(
+    self, look: Callable[[list[np.ndarray]], Choice | None]
+  ) -> tuple[list[np.ndarray], Choice | None]:
+    begin = np.full(len(self._encoder.labels), self._set.asked)
+    rounds = self._fields["max_rounds"] if self._set.draws_more else 0
+    return prefix(begin, look, self.quota, round(self._fields["max_drawn"] * self.quota), rounds)
+
+  def _ask(self, plan: Plan, reach: np.ndarray) -> None:
+    """For the images of each class up to there that no one has asked for yet."""
+    planned = np.sum([segment.counts for segment in plan.segments], axis=0)
+    more = np.maximum(reach - planned, 0)
+    if not more.any():  # they are planned, and were not needed until now
+      self._set.need(int(reach.max()))
+      return
+    if devices.is_speaker():
+      print(f"{self.name}: round {len(plan.segments)} draws {more.sum()} more images", file=sys.stderr)
+    asks_as = f"{self.filter}-{self._encoder.name} {self.quota} a class"
+    self._set.top_up(more.tolist(), len(plan.segments), asks_as)
+
+  def _judged(self, features: Features, places: np.ndarray, needed: int) -> Judged:
+    if not np.array_equal(places, np.arange(len(features))):  # else nothing is copied: they may be gigabytes
+      features = features.at(places)
+    if not self._is_by_others:
+      scores = own_class_probability(features.features, features.labels, self._encoder.zero_shot)
+      return Judged(places, features, scores, None)
+    evidence = self._evidence(features, places, needed)
+    return Judged(places, features, evidence.scores, evidence)
+
+  def _chosen(self, scores: np.ndarray, labels: np.ndarray) -> Choice:
+    must_exceed, fill = self.threshold, self._fields["when_short"] == "top"
     if self._is_by_others:
-      evidence = self._evidence(features, places, needed)
       must_exceed = 1 - self.threshold if self._is_unlike else passing(self.threshold)
       fill &= not self._is_unlike  # what is too similar never fills a class up
-      scores = evidence.scores
-      choice = choose(scores, features.labels, n_classes, must_exceed, self.quota, fill)
-    else:
-      scores = own_class_probability(features.features, features.labels, self._encoder.zero_shot)
-      choice = choose(scores, features.labels, n_classes, self.threshold, self.quota, fill)
-    more: tuple[int, ...] = ()
-    if self.quota and self._set.draws_more and self._rounds(plan) < self._fields["max_rounds"]:
-      more = further(choice, self.quota, round(self._fields["max_drawn"] * self.quota))
-    if not any(more):
-      self._write(plan, features, places, scores, choice, evidence)
-      return True
-    if devices.is_speaker():
-      print(f"{self.name}: round {len(plan.segments)} draws {sum(more)} more images", file=sys.stderr)
-    self._set.top_up(more, len(plan.segments), self._asks_as)
-    return False
+    return choose(scores, labels, len(self._encoder.labels), must_exceed, self.quota, fill)
 
   def _evidence(self, features: Features, places: np.ndarray, needed: int) -> Evidence:
     if self._is_unlike:
@@ -208,83 +290,89 @@ class KeepList:
     metric = self._fields["metric"]
     return strays.find(features, self._encoder.labels, self._set, places, self._against, metric)
 
-  def _visible(self, plan: Plan, needed: int) -> tuple[Features, np.ndarray]:
-    """The images that were asked for, and those drawn for this very filter, with their places in the set.
+  def _publish(self, owner: Owner, judged: Judged, choice: Choice, rounds: int) -> bool:
+    """False: another process has taken over, and nothing of this one's work holds."""
+    summary = {"basis": self._basis, "threshold": self.threshold, "rounds": rounds}
+    summary["classes"] = keep_files.rows(self._encoder.labels.ids, choice)
+    summary |= judged.evidence.count(self.threshold) if judged.evidence else {}
+    name = lists.lay_down(self.folder, judged.files(choice, summary, self.name))
+    if not owner.holds(_CLAIM):
+      return False
+    lists.publish(self.folder, self._record(self._basis), name)
+    lists.sweep(self.folder)
+    lists.show(self.folder)
+    kept = Kept(self.folder / lists.LISTS / name, name)
+    if self._fields["write"] and owner.holds(_CLAIM):
+      self._write(kept, judged.staying(choice).tolist())
+    self._tell(summary, judged.evidence)
+    return self._kept() == kept
 
-    So what another filter has drawn changes nothing here.
-    """
-    features = self._embeddings.load(needed)
-    asked_by = plan.asked_by()[: len(features)]
-    own = np.char.startswith(asked_by, f"{self.filter}-{self._encoder.name} ")
-    places = np.flatnonzero(own | (rank(features.labels) < self._set.asked))
-    return features.at(places), places
+  def _write(self, kept: Kept, stay: list[int]) -> None:
+    basis = {_BASIS: workdir.to_json(self._written_from(kept))}
+    name = f"{self.set_name}_{self.filter}"
+    export.write_part(self._set.folder, stay, self.folder / DATASET, name, self._encoder.labels.ids, basis)
 
-  @property
-  def _asks_as(self) -> str:
-    return f"{self.filter}-{self._encoder.name} {self.quota} a class"
-
-  def _rounds(self, plan: Plan) -> int:
-    """Of drawing more, for this filter and this quota."""
-    return sum(segment.asked_by == self._asks_as for segment in plan.segments)
-
-  def _write(
-    self,
-    plan: Plan,
-    features: Features,
-    places: np.ndarray,
-    scores: np.ndarray,
-    choice: Choice,
-    evidence: Evidence | None,
-  ) -> None:
-    """The summary last: it says that the rest is there."""
-    (self.folder / SUMMARY).unlink(missing_ok=True)  # until the rest is there again
-    basis = self._basis(plan)
-    ids = features.ids[choice.stays_N]
-    workdir.replace_bytes(self.folder / "ids.txt", "".join(f"{i}\n" for i in ids).encode())
-    buffer = io.BytesIO()
-    np.savez(buffer, ids=features.ids, labels=features.labels, scores=scores, stays=choice.stays_N)
-    workdir.replace_bytes(self.folder / "scores.npz", buffer.getvalue())
-    if self._fields["write"]:
-      name, stay = f"{self.set_name}_{self.filter}", places[choice.stays_N].tolist()
-      export.write_part(self._set.folder, stay, self.folder / DATASET, name, self._encoder.labels.ids)
-      workdir.replace_bytes(self.folder / DATASET / _BASIS, workdir.to_json(basis))
-    columns = (x.tolist() for x in (choice.drawn, choice.passed, choice.kept, choice.filled))
-    rows = [
-      {"id": c, "drawn": d, "passed": p, "kept": k, "filled": f, "acceptance": p / d if d else None}
-      for c, d, p, k, f in zip(self._encoder.labels.ids, *columns, strict=True)
-    ]
-    summary = {"basis": basis, "threshold": self.threshold, "rounds": self._rounds(plan), "classes": rows}
+  def _tell(self, summary: dict[str, Any], evidence: Evidence | None) -> None:
+    if not devices.is_speaker():
+      return
     if evidence:
-      summary |= evidence.count(self.threshold)
-      workdir.replace_bytes(self.folder / PAIRS, evidence.to_csv(features.ids, self.threshold))
-      workdir.replace_bytes(self.folder / PAIRS_SHEET, evidence.sheet(self.threshold, self.name))
-    workdir.replace_bytes(self.folder / SUMMARY, workdir.to_json(summary))
-    records.update(self.folder, self._record(basis))
-    if evidence and devices.is_speaker():
-      print(f"{self.name}: {_said(summary)}; {PAIRS} names them", file=sys.stderr)
+      print(f"{self.name}: {keep_files.said(summary)}; {PAIRS} names them", file=sys.stderr)
       if evidence.note:
         print(f"{self.name}: note: {evidence.note}", file=sys.stderr)
-    for line in _shortfalls(self.name, rows, self.quota):
-      if devices.is_speaker():
-        print(line, file=sys.stderr)
+    for line in keep_files.shortfalls(self.name, summary["classes"], self.quota):
+      print(line, file=sys.stderr)
+
+  def faults(self) -> list[str]:
+    """For stage verify: every byte is read, and all of it held against the scores and the set's plan."""
+    try:
+      return [f"{why.partition(';')[0]}; remove {path} and run again" for why, path in self._faults()]
+    except UserError as e:
+      return [str(e)]
+
+  def _faults(self) -> Iterator[keep_faults.Fault]:
+    if why := checksums.fault(self.folder / "record.json"):
+      yield why, self.folder / "record.json"
+      return
+    kept = lists.find(self.folder, records.load(self.folder))
+    if kept is None:
+      raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
+    found = keep_faults.faults(kept, self._set.landed()[0], self._encoder.labels.ids, self._chosen)
+    yield from found
+    yield from keep_faults.of_links(self.folder, kept)
+    if not found and (self.folder / DATASET).exists():
+      is_of_list = self._fields["write"] and self._is_written(kept)
+      yield from keep_faults.of_dataset(self.folder / DATASET, kept.ids() if is_of_list else None)
+
+  # --- for others --------------------------------------------------------------------------------
 
   def summary(self) -> dict[str, Any] | None:
-    path = self.folder / SUMMARY
-    return workdir.read_json(path, "keep-list summary") if path.exists() else None
+    return self._read(Kept.summary) if self._kept() else None
+
+  @property
+  def version(self) -> str:
+    """Another list has another one."""
+    return self._read(lambda kept: kept.name or records.digest(kept.summary()))
 
   def ids(self) -> list[str]:
-    """Of the images that stay, in plan order."""
-    return (self.folder / "ids.txt").read_text().split()
+    """Of the images that stay, in plan order; only of a list that was made for this config."""
+
+    def read(kept: Kept) -> list[str]:
+      if not self._is_for_config(kept.summary()) or not self._is_by_prefix(kept):
+        raise UserError(
+          f"{self.name} has just been replaced by a process with another config; give each a workdir, or run again"
+        )
+      return kept.ids()
+
+    return self._read(read)
 
   def load(self) -> dict[str, np.ndarray]:
     """ids, labels, scores, stays: of every image that was looked at, in plan order."""
-    with (self.folder / "scores.npz").open("rb") as opened, np.load(opened) as arrays:
-      return dict(arrays)
+    return self._read(Kept.arrays)
 
   def pairs_sheet(self) -> bytes:
     """What did not stay, beside what speaks against it, as a PNG; empty where there is none."""
-    path, summary = self.folder / PAIRS_SHEET, self.summary() or {}
-    return path.read_bytes() if any(summary.get(k) for k in ("exact", "near", "strayed")) else b""
+    summary = self.summary() or {}
+    return self._read(Kept.sheet) if any(summary.get(k) for k in ("exact", "near", "strayed")) else b""
 
   @property
   def how(self) -> str:
@@ -292,7 +380,7 @@ class KeepList:
     if not self._is_by_others:
       return f"own class's probability above {self.threshold:.3g}{quota}"
     summary = self.summary()
-    found = f"; {_said(summary)}" if summary else ""
+    found = f"; {keep_files.said(summary)}" if summary else ""
     if not self._is_unlike:
       margin = f", by a margin of {self.threshold:g}" if self.threshold else ""
       near = f"those to which the nearest image of {self._fields['against']} is of their own class{margin}"
@@ -306,28 +394,3 @@ class KeepList:
     below = " and ".join(f"below {t:.3g}, by {e.name}{too[e.name]}" for e, t in keys)
     missed = "".join(f"; {unlike.missed(t, mirrored)}" for e, t in keys if isinstance(e, Thumbnails))
     return f"similarity to {others} {below}{quota}{found}{missed}"
-
-
-def _said(summary: dict[str, Any]) -> str:
-  if "strayed" in summary:
-    return f"{summary['strayed']} images are nearer to a real image of another class"
-  by = ", ".join(f"{n} by {key}" for key, n in summary.get("near_by", {}).items())
-  shares = f" ({by})" if len(summary.get("near_by", {})) > 1 else ""
-  return f"{summary['exact']} images are repeats to the byte and {summary['near']} more are nearly so{shares}"
-
-
-def _shortfalls(name: str, rows: list[dict[str, Any]], quota: int) -> list[str]:
-  """What the user should know."""
-  lines = []
-  none = [row["id"] for row in rows if not row["passed"]]
-  filled = sum(row["filled"] for row in rows)
-  short = [row["id"] for row in rows if row["kept"] < quota]
-  if none:
-    lines.append(f"{name}: no image of {len(none)} classes passed ({', '.join(none[:5])})")
-  if filled:
-    lines.append(
-      f"{name}: {filled} images that did not pass fill up classes that missed the quota of {quota}"
-    )
-  if short:
-    lines.append(f"{name}: {len(short)} classes have fewer than {quota} images ({', '.join(short[:5])})")
-  return lines

@@ -11,6 +11,7 @@ Processes share the seeds by claims; where they are joined (`--distributed on`) 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,18 +37,18 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.models import networks
 from synthjax.stages import corrected, settings
 from synthjax.stages.begin import begin
-from synthjax.stages.embed import rank
+from synthjax.stages.chosen import Selection
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
+from synthjax.stages.learner_identity import Naming, begin_folder
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
 from synthjax.tasks.classify import Classify
 from synthjax.training import agreement, sharding
 from synthjax.training.loop import Watch, train
-from synthjax.weights import image_networks, read
+from synthjax.weights import image_networks
 
 Array = np.ndarray
-_HASH = 12
 _LEARNT = "learnt.safetensors"
 
 
@@ -76,6 +77,11 @@ class Learner:
     self.tests = dict(tests) if labels.ids == study_labels.ids else {}
     self._probed = tests if self.fields["probe"] else {}
     self.inputs: tuple[Product, ...] = tuple(p for p in (image_set, keep, begun_from) if p)
+    run, per_class = f"learner {name}", lambda: self._per_class
+    self._selection = Selection(run, image_set, keep, per_class) if image_set else None
+    self._naming = Naming(
+      config, root, self.fields, labels, study_labels, self._selection, begun_from and begun_from._naming
+    )
     networks.build(self.fields["model"], 2, drop_path=self.fields["drop_path"])  # a wrong name is told now
 
   # --- what is wanted ----------------------------------------------------------------------------
@@ -98,72 +104,46 @@ class Learner:
 
   @property
   def _per_class(self) -> int:
-    """Synthetic images a class; 0 = all that were asked for."""
-    if self.fields["ratio"]:
-      assert self._whole_real is not None
-      return round(self.fields["ratio"] * len(self._whole_real) / len(self._labels))
+    """Synthetic images a class; 0 = all that were asked for, or kept."""
+    if ratio := self.fields["ratio"]:
+      n = round(ratio * self.real_images / len(self._labels))
+      if not n:
+        raise UserError(
+          f"learner {self.learner}: ratio {ratio:g} of {self.real_images} real images is no image a class; raise it"
+        )
+      return n
     return self.fields["images_per_class"]
 
-  @functools.cached_property
+  @property
   def _synthetic(self) -> Source | None:
-    """The first n a class, of the kept ones where there is a filter."""
-    if self._set is None:
+    if self._set is None or self._selection is None:
       return None
-    source = self._set.as_source()
-    labels, ids = source.labels, source.keys
-    stays = np.isin(ids, self._keep.ids()) if self._keep else np.ones(len(ids), bool)
-    places = np.flatnonzero(stays)
-    wanted = self._per_class or (self._keep.quota if self._keep else self._set.asked)
-    places = places[rank(labels[places]) < wanted]
-    if (
-      self._per_class
-      and (short := np.bincount(labels[places], minlength=len(self._labels)).min()) < self._per_class
-    ):
-      raise UserError(
-        f"learner {self.learner} wants {self._per_class} synthetic images a class, and one has {short}; raise images_per_class of its set"
-      )
-    return Part(source, places, f"{len(places)} images")
+    places = self._selection.now().places
+    return Part(self._set.as_source(), places.tolist(), f"{len(places)} images")
 
   @property
   def synthetic_images(self) -> int:
-    return len(self._synthetic) if self._synthetic else 0
+    return len(self._selection.now().places) if self._selection else 0
 
   @property
   def real_images(self) -> int:
     return len(self._whole_real) if self._whole_real else 0
 
-  @functools.cached_property
-  def identity(self) -> dict[str, Any]:
-    """All that decides the result. Reads the inputs, which must be there."""
-    kept = fields_of.identity_of(fields_of.LEARNING, self.fields)
-    for field in ("real", "probe"):
-      if kept[field]:
-        digest = open_real(self._config, kept[field], self._study_labels).digest
-        kept[field] = self._config.real[kept[field]].to_dict() | {"digest": digest}
-    del kept["images_per_class"], kept["ratio"], kept["subset_tests"]
-    origin = ""
-    if self._from:
-      origin = records.digest(self._from.identity)
-    elif self.fields["init"]:
-      origin = read.folder_digest(self._begin_folder, (".",), ("model",))
-    images = self._synthetic.digest if self._synthetic else ""
-    kept |= {"class_ids": self._labels.ids, "images": images, "init": origin}
-    return kept | corrected.of_learner(self.fields)
-
   @property
-  def _begin_folder(self) -> Path:
-    return Path(self.fields["init"].removeprefix("folder:")).expanduser()
+  def identity(self) -> dict[str, Any]:
+    """All that decides what is learnt. Reads the inputs, which must be there."""
+    return self._naming.identities[0]
 
   def _begin_source(self, seed: int) -> Path | tuple[bytes, int] | None:
     """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
     if self._from:
       file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
       return file.read_bytes(), int(self._from.fields["test_norm"] == "auxiliary")
-    return self._begin_folder if self.fields["init"] else None
+    return begin_folder(self.fields)
 
   @property
   def folder(self) -> epath.Path:
-    return self._root / "runs" / records.digest(self.identity)[:_HASH]
+    return self._naming.place[0]
 
   # --- for the page, which shows learners as arms --------------------------------------------------
 
@@ -205,7 +185,23 @@ class Learner:
   # --- what is there -----------------------------------------------------------------------------
 
   def _is_ready(self) -> bool:
-    return all(product.status().state == DONE for product in self.inputs)
+    return all(product.status().state == DONE for product in reversed(self.inputs))  # as an arm's
+
+  @property
+  def older_folder(self) -> epath.Path | None:
+    """Of the same run before a correction, where an older release made it."""
+    return self._naming.before_corrections
+
+  def _without_images(self) -> str:
+    """That an older release made the run without the images of its filter."""
+    if not (self._set and self._keep) or self._keep.quota or self._per_class:
+      return ""
+    older = self._naming.without_images(self._set)
+    return (
+      f"an older result, runs/{older.name}, was learnt without any image of {self._keep.name}"
+      if older
+      else ""
+    )
 
   def status(self) -> Status:
     want = self.seeds * (1 + len(self.tests) + len(self._probed) * len(PROBES))
@@ -215,7 +211,9 @@ class Learner:
     have += sum(file.exists() for seed in range(self.seeds) for file in self._tally_files(seed).values())
     if have == want:
       return Status(DONE, have, want, "results")
-    return Status(STALE if have else MISSING, have, want, "results", why=corrected.why(self))
+    return Status(
+      STALE if have else MISSING, have, want, "results", why=corrected.why(self) or self._without_images()
+    )
 
   def _is_learnt(self, seed: int) -> bool:
     return self.learnt_file(seed).exists()
@@ -228,11 +226,12 @@ class Learner:
     """(test, metric) -> its file. Other real images under a test's name are another result."""
     asked = [(t, source, "top1") for t, source in self.tests.items()]
     asked += [(t, source, probe) for t, source in self._probed.items() for probe in PROBES]
-    found = {}
+    found, (place, is_said) = {}, self._naming.place
     for test, source, metric in asked:
       subset = "+subset" if metric == "top1" and test in self.fields["subset_tests"].split(",") else ""
       ending = "" if metric == "top1" else f".{metric}"
-      found[test, metric] = self.folder / "tests" / f"{test}-{source.digest[:8]}{subset}{ending}.{seed}.json"
+      ending += "" if is_said else self._naming.result(metric)
+      found[test, metric] = place / "tests" / f"{test}-{source.digest[:8]}{subset}{ending}.{seed}.json"
     return found
 
   def tallies(self, test: str) -> list[Tally]:
@@ -272,6 +271,10 @@ class Learner:
       return False
     if agreement.from_first(int(self.status().state == DONE)):
       return True
+    with self._selection.held() if self._selection else contextlib.nullcontext():
+      return self._made(stop)
+
+  def _made(self, stop: Stop) -> bool:
     run = {
       "learner": self.learner,
       "fields": self.fields,

@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax import records, workdir
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
@@ -39,7 +40,8 @@ class PromptList:
   @functools.cached_property
   def _wanted(self) -> records.Record:
     fields, strategy = self._fields, self._fields["strategy"]
-    identity: dict[str, Any] = {"strategy": strategy, **{k: fields[k] for k in _USED.get(strategy, ())}}
+    told = fields_of.identity_of(fields_of.PROMPTS, fields)
+    identity: dict[str, Any] = {k: told[k] for k in ("strategy", *_USED.get(strategy, ())) if k in told}
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
     if strategy in ("B", "LE"):
       identity["template"] = fields["template"] or self._labels.template

@@ -151,7 +151,7 @@ class DrawnSet(ImageSet):
 
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:
-    kept = {k: self.fields[k] for k in fields_of.of_kind(fields_of.SAMPLING, fields_of.IDENTITY)}
+    kept = fields_of.identity_of(fields_of.SAMPLING, self.fields)
     resolved = {
       "generator": self._generator.digest,  # the weights, wherever they lie
       "size": self._setting.size,
@@ -259,7 +259,7 @@ class DrawnSet(ImageSet):
       self.drawer().check()  # weights that do not fit are refused before anything is written
       records.settle(self.folder, self._record())
     plan = self.plan(dataset.grow(self.folder, self._wanted))
-    needed = plan.needed(self.asked)
+    needed = plan.needed(self.target)
     have = self._landed(plan, needed)
     if len(have) < needed and not self._sample(plan, needed, have, stop):
       return False

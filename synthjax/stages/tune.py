@@ -12,6 +12,7 @@ How it is learnt stands in heads.py. The hash covers all that decides the result
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,10 +26,10 @@ from synthjax import corrections, records, workdir
 from synthjax.data.draws import Part
 from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
-from synthjax.errors import UserError
 from synthjax.evaluation.accuracy import Tally
 from synthjax.stages import heads
-from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
+from synthjax.stages.chosen import Chosen, EmbeddedSelection
+from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
@@ -39,14 +40,6 @@ from synthjax.training import head
 
 Array = np.ndarray
 _HASH = 12
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-  """Images of a set that an arm learns from."""
-
-  places: Array  # in plan order
-  digest: str  # of their ids
 
 
 class Arm:
@@ -76,8 +69,11 @@ class Arm:
     self.seeds = config.seeds if self._learns else 1  # nothing is drawn at random where nothing is learnt
     self._drawn = config.real[self._fields["real"]] if real else None
     asked = fields_of.set_fields(config, _bare(image_set.name))["images_per_class"] if image_set else 0
-    self._last_chosen: tuple[tuple[int, str], Chosen] | None = None
     self._per_class = self._fields["images_per_class"] or (keep.quota if keep else asked)
+    self._selection: EmbeddedSelection | None = None
+    if image_set and embeddings:
+      n = self._fields["images_per_class"]
+      self._selection = EmbeddedSelection(f"arm {name}", image_set, embeddings, keep, n)
 
   def check(self) -> None:
     """What of the encoder cannot learn, before anything is drawn."""
@@ -98,29 +94,20 @@ class Arm:
     for field, real in (("real", self._real), ("validation", self._validation)):
       if real:
         learnt[field] = real.source.digest
-    return zero_shot | learnt | ({"images": self._chosen.digest} if self._set else {})
+    return zero_shot | learnt | ({"images": self._chosen.digests[0]} if self._set else {})
 
   @property
   def folder(self) -> epath.Path:
     return self._root / "runs" / records.digest(self.identity)[:_HASH]
 
   def _is_ready(self) -> bool:
-    return all(product.status().state == DONE for product in self.inputs)
+    """The list before what it was chosen from: a list that is whole says that its images are all there."""
+    return all(product.status().state == DONE for product in reversed(self.inputs))
 
   @property
   def _chosen(self) -> Chosen:
-    """What is learnt from: the first n a class, of the kept ones where there is a filter, in plan order."""
-    assert self._embeddings is not None
-    reach = self._embeddings.reach()  # what was drawn since the inputs were whole is for others
-    key = reach, records.digest(self._keep.summary()) if self._keep else ""
-    if self._last_chosen is None or self._last_chosen[0] != key:
-      labels, ids = self._embeddings.names(reach)
-      stays = np.isin(ids, self._keep.ids()) if self._keep else np.ones(len(ids), bool)
-      places = np.flatnonzero(stays)
-      if self._per_class:
-        places = places[rank(labels[places]) < self._per_class]
-      self._last_chosen = key, Chosen(places, records.digest(ids[places].tolist()))
-    return self._last_chosen[1]
+    assert self._selection is not None
+    return self._selection.now()
 
   @property
   def synthetic_images(self) -> int:
@@ -272,10 +259,12 @@ class Arm:
         return False
     if self.status().state == DONE:
       return True
-    if self._set is not None and not self.synthetic_images:
-      raise UserError(
-        f"arm {self.arm}: its filter kept no image; lower its threshold, or let it fill up (when_short=top)"
-      )
+    if not self._is_ready():  # a list that was made just now has drawn more
+      return False
+    with self._selection.held() if self._selection else contextlib.nullcontext():
+      return self._made(stop)
+
+  def _made(self, stop: Stop) -> bool:
     run = {"arm": self.arm, "fields": self._fields, "identity": self.identity, "images": self.images}
     self.folder.mkdir(parents=True, exist_ok=True)
     workdir.publish_bytes(self.folder / "run.json", workdir.to_json(run))

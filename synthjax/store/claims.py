@@ -77,9 +77,18 @@ class Owner:
     self._held[name] = [*older, mine]
     return True
 
+  def holds(self, name: str) -> bool:
+    """Whether a part is still ours: another takes it over where this process was stopped for long."""
+    generations = self._generations(name) if name in self._held else []
+    # The file alone says little: a later owner may have begun to count anew.
+    return bool(generations) and self._owner_of(generations[-1]) == self.id
+
   def release(self, name: str) -> None:
+    """Of a part that another has taken over meanwhile, the claims are theirs to remove."""
+    held = self._held[name] if self.holds(name) else []
+    self._held.pop(name, None)
     # Oldest first: were the newest gone and an older, void one left, the part would look claimed anew.
-    for claim in self._held.pop(name, ()):
+    for claim in held:
       workdir.remove(claim)
 
   def is_alive(self, owner: str) -> bool:

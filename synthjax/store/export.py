@@ -5,12 +5,12 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grain
 from etils import epath
 
-from synthjax import workdir
+from synthjax import checksums, workdir
 from synthjax.store import dataset, shards
 
 _PER_SHARD = 4096
@@ -40,9 +40,17 @@ class Examples(Sequence):
 
 
 def write_part(
-  folder: epath.Path, places: Sequence[int], final: epath.Path, name: str, class_ids: Sequence[str]
+  folder: epath.Path,
+  places: Sequence[int],
+  final: epath.Path,
+  name: str,
+  class_ids: Sequence[str],
+  beside: Mapping[str, bytes],
 ) -> None:
-  """The examples at `places`, byte for byte, as a TFDS data set in `final`, in the place of an older one."""
+  """The examples at `places`, byte for byte, as a TFDS data set in `final`, in the place of an older one.
+
+  `beside`: further files that appear with it.
+  """
   draft = workdir.draft_of(final)
   draft.mkdir(parents=True)
   try:
@@ -59,6 +67,8 @@ def write_part(
       writer.publish()
     facts = [shards.facts(draft, i) for i in shards.landed(draft)]
     dataset.write_tfds_files(draft, name, facts, class_ids)
+    for file, data in beside.items():
+      checksums.publish(draft / file, data)
     workdir.replace_folder(draft, final)
   finally:
     if draft.exists():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from synthjax.filters.choose import choose, further
+from synthjax.filters.choose import choose, further, prefix, visible
 from synthjax.filters.clip import own_class_probability
 
 
@@ -83,3 +83,59 @@ def test_the_score_is_the_probability_of_the_own_class():
 def test_large_scales_do_not_overflow():
   features, classifier = np.eye(3, dtype=np.float32), 1e4 * np.eye(3, dtype=np.float32)
   assert own_class_probability(features, np.arange(3), classifier).tolist() == [1.0, 1.0, 1.0]
+
+
+def by_class(scores, labels, n_classes, threshold, quota, fill) -> list[int]:
+  """The same choice, one class after another."""
+  stays = []
+  for c in range(n_classes):
+    own = np.flatnonzero(labels == c)
+    passing = own[scores[own] > threshold].tolist()
+    stays += passing[:quota] if quota else passing
+    others = own[~(scores[own] > threshold)]
+    if fill and len(passing) < quota:
+      stays += others[np.argsort(-scores[others], kind="stable")][: quota - len(passing)].tolist()
+  return sorted(stays)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+@pytest.mark.parametrize("quota", [0, 1, 4, 50])
+def test_all_classes_at_once_are_as_one_after_another(quota, fill):
+  rng = np.random.default_rng(quota)
+  labels, scores = rng.integers(0, 30, 500), rng.integers(0, 12, 500) / 12  # many are equal
+  scores[rng.integers(0, 500, 20)] = np.nan
+  found = choose(scores, labels, 40, 0.6, quota, fill)
+  assert stays(found) == by_class(scores, labels, 40, 0.6, quota, fill)
+  assert (
+    found.kept.sum() == found.stays_N.sum() and found.filled.sum() == (found.stays_N & ~(scores > 0.6)).sum()
+  )
+
+
+def test_the_rounds_follow_from_the_first_samples_and_not_from_what_lies_behind_them():
+  """Each class is a row of scores; whoever drew more of it only makes the row longer."""
+  rng = np.random.default_rng(3)
+  rows = [rng.random(400) * (0.3 + 0.1 * c) for c in range(6)]
+
+  def seen(drawn: int) -> list[list[int]]:
+    def look(reach):
+      assert reach[-1].max() <= drawn
+      labels = np.repeat(np.arange(6), reach[-1])
+      scores = np.concatenate([row[:n] for row, n in zip(rows, reach[-1], strict=True)])
+      return choose(scores, labels, 6, 0.25, quota=10, fill=True)
+
+    reach, choice = prefix(np.full(6, 8), look, quota=10, most=200, max_rounds=3)
+    assert choice.drawn.tolist() == reach[-1].tolist()
+    return [step.tolist() for step in reach]
+
+  assert seen(400) == seen(200) and 2 < len(seen(200)) <= 4
+  waits = prefix(np.full(6, 8), lambda reach: None, quota=10, most=200, max_rounds=3)
+  assert waits[1] is None and len(waits[0]) == 1
+
+
+def test_samples_are_seen_round_by_round_whatever_their_order_on_the_disk():
+  labels, samples = np.array([0, 0, 0, 1, 1, 0]), np.array([0, 1, 2, 0, 1, 3])
+  reach = [np.array([1, 1]), np.array([3, 2])]
+  assert visible(samples, labels, reach).tolist() == [0, 3, 1, 4, 2]
+  turned = np.array([5, 4, 3, 2, 1, 0])
+  again = turned[visible(samples[turned], labels[turned], reach)]
+  assert again.tolist() == [0, 3, 1, 4, 2]

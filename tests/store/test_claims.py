@@ -96,3 +96,24 @@ def test_owners_that_come_and_go_do_not_trip_over_the_empty_folder(product):
 
   with ThreadPoolExecutor(4) as pool:
     list(pool.map(come_and_go, range(4)))
+
+
+def test_who_was_stopped_for_long_holds_its_claim_no_more(product):
+  with Owner(product) as stopped, Owner(product, stale_seconds=-1.0) as other:
+    assert stopped.take("x") and stopped.holds("x") and not stopped.holds("y")
+    assert other.take("x") and other.holds("x") and not stopped.holds("x")
+    stopped.release("x")  # the claim is the other's to remove
+    assert other.holds("x")
+    other.release("x")
+    assert not other.holds("x")
+
+
+def test_a_claim_that_another_began_anew_is_not_taken_for_the_own_one(product):
+  with Owner(product) as stopped, Owner(product, stale_seconds=-1.0) as other:
+    assert stopped.take("x") and other.take("x")
+    other.release("x")
+    with Owner(product) as third:
+      assert third.take("x")  # under the name that the first one's claim had
+      assert not stopped.holds("x")
+      stopped.release("x")
+      assert third.holds("x")

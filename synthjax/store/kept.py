@@ -1,0 +1,135 @@
+"""A keep-list on disk, published as one thing.
+
+    lists/<hash>/     ids.txt, scores.npz, summary.json, pairs.csv, pairs.png; the hash is of their contents
+    record.json       names the list that holds, in its growth: replacing it is what publishes a list
+    ids.txt, ...      links to the files of that list, for people; nothing here reads them
+
+So whoever is stopped in the middle and goes on later leaves one list or another, and never parts of two. Older releases
+wrote the files beside the record; a record that names no list is theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import os
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from synthjax import checksums, records, workdir
+from synthjax.errors import UserError
+
+LIST = "list"  # in the record's growth
+LISTS, CURRENT = "lists", "current"
+IDS, SCORES, SUMMARY = NEEDED = ("ids.txt", "scores.npz", "summary.json")
+# Each image that does not stay, and the one that it repeats, or the real one that it strays to.
+PAIRS, PAIRS_SHEET = "pairs.csv", "pairs.png"
+_FILES = (*NEEDED, PAIRS, PAIRS_SHEET)
+_NAME = re.compile("[0-9a-f]{16}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+  folder: epath.Path  # that holds the files
+  name: str = ""  # "" = of an older release
+
+  def is_whole(self) -> bool:
+    return all((self.folder / name).exists() for name in NEEDED)
+
+  def ids(self) -> list[str]:
+    """Of the images that stay, in plan order."""
+    return checksums.read(self.folder / IDS, "keep-list").decode().split()
+
+  def summary(self) -> dict[str, Any]:
+    return checksums.read_json(self.folder / SUMMARY, "keep-list summary")
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """ids, labels, scores, stays: of every image that was judged, in plan order."""
+    data = checksums.read(self.folder / SCORES, "scores of a keep-list")
+    try:
+      with np.load(io.BytesIO(data)) as arrays:
+        return {name: arrays[name] for name in ("ids", "labels", "scores", "stays")}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+      why = f"{type(e).__name__}: {e}".splitlines()[0]
+      raise UserError(f"{self.folder / SCORES} cannot be read ({why}); remove it and run again") from None
+
+  def sheet(self) -> bytes:
+    """What did not stay, beside what speaks against it, as a PNG."""
+    return checksums.read(self.folder / PAIRS_SHEET, "sheet of a keep-list")
+
+  def files(self) -> list[epath.Path]:
+    if self.name:
+      return list(checksums.files(self.folder))
+    return [path for name in _FILES if (path := self.folder / name).exists() or checksums.is_covered(path)]
+
+
+def find(folder: epath.Path, record: records.Record | None) -> Kept | None:
+  """The list that the record in the folder names, whether its files are there or not."""
+  name = record.growth.get(LIST) if record else None
+  if name is None:
+    return Kept(folder) if (folder / IDS).exists() or (folder / SUMMARY).exists() else None
+  if not isinstance(name, str) or not _NAME.fullmatch(name):
+    raise UserError(f"{folder / 'record.json'} names no list, but {name!r}; remove {folder} and run again")
+  return Kept(folder / LISTS / name, name)
+
+
+def lay_down(folder: epath.Path, files: Mapping[str, bytes]) -> str:
+  """Writes a list under its own name, which nobody reads yet."""
+  name = name_of({file: hashlib.sha256(data).hexdigest() for file, data in files.items()})
+  place = folder / LISTS / name
+  place.mkdir(parents=True, exist_ok=True)
+  for file, data in files.items():
+    checksums.replace(place / file, data)
+  for made in (place.parent, folder):
+    workdir.sync(made)
+  return name
+
+
+def name_of(sha256: Mapping[str, str]) -> str:
+  return records.digest(sha256)[:16]
+
+
+def publish(folder: epath.Path, record: records.Record, name: str) -> None:
+  """The list becomes the one that holds."""
+  record = dataclasses.replace(record, growth=record.growth | {LIST: name})
+  records.update(folder, record)
+
+
+def sweep(folder: epath.Path) -> None:
+  """Removes the lists that hold no more. A process that reads one finds another named when it looks again."""
+  kept = find(folder, records.load(folder))
+  for name in workdir.names(folder / LISTS):
+    if kept and kept.name and name != kept.name:
+      shutil.rmtree(folder / LISTS / name, ignore_errors=True)  # another process may be sweeping too
+
+
+def show(folder: epath.Path) -> None:
+  """Points the links at the list that holds, until it is still the same one afterwards."""
+  kept, shown = find(folder, records.load(folder)), None
+  while kept and kept.name and kept != shown:
+    _point(folder / CURRENT, f"{LISTS}/{kept.name}")
+    for name in _FILES:
+      if (kept.folder / name).exists():
+        _point(folder / name, f"{CURRENT}/{name}")
+      else:
+        checksums.forget(folder / name)
+    kept, shown = find(folder, records.load(folder)), kept
+
+
+def _point(link: epath.Path, target: str) -> None:
+  if os.path.islink(link) and os.readlink(link) == target:
+    return
+  checksums.forget(link)  # a file of an older release, which says what no longer holds
+  draft = workdir.draft_of(link)
+  with contextlib.suppress(OSError):  # a file system without links does without
+    os.symlink(target, draft)
+    os.replace(draft, link)
