@@ -20,6 +20,7 @@ from synthjax.models.pixels import MEAN, STD, normalise
 from synthjax.weights import read
 
 FILE = "preprocessor_config.json"
+_LARGEST = float(np.finfo(np.float32).max)  # it is normalised in float32
 # Random is of training; images to be judged are then resized as without it.
 _OPENCLIP_RESAMPLING = dict.fromkeys(("bicubic", "random"), Image.Resampling.BICUBIC) | {
   "bilinear": Image.Resampling.BILINEAR
@@ -168,13 +169,14 @@ def _crop_size(file: Path, body: dict[str, Any]) -> tuple[int, int]:
 def _three(file: Path, body: dict[str, Any], key: str, default: tuple[float, ...]) -> tuple[float, ...]:
   values = body.get(key) or default
   is_right = isinstance(values, list | tuple) and len(values) == 3 and all(map(_is_number, values))
-  if not is_right or (key.endswith("std") and min(values) <= 0):
+  if not is_right or (key.endswith("std") and min(map(np.float32, values)) <= 0):
     raise UserError(f"weights: {file} has {key}={values!r}; expected three numbers, one a colour")
   return tuple(float(v) for v in values)
 
 
 def _is_number(value: Any) -> bool:
-  return isinstance(value, int | float) and not isinstance(value, bool)
+  """JSON's NaN and Infinity are floats too."""
+  return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _is_length(value: Any) -> bool:

@@ -12,6 +12,7 @@ silence. So whatever they would ignore is looked at here.
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
   is_xl = unet.get("addition_embed_type") == "text_time"
   texts = {part: _config(folder, part) for part in ("text_encoder", *(("text_encoder_2",) if is_xl else ()))}
   vae = _config(folder, "vae")
+  _check_scale(folder, vae)
   _check_widths(folder, texts, unet, vae)
   index, scheduler = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
   return Checkpoint(
@@ -146,6 +148,14 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
         f"weights: {file} has {key}={config[key]!r}; only {' or '.join(map(repr, known))} can be read"
       )
   return config
+
+
+def _check_scale(folder: Path, vae: dict[str, Any]) -> None:
+  scale = vae.get("scaling_factor", 1.0)
+  if not isinstance(scale, int | float) or not 0 < abs(scale) < math.inf:
+    raise UserError(
+      f"weights: {folder / 'vae' / 'config.json'} has scaling_factor={scale!r}; fetch the folder again"
+    )
 
 
 def _check_widths(

@@ -307,7 +307,7 @@ class Learner:
       return
     mesh, task = sharding.training_mesh(self._runtime.fsdp), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
-      flat = image_networks.from_bytes(self.learnt_file(seed).read_bytes())
+      flat = image_networks.from_bytes(self.learnt_file(seed).read_bytes(), self.learnt_file(seed))
       variables = jax.device_put(traverse_util.unflatten_dict(flat), devices.place(mesh, devices.REPLICATED))
     else:
       variables = self._learn(seed, mesh, stop)

@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 from synthjax import workdir
 from synthjax.errors import UserError
 from synthjax.tasks.adapter import memory
+from synthjax.weights import finite
 
 FORMAT = 1
 _ABOUT, _WEIGHTS, _TOWER = "classifier.json", "classifier.safetensors", "encoder.safetensors"
@@ -88,6 +89,9 @@ def read(folder: epath.Path) -> Classifier:
     raise UserError(f"classifier {folder / _ABOUT} is not one of format {FORMAT}; train it again")
   try:
     tensors = load((folder / _WEIGHTS).read_bytes())
+    tower = load((folder / _TOWER).read_bytes()) if about.get("changed") else {}
+    finite.check(tensors, folder / _WEIGHTS)
+    finite.check(tower, folder / _TOWER)
     return Classifier(
       tensors["W"],
       tensors["b"],
@@ -96,7 +100,7 @@ def read(folder: epath.Path) -> Classifier:
       about["encoder"],
       about["made"],
       Memory(tensors["keys"], tensors["values"], **about["memory"]) if "memory" in about else None,
-      load((folder / _TOWER).read_bytes()) if about.get("changed") else {},
+      tower,
     )
   except (OSError, SafetensorError, KeyError) as e:
     raise UserError(f"classifier {folder} is not readable ({e}); remove it and run again") from None

@@ -220,6 +220,10 @@ def _save(file: Path, tensors: Mapping[str, Any], dtype: str) -> None:
   own = {}
   for name, tensor in tensors.items():
     made = cast(tensor).contiguous()
+    if made.is_floating_point() and not torch.isfinite(made).all():
+      raise UserError(
+        f"weights: {name} of {file.parent.name}/{file.name} holds NaN or inf{f' as {dtype}' if dtype else ''}; fetch the source again{', or take another --dtype' if dtype else ''}"
+      )
     storage = made.untyped_storage().data_ptr()
     own[name] = made.clone() if storage in seen else made  # safetensors takes no tensors that share memory
     seen.add(storage)

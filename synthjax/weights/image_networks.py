@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import load, save
 
 from synthjax.errors import UserError
-from synthjax.weights import names, read
+from synthjax.weights import finite, names, read
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"} | {
   "mean": "running_mean",
@@ -191,5 +191,10 @@ def to_bytes(variables: Any) -> bytes:
   return save({k: np.ascontiguousarray(np.asarray(v, np.float32)) for k, v in sorted(flat.items())})
 
 
-def from_bytes(data: bytes) -> dict[Path_, np.ndarray]:
-  return {tuple(k.split("/")): v for k, v in load(data).items()}
+def from_bytes(
+  data: bytes, file: PurePath | str = "the learner that is begun with"
+) -> dict[Path_, np.ndarray]:
+  """`file` is where they come from, for whoever has to look."""
+  tensors = load(data)
+  finite.check(tensors, file)
+  return {tuple(k.split("/")): v for k, v in tensors.items()}

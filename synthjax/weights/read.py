@@ -17,7 +17,7 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
 from synthjax.errors import UserError
-from synthjax.weights import names
+from synthjax.weights import finite, names
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 CONVERTER = "python -m synthjax.weights.convert"
@@ -177,7 +177,9 @@ def read_params(
   for file, paths in by_file.items():
     with _open(file) as tensors:
       for path in paths:
-        read[path] = place(layout.to_flax(path, tensors.get_tensor(source[path])))
+        tensor = tensors.get_tensor(source[path])
+        finite.check({source[path]: tensor}, file)
+        read[path] = place(layout.to_flax(path, tensor))
         jax.block_until_ready(before)
         before = read[path]
   return traverse_util.unflatten_dict(read)
