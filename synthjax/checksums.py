@@ -66,6 +66,11 @@ def replace(final: epath.Path, data: bytes) -> None:
 def forget(path: epath.Path) -> None:
   """Removes a file on purpose, so that nobody misses it."""
   workdir.remove(path)
+  uncover(path)
+
+
+def uncover(path: epath.Path) -> None:
+  """For a file that is about to be written further."""
   for mark in _marks(path):
     workdir.remove(mark)
 

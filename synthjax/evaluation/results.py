@@ -6,7 +6,7 @@
                    n, classes, loss_sum, among_five
     <name>.json    of older releases: the whole confusion as text, and no bits
 
-A thousand classes and fifty thousand images take a tenth of a megabyte; as text they took nine.
+A thousand classes and fifty thousand images take 40 to 80 kB, as they are mostly right or hardly; as text they took 9 MB.
 """
 
 from __future__ import annotations

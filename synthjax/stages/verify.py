@@ -93,7 +93,8 @@ def _look(name: str, product: Product) -> tuple[list[str], Files]:
 def _tell(name: str, files: Files, faults: Sequence[str]) -> None:
   for fault in faults:
     print(f"{name} {fault}")
-  right = "every shard is as planned" if files.shards else "every file is as written"
+  right = "every file is as written" if not files.without else "no damage found"
+  right = "every shard is as planned" if files.shards else right
   print(f"{name}: {f'{len(faults)} wrong' if faults else right}; {files}")
 
 
