@@ -97,13 +97,16 @@ def compare(folder: epath.Path, wanted: Record) -> Record | None:
   if found is None:
     return None
   mend = f"give the new one another name in the config, or remove {folder}"
-  if rules := corrections.since(found.identity, wanted.identity):
+  wanted_identity = json.loads(workdir.to_json(wanted.identity))  # tuples become lists, as in the file
+  rules = corrections.since(found.identity, wanted_identity)
+  if rules and corrections.before(found.identity) == corrections.before(wanted_identity):
     raise Corrected(
       f"{wanted.product} was made under a rule that has been corrected since: {rules}; remove {folder} to make it "
       "again, or use the release that made it"
     )
-  wanted_identity = json.loads(workdir.to_json(wanted.identity))  # tuples become lists, as in the file
-  for field in sorted(wanted_identity.keys() | found.identity.keys()):
+  for field in sorted(
+    wanted_identity.keys() | found.identity.keys(), key=lambda f: (f == corrections.KEY, f)
+  ):
     then, now = found.identity.get(field), wanted_identity.get(field)
     if then != now:
       raise UserError(

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from synthjax import checksums, devices, records, workdir
 from synthjax import config as fields_of
+from synthjax.checksums import Fault
 from synthjax.data.selection import rank
 from synthjax.errors import UserError
 from synthjax.filters import unlike
@@ -322,12 +323,9 @@ class KeepList:
     for line in keep_files.shortfalls(self.name, summary["classes"], self.quota):
       print(line, file=sys.stderr)
 
-  def faults(self) -> list[str]:
-    """For stage verify: every byte is read, and all of it held against the scores and the set's plan."""
-    try:
-      return [f"{why.partition(';')[0]}; remove {path} and run again" for why, path in self._faults()]
-    except UserError as e:
-      return [str(e)]
+  def faults(self) -> list[Fault]:
+    """Every byte is read, and all of it held against the scores and the set's plan."""
+    return [Fault(why.partition(";")[0], path) for why, path in self._faults()]
 
   def _faults(self) -> Iterator[keep_faults.Fault]:
     if why := checksums.fault(self.folder / "record.json"):

@@ -100,12 +100,13 @@ class Naming:
     older = map(self._folder, self._identities(self._images, is_corrected=False))
     return next((folder for folder in older if folder not in now and (folder / "run.json").exists()), None)
 
-  def without_images(self, image_set: ImageSet) -> epath.Path | None:
-    """Where an older release learnt it from no image of the set at all."""
+  def without_images(self, image_set: ImageSet, kept_by: str) -> str:
+    """That an older release learnt it from no image of the set at all; "" where none did."""
     ids = image_set.as_source().keys
     none = tuple(dict.fromkeys(part_digest(ids[:n], ()) for n in image_set.sizes()))
     folders = map(self._folder, self._identities(none))
-    return next((folder for folder in folders if (folder / "run.json").exists()), None)
+    older = next((folder for folder in folders if (folder / "run.json").exists()), None)
+    return f"an older result, runs/{older.name}, was learnt without any image of {kept_by}" if older else ""
 
   def _folder(self, identity: Mapping[str, Any]) -> epath.Path:
     return self._runs / records.digest(identity)[:_HASH]

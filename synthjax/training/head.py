@@ -18,7 +18,7 @@ from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from synthjax import workdir
+from synthjax import checksums, workdir
 from synthjax.errors import UserError
 from synthjax.tasks.adapter import memory
 from synthjax.weights import finite
@@ -65,11 +65,11 @@ class Classifier:
     if m := self.memory:
       tensors |= {"keys": np.asarray(m.keys_MxD, np.float32), "values": np.asarray(m.values_MxK, np.float32)}
       about |= {"memory": {"ratio": m.ratio, "sharpness": m.sharpness}}
-    workdir.replace_bytes(folder / _WEIGHTS, save(tensors))
+    checksums.replace(folder / _WEIGHTS, save(tensors))
     if self.tower:
-      workdir.replace_bytes(folder / _TOWER, save(self.tower))
+      checksums.replace(folder / _TOWER, save(self.tower))
       about |= {"changed": sorted(self.tower)}
-    workdir.replace_bytes(folder / _ABOUT, workdir.to_json(about | {"format": FORMAT}))
+    checksums.replace(folder / _ABOUT, workdir.to_json(about | {"format": FORMAT}))
 
 
 def changed(params: Mapping[str, Any], tower: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -80,16 +80,16 @@ def changed(params: Mapping[str, Any], tower: Mapping[str, np.ndarray]) -> dict[
 
 
 def exists(folder: epath.Path) -> bool:
-  return (folder / _ABOUT).exists()
+  return (folder / _ABOUT).exists() and (folder / _WEIGHTS).exists()
 
 
 def read(folder: epath.Path) -> Classifier:
-  about = workdir.read_json(folder / _ABOUT, "classifier")
+  about = checksums.read_json(folder / _ABOUT, "classifier")
   if not isinstance(about, dict) or about.get("format") != FORMAT:
     raise UserError(f"classifier {folder / _ABOUT} is not one of format {FORMAT}; train it again")
   try:
-    tensors = load((folder / _WEIGHTS).read_bytes())
-    tower = load((folder / _TOWER).read_bytes()) if about.get("changed") else {}
+    tensors = load(checksums.read(folder / _WEIGHTS, "classifier"))
+    tower = load(checksums.read(folder / _TOWER, "classifier")) if about.get("changed") else {}
     finite.check(tensors, folder / _WEIGHTS)
     finite.check(tower, folder / _TOWER)
     return Classifier(

@@ -244,7 +244,7 @@ def test_a_matrix_killed_in_the_middle_goes_on_from_its_cells(command, weights, 
     time.sleep(0.05)
   first.kill()
   first.communicate()
-  done = {p: p.stat().st_mtime_ns for p in workdir.glob("*/runs/*/tests/*.json")}
+  done = {p: p.stat().st_mtime_ns for p in workdir.glob("*/runs/*/tests/*.npz")}
   assert done
   assert command(*line, **QUIET).wait(timeout=400) == 0
   assert {p: p.stat().st_mtime_ns for p in done} == done and len(cells(workdir)) == 6
