@@ -76,7 +76,10 @@ class Report:
       return Status(STALE, unit="page")  # it says so
     drawn = checksums.read_json(self._state, "report") == self._wanted(self._rows())
     drawn &= self.page.exists() and (self._root / RESULTS).exists()
-    return Status(DONE if drawn and set(seen) == {DONE} else STALE, unit="page")
+    if set(seen) != {DONE}:
+      return Status(STALE, unit="page")
+    again = "" if drawn else "drawn by another release, or for other fields or results; it is drawn again"
+    return Status(DONE if drawn else STALE, unit="page", why=again)
 
   def make(self, stop: Stop) -> bool:
     stop.check()
