@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,15 +15,17 @@ import numpy as np
 import pytest
 from etils import epath
 
+from synthjax import checksums, records, study, validation, workdir
 from synthjax import config as fields_of
-from synthjax import study, validation
 from synthjax.checksums import FOLDER
 from synthjax.command import Command
 from synthjax.data.sources import open_source
 from synthjax.errors import UserError
+from synthjax.evaluation import results
 from synthjax.labels.spaces import load
 from synthjax.stages.product import Product
 from synthjax.stages.verify import verify
+from synthjax.store import schema
 
 # Held by tests of their own: checkpoints, and what they were made with; keep-lists.
 _OTHERS = ("/checkpoints/", "/fit.json", "keep/")
@@ -285,6 +288,135 @@ def test_features_of_another_shard_are_refused_when_they_are_used(made):
 
 def test_a_result_in_which_a_digit_was_changed_is_refused_when_it_is_read(made):
   file = sorted(made.root.glob("runs/*/tests/*.npz"))[0]
-  refused = pytest.raises(UserError, match=r"result: .*\.npz is damaged.*remove it and run again")
-  with damaged({file: recounted(file.read_bytes(), random.Random(0))}), refused:
+  said = pytest.raises(UserError, match=r"result: .*\.npz is damaged.*remove it and run again")
+  with damaged({file: recounted(file.read_bytes(), random.Random(0))}), said:
     made.run("report")
+
+
+def shards_of(made: Made) -> list[Path]:
+  return [path for path in made.files if path.match("images/LE/train.array_record-*")]
+
+
+def test_an_image_that_is_read_alone_is_the_planned_one(made):
+  """A shard that lies where another belongs, of the same length and with its facts, is whole in itself."""
+  first, second = shards_of(made)[:2]
+  image_set, source = made.products()["images/LE"], open_source(f"synthjax:{made.root}/images/LE", None)
+  assert image_set.as_source().encoded(3) == source.encoded(3)
+  example = source._examples[3]
+  with pytest.raises(
+    UserError, match=f"image {source.keys[10]} is not where it was: {source.keys[3]} lies there"
+  ):
+    schema.parse_image(example, source.keys[10])
+  facts = [path.parent / "shards" / f"{path.name}.json" for path in (first, second)]
+  pairs = [(first, second), (second, first), tuple(facts), tuple(facts[::-1])]
+  with damaged({to: of.read_bytes() for to, of in pairs}):
+    with pytest.raises(UserError, match="images/LE: shard 0 holds other images than were planned"):
+      made.products()["images/LE"].as_source().encoded(3)
+    with pytest.raises(
+      UserError, match=r"array_record-00000.*is (not the shard that the manifest lists|damaged)"
+    ):
+      open_source(f"synthjax:{made.root}/images/LE", None)
+    assert "00000" in made.said_of(first) and "00001" in made.said_of(second)
+
+
+def test_a_set_of_another_workdir_is_read_as_it_was_written(made):
+  file = made.root / "images/LE/label.labels.txt"
+  with (
+    damaged({file: file.read_bytes().replace(b"1", b"8")}),
+    pytest.raises(UserError, match=r"labels\.txt is damaged"),
+  ):
+    open_source(f"synthjax:{made.root}/images/LE", None)
+
+
+def test_keys_swapped_in_an_index_are_noticed_before_a_wrong_image_is_imported(made):
+  """Also where the index has no checksum: an image's id is the hash of its file."""
+  folder = epath.Path(made.root / "images/theirs")
+  lines = (folder / "index.jsonl").read_bytes().splitlines()
+  rows = [json.loads(line) for line in lines]
+  rows[0]["key"], rows[1]["key"] = rows[1]["key"], rows[0]["key"]
+  shard, swapped = made.root / "images/theirs/train.array_record-00000", records.to_lines(rows)
+  before = (folder / "index.jsonl").read_bytes()
+  with (
+    damaged({Path(folder / "index.jsonl"): swapped}),
+    pytest.raises(UserError, match=r"index\.jsonl is damaged"),
+  ):
+    made.run("import")
+  with damaged({shard: None}):
+    checksums.replace(folder / "index.jsonl", swapped)
+    with pytest.raises(
+      UserError, match=r"is not the image [0-9a-f]{32} that .*index\.jsonl says it is; put it back"
+    ):
+      made.run("import")
+    checksums.replace(folder / "index.jsonl", before)
+
+
+def test_a_segment_that_is_gone_is_not_taken_for_corrupt_shards(made):
+  first = made.root / "images/LE/segments/00000.json"
+  assert first.with_name("00001.json").exists()
+  with (
+    damaged({first: None}),
+    pytest.raises(UserError, match="segments has gaps in its numbers; put the missing"),
+  ):
+    made.run("sample")
+
+
+def test_a_workdir_of_an_older_release_is_done_and_its_files_are_counted(made, tmp_path, capsys):
+  old = Made.__new__(Made)
+  old.config, old.root = made.config, tmp_path / "old"
+  shutil.copytree(made.root, old.root, ignore=shutil.ignore_patterns(FOLDER))
+  for file in old.root.glob("runs/*/tests/*.npz"):
+    stem = epath.Path(file.with_suffix(""))
+    tally = results.read(stem, 20)
+    file.with_suffix(".json" if "." in stem.name else "").write_bytes(workdir.to_json(tally.to_json()))
+    file.unlink()
+  study.run(Command(old.config, str(old.root), plan=True))
+  assert "nothing is missing" in capsys.readouterr().out
+  old.run("verify")
+  out = capsys.readouterr().out
+  assert "nothing wrong" in out and re.search(
+    r"prompts/LE: no damage found; 2 files, .*, 2 without a checksum", out
+  )
+  assert re.search(r"images/LE: every shard is as planned; \d+ files", out) and "missing" not in out
+  tests = sorted(old.root.glob("runs/*/tests/*.json"))
+  tests[0].write_text(tests[0].read_text().replace("2", "1", 1))
+  features = sorted(old.root.glob("embeddings/LE/clip/*.npz"))[:2]
+  data = [file.read_bytes() for file in features]
+  features[0].write_bytes(data[1]), features[1].write_bytes(data[0])
+  with pytest.raises(UserError, match=r"files to redo; run this and then the study again: rm -f") as e:
+    old.run("verify")
+  assert all(file.name in str(e.value) for file in (tests[0], *features))
+
+
+def test_what_is_missing_or_refused_is_named(made, tmp_path, capsys, monkeypatch):
+  with pytest.raises(UserError, match="there is nothing to verify; run the study first"):
+    study.run(Command(made.config, str(tmp_path / "none"), stages=("verify",)))
+  study.run(Command(made.config, str(tmp_path / "begun"), stages=("prompts",)))
+  study.run(Command(made.config, str(tmp_path / "begun"), stages=("verify",)))
+  out = capsys.readouterr().out
+  assert "prompts/LE: every file is as written" in out and "\nimages/LE: missing\n" in out
+  assert re.search(r"runs/LE\+CF\+CE: (missing|cannot be read without)", out)
+
+  def refuse(*_):
+    raise records.Corrected("prompts were cleaned otherwise")
+
+  monkeypatch.setattr(records, "compare", refuse)
+  study.run(Command(made.config, str(tmp_path / "begun"), stages=("verify",)))
+  assert "prompts/LE: refused: prompts were cleaned otherwise" in capsys.readouterr().out
+
+
+def test_images_that_could_not_be_read_are_missed(made, tmp_path):
+  """The list of them is as much a part of the features as these are."""
+  config = fields_of.study_config(labels="digits")
+  config.encoders.clip, config.arms["zero-shot"] = fields_of.encoder(), fields_of.arm()
+  config.tests.photos = made.config.sets.theirs.source
+  config.runtime.update(dict(compile_cache="", unreadable=0.1))
+  some = Made.__new__(Made)
+  some.config, some.root = config, tmp_path / "w"
+  some.run()
+  lost = some.root / "embeddings/photos/clip/left_out.json"
+  lost.unlink()
+  with pytest.raises(UserError, match=r"1 files to redo.*all\.npz .*left_out\.json"):
+    some.run("verify")
+  (lost.parent / FOLDER).rename(tmp_path / "aside")  # as of an older release
+  with pytest.raises(UserError, match=r"1 files to redo.*all\.npz"):
+    some.run("verify")

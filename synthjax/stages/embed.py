@@ -307,6 +307,10 @@ class RealEmbeddings:
     path = self.folder / _LEFT_OUT
     return checksums.read_json(path, "images left out") if path.exists() else []
 
+  def count(self) -> int:
+    """Of those that could be read."""
+    return features.count(self._file)
+
   def load(self) -> Features:
     found = features.read(self._file)
     if why := self._differs(found.labels, found.ids):
@@ -323,7 +327,9 @@ class RealEmbeddings:
     return f"{self._file} holds features of other images than {self._reference}; remove it and run again"
 
   def faults(self) -> list[Fault]:
-    found = file_faults(self.folder)
+    """The list of what could not be read comes with the features, and is made again with them."""
+    lost = self.folder / _LEFT_OUT
+    found = [Fault(f, self._file, lost) if lost in f.files else f for f in file_faults(self.folder)]
     records.compare(self.folder, self._record)
     if found or not self._file.exists():
       return found

@@ -223,11 +223,8 @@ class Arm:
     return self._tallies(test) if self.status().state == DONE else []
 
   def _tallies(self, test: str) -> list[Tally]:
-    folder, n = self.folder, self._n(test)
+    folder, n = self.folder, self._tests[test].count()
     return [results.read(self._result(folder, test, seed), n) for seed in range(self.seeds)]
-
-  def _n(self, test: str) -> int:
-    return len(self.source(test)) - self.left_out(test)
 
   def rows(self) -> list[dict[str, Any]]:
     """What results.jsonl says of this arm; empty until all is there."""
@@ -261,7 +258,7 @@ class Arm:
 
   def faults(self) -> list[Fault]:
     folder, each = self.folder, [(test, seed) for test in self._tests for seed in range(self.seeds)]
-    return runs.faults(folder, [(self._result(folder, test, seed), self._n(test)) for test, seed in each])
+    return runs.faults(folder, [(self._result(folder, t, seed), self._tests[t].count()) for t, seed in each])
 
   # --- making it ---------------------------------------------------------------------------------
 
