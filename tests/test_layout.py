@@ -38,6 +38,7 @@ STOREYS = [
     "checks_learners",
     "command",
     "workdir",
+    "residents",
     "records",
     "checksums",
     "corrections",

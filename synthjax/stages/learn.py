@@ -23,7 +23,7 @@ from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from synthjax import checksums, devices
+from synthjax import checksums, devices, residents
 from synthjax import config as fields_of
 from synthjax.checksums import Fault
 from synthjax.data.draws import Part
@@ -307,6 +307,7 @@ class Learner:
     todo = not all(map(results.file_of, self._results(seed).values())) or not self._is_learnt(seed)
     if not agreement.from_first(int(todo)):
       return
+    residents.begin(self.stage)
     mesh, task = sharding.training_mesh(self._runtime.fsdp), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
       file = self.learnt_file(seed)

@@ -21,7 +21,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import checksums, corrections, devices, records, workdir
+from synthjax import checksums, corrections, devices, records, residents, workdir
 from synthjax import config as fields_of
 from synthjax.checksums import Fault
 from synthjax.data.order import indices
@@ -124,6 +124,7 @@ class Network:
       if not owner.take("run"):
         return False
       records.settle(self.folder, self._record())
+      residents.begin(self.stage)
       fields = self._fields
       task, batch_at, export = _TASKS[fields["task"]](self)
       recipe = Recipe(
