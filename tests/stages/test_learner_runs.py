@@ -216,7 +216,11 @@ def test_another_evaluation_is_of_the_same_weights(tmp_path, work):
 
 @pytest.mark.parametrize(
   "fields",
-  [dict(probe="few"), dict(probe="few", neighbours=5), dict(norm="auxiliary", test_norm="auxiliary")],
+  [
+    dict(probe="few"),
+    dict(probe="few", neighbours=5),
+    dict(norm="auxiliary", test_norm="auxiliary", weight_decay=0.0),
+  ],
 )
 def test_a_run_that_an_older_release_named_by_its_evaluation_is_found(tmp_path, work, fields):
   fields = dict(real="few", images_per_class=2) | fields
