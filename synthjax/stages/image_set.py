@@ -169,7 +169,7 @@ class ImageSet(abc.ABC):
     self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
   ) -> Status:
     planned = planned or -(-total // self.fields["images_per_shard"])
-    on_disk = sum(shards.facts(self.folder, i).bytes for i in have)
+    on_disk = sum((self.folder / shards.shard_name(i)).stat().length for i in have)
     each = on_disk / images if images else self._bytes_each()
     flops = self._flops_each
     return Status(

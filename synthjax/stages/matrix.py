@@ -101,7 +101,8 @@ class Matrix:
 
   def faults(self) -> list[Fault]:
     found, file = file_faults(self.folder), self._root / CSV
-    return [*found, Fault(why, file)] if (why := checksums.fault(file)) else found
+    is_drawn = self._state.exists() or file.exists() or checksums.is_covered(file)
+    return [*found, Fault(why, file)] if is_drawn and (why := checksums.fault(file)) else found
 
   def draw(self, refresh_seconds: int) -> None:
     """As far as it is measured; with seconds to refresh, the page says that the studies are running."""
