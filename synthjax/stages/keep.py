@@ -334,12 +334,14 @@ class KeepList:
     kept = lists.find(self.folder, records.load(self.folder))
     if kept is None:
       raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
-    found = keep_faults.faults(kept, self._set.landed()[0], self._encoder.labels.ids, self._chosen)
+    choose = self._chosen if kept.is_whole() and self._is_for_config(kept.summary()) else None
+    found = keep_faults.faults(kept, self._set.landed()[0], self._encoder.labels.ids, choose)
     yield from found
     yield from keep_faults.of_links(self.folder, kept)
     if not found and (self.folder / DATASET).exists():
-      is_of_list = self._fields["write"] and self._is_written(kept)
-      yield from keep_faults.of_dataset(self.folder / DATASET, kept.ids() if is_of_list else None)
+      yield from keep_faults.of_dataset(
+        self.folder / DATASET, lambda: self._fields["write"] and self._is_written(kept) and kept.ids()
+      )
 
   # --- for others --------------------------------------------------------------------------------
 

@@ -26,9 +26,9 @@ Fault = tuple[str, epath.Path]  # what is wrong, and what must be removed so tha
 
 
 def faults(
-  kept: Kept, plan: Plan, class_ids: Sequence[str], choose: Callable[[Array, Array], Choice]
+  kept: Kept, plan: Plan, class_ids: Sequence[str], choose: Callable[[Array, Array], Choice] | None
 ) -> list[Fault]:
-  """What is wrong with the files of a list."""
+  """What is wrong with the files of a list. `choose`: what must stay by its scores, where the config is that of the list."""
   found = [(why, path) for path in kept.files() if (why := checksums.fault(path))]
   missing = [path for name in lists.NEEDED if not (path := kept.folder / name).exists()]
   found += [(f"{path} is missing", path) for path in missing if not checksums.is_covered(path)]
@@ -38,7 +38,7 @@ def faults(
 
 
 def _disagreements(
-  kept: Kept, plan: Plan, class_ids: Sequence[str], choose: Callable[[Array, Array], Choice]
+  kept: Kept, plan: Plan, class_ids: Sequence[str], choose: Callable[[Array, Array], Choice] | None
 ) -> Iterator[str]:
   if kept.name and kept.name != lists.name_of(_hashes(kept.folder)):
     yield "its files are not those that it was named for"
@@ -46,13 +46,15 @@ def _disagreements(
   judged, labels, stays = arrays["ids"].tolist(), arrays["labels"], arrays["stays"]
   if ids != arrays["ids"][stays].tolist():
     yield "ids.txt does not name the images that scores.npz says stay"
-  choice = choose(arrays["scores"], labels)
-  if not np.array_equal(choice.stays_N, stays):
-    yield "other images stay in scores.npz than its scores say"
-  columns = ("id", *keep_files.COUNTS)
-  told = [[row.get(column) for column in columns] for row in kept.summary()["classes"]]
-  if told != [[row[column] for column in columns] for row in keep_files.rows(class_ids, choice)]:
+  rows = kept.summary()["classes"]
+  if [row["kept"] for row in rows] != np.bincount(labels[stays], minlength=len(class_ids)).tolist():
     yield "summary.json does not count what stays in scores.npz"
+  if choose:
+    choice = choose(arrays["scores"], labels)
+    if not np.array_equal(choice.stays_N, stays):
+      yield "other images stay in scores.npz than its scores say"
+    elif rows != keep_files.rows(class_ids, choice):
+      yield "summary.json does not count what scores.npz holds"
   planned = [image for shard in plan.shards for image in plan.images(shard)]
   place_of = {image.image_id: place for place, image in enumerate(planned)}
   places = np.array([place_of.get(image_id, -1) for image_id in judged], int)
@@ -70,18 +72,19 @@ def of_links(folder: epath.Path, kept: Kept) -> Iterator[Fault]:
     yield f"{link} points at another list than the one that holds, {kept.name}", link
 
 
-def of_dataset(folder: epath.Path, ids: Sequence[str] | None) -> Iterator[Fault]:
-  """Of what was kept, written out; `ids`: of the images that it must hold, where that is known."""
-  for path in checksums.files(folder):
-    if why := checksums.fault(path):
-      yield why, folder
-  for index in shards.landed(folder):
-    if shards.facts(folder, index) != shards.derive_facts(folder, index):
-      yield f"{folder / shards.shard_name(index)} is damaged", folder
-      return
-  examples = Examples(folder)
-  if ids is not None and [schema.parse(row)["image_id"] for row in examples] != list(ids):
-    yield f"{folder} holds other images than the list names", folder
+def of_dataset(folder: epath.Path, ids: Callable[[], list[str] | bool]) -> Iterator[Fault]:
+  """Of what was kept, written out; `ids`: of the images that it must hold, or that this is not known."""
+  damaged = [(why, folder) for path in checksums.files(folder) if (why := checksums.fault(path))]
+  damaged += [
+    (f"{folder / shards.shard_name(index)} is damaged", folder)
+    for index in shards.landed(folder)
+    if shards.facts(folder, index) != shards.derive_facts(folder, index)
+  ]
+  yield from damaged
+  if not damaged and (wanted := ids()):
+    examples = Examples(folder)
+    if [schema.parse(examples[i])["image_id"] for i in range(len(examples))] != wanted:
+      yield f"{folder} holds other images than the list names", folder
 
 
 def _hashes(folder: epath.Path) -> dict[str, str]:

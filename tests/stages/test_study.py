@@ -114,6 +114,14 @@ def test_what_was_kept_is_written_as_a_data_set_byte_for_byte(digits, tmp_path):
   for row in written:
     same = whole[row["image_id"]]
     assert row["prompt"] == same["prompt"] and (row["image"] == same["image"]).all()
+  keep = study.design(config, study.workdir.open_workdir(str(workdir))).keeps[0]
+  assert keep.faults() == []
+  for file in ("train.array_record-00000", "features.json", "kept_from.json"):
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[:100] + bytes([data[100 % len(data)] ^ 1]) + data[101:])
+    if file != "features.json":  # TFDS' own files get checksums where they are written
+      assert f"remove {folder} and run again" in keep.faults()[0]
+    (folder / file).write_bytes(data)
 
 
 def test_the_images_of_a_smaller_arm_are_a_prefix(digits, tmp_path):
