@@ -325,7 +325,10 @@ class KeepList:
 
   def faults(self) -> list[Fault]:
     """Every byte is read, and all of it held against the scores and the set's plan."""
-    return [Fault(why.partition(";")[0], path) for why, path in self._faults()]
+    try:
+      return [Fault(why.partition(";")[0], path) for why, path in self._faults()]
+    except UserError as e:
+      return [Fault(str(e))]
 
   def _faults(self) -> Iterator[keep_faults.Fault]:
     if why := checksums.fault(self.folder / "record.json"):
@@ -334,7 +337,8 @@ class KeepList:
     kept = lists.find(self.folder, records.load(self.folder))
     if kept is None:
       raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
-    choose = self._chosen if kept.is_whole() and self._is_for_config(kept.summary()) else None
+    damaged = any(map(checksums.fault, kept.files())) or not kept.is_whole()
+    choose = self._chosen if not damaged and self._is_for_config(kept.summary()) else None
     found = keep_faults.faults(kept, self._set.landed()[0], self._encoder.labels.ids, choose)
     yield from found
     yield from keep_faults.of_links(self.folder, kept)
