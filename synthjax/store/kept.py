@@ -128,7 +128,10 @@ def show(folder: epath.Path) -> None:
 def _point(link: epath.Path, target: str) -> None:
   if os.path.islink(link) and os.readlink(link) == target:
     return
-  checksums.forget(link)  # a file of an older release, which says what no longer holds
+  if os.path.isdir(link) and not os.path.islink(link):  # a copy of the workdir that followed the links
+    shutil.rmtree(link, ignore_errors=True)
+  else:
+    checksums.forget(link)  # a file of an older release, which says what no longer holds
   draft = workdir.draft_of(link)
   with contextlib.suppress(OSError):  # a file system without links does without
     os.symlink(target, draft)
