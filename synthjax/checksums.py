@@ -9,9 +9,12 @@ an older release: nothing is known of it, and it is not called damaged.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import shlex
+import time
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
@@ -24,12 +27,36 @@ from synthjax.errors import UserError
 FOLDER = ".checksums"
 _BLOCK = 1 << 22
 _KEPT = 8  # of a file that is replaced time and again, the newest so many
+_SETTLED = 60  # seconds after which a folder's time of change tells one list of its names from the next
+
+
+class Fault(str):
+  """What is wrong with a product, in a line. Once its files (or folders) are removed, the next run makes them again."""
+
+  files: tuple[epath.Path, ...]
+
+  def __new__(cls, why: str, *files: epath.Path) -> Fault:
+    fault = super().__new__(cls, why)
+    fault.files = files
+    return fault
+
+  @property
+  def command(self) -> str:
+    """Removes the files together with their checksums, so that nobody misses them."""
+    marks = [f"{shlex.quote(str(f.parent / FOLDER / f.name))}.*" for f in self.files if not f.is_dir()]
+    remove = "rm -fr" if len(marks) < len(self.files) else "rm -f"
+    return " ".join([remove, *(shlex.quote(str(f)) for f in self.files), *marks])
 
 
 def publish(final: epath.Path, data: bytes) -> bool:
-  """`workdir.publish_bytes`, covered."""
+  """`workdir.publish_bytes`, covered. What another process, perhaps of an older release, put there first is its own."""
+  mark = _mark(final, data)
+  is_new = not mark.exists()
   _cover(final, data)
-  return workdir.publish_bytes(final, data)
+  first = workdir.publish_bytes(final, data)
+  if not first and is_new and final.read_bytes() != data:
+    workdir.remove(mark)
+  return first
 
 
 def replace(final: epath.Path, data: bytes) -> None:
@@ -44,8 +71,18 @@ def replace(final: epath.Path, data: bytes) -> None:
 def forget(path: epath.Path) -> None:
   """Removes a file on purpose, so that nobody misses it."""
   workdir.remove(path)
+  uncover(path)
+
+
+def uncover(path: epath.Path) -> None:
+  """For a file that is about to be written further."""
   for mark in _marks(path):
     workdir.remove(mark)
+
+
+def cover(path: epath.Path) -> None:
+  """Covers a file that another library has written."""
+  _mark_as(path, _sha256(path))
 
 
 def read(path: epath.Path, what: str) -> bytes:
@@ -67,19 +104,24 @@ def read_json(path: epath.Path, what: str) -> Any:
 
 
 def is_covered(path: epath.Path) -> bool:
-  return bool(_marks(path))
+  folder = path.parent / FOLDER
+  changed = workdir.modified(folder)
+  return changed is not None and path.name in _names_covered(folder, changed)
 
 
 def fault(path: epath.Path) -> str:
   """What is wrong with a file, from reading every byte; "" where nothing is, or nothing is known of it."""
-  sha = hashlib.sha256()
   try:
-    with path.open("rb") as file:
-      while block := file.read(_BLOCK):
-        sha.update(block)
+    sha = _sha256(path)
   except FileNotFoundError:
     return f"{path} is missing"
-  return "" if _is_right(path, sha.hexdigest()) else _damaged(path)
+  return "" if _is_right(path, sha) else _damaged(path)
+
+
+def check(path: epath.Path, what: str) -> None:
+  """`read` for a file too large to hold: refused where it is not what was written."""
+  if why := fault(path):
+    raise UserError(f"{what}: {why}")
 
 
 def files(folder: epath.Path) -> Iterator[epath.Path]:
@@ -92,7 +134,13 @@ def files(folder: epath.Path) -> Iterator[epath.Path]:
 
 
 def _cover(final: epath.Path, data: bytes) -> None:
-  mark = _mark(final, data)
+  if _mark(final, data).exists() and final.exists() and final.read_bytes() == data:
+    return  # nothing is written, so no time changes either
+  _mark_as(final, hashlib.sha256(data).hexdigest())
+
+
+def _mark_as(path: epath.Path, sha: str) -> None:
+  mark = path.parent / FOLDER / f"{path.name}.{sha}"
   mark.parent.mkdir(parents=True, exist_ok=True)
   workdir.touch(mark)
   workdir.sync(mark.parent)
@@ -105,6 +153,27 @@ def _mark(path: epath.Path, data: bytes) -> epath.Path:
 def _marks(path: epath.Path) -> list[epath.Path]:
   folder = path.parent / FOLDER
   return [folder / name for name in workdir.names(folder) if _covered_by(name) == path.name]
+
+
+def _names_covered(folder: epath.Path, changed: float) -> frozenset[str]:
+  """The files that have a checksum. Features of a large set are thousands, and each asks."""
+  if time.time() - changed < _SETTLED:
+    return _listed.__wrapped__(folder, changed)
+  return _listed(folder, changed)
+
+
+@functools.lru_cache(maxsize=64)
+def _listed(folder: epath.Path, changed: float) -> frozenset[str]:
+  del changed  # another time is another list
+  return frozenset(map(_covered_by, workdir.names(folder)))
+
+
+def _sha256(path: epath.Path) -> str:
+  sha = hashlib.sha256()
+  with path.open("rb") as file:
+    while block := file.read(_BLOCK):
+      sha.update(block)
+  return sha.hexdigest()
 
 
 def _is_right(path: epath.Path, sha: str) -> bool:

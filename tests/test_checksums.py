@@ -1,5 +1,7 @@
 """A changed byte is noticed, a file of an older release is not called damaged, and no race or death raises an alarm."""
 
+import subprocess
+
 import pytest
 
 from synthjax import checksums, workdir
@@ -46,3 +48,28 @@ def test_what_is_replaced_often_leaves_few_checksums(tmp_path):
   assert len(workdir.names(tmp_path / checksums.FOLDER)) == 8
   checksums.forget(tmp_path / "a")
   assert not list(checksums.files(tmp_path))
+
+
+def test_who_comes_second_leaves_no_checksum_on_anothers_file(tmp_path):
+  file = tmp_path / "a"
+  workdir.publish_bytes(file, b"an older release's")
+  assert not checksums.publish(file, b"ours") and not checksums.fault(file)
+  checksums.publish(other := tmp_path / "b", b"ours")
+  other.write_bytes(b"damaged")
+  assert not checksums.publish(other, b"ours") and "damaged" in checksums.fault(other)
+
+
+def test_the_command_of_a_fault_removes_the_file_and_its_checksums(tmp_path):
+  folder = tmp_path / "it's a set"
+  folder.mkdir()
+  for name in ("a.json", "b.json"):
+    checksums.publish(folder / name, name.encode())
+  subprocess.run(checksums.Fault("a.json is damaged", folder / "a.json").command, shell=True, check=True)
+  assert list(checksums.files(folder)) == [folder / "b.json"]
+
+
+def test_a_second_run_changes_no_time_of_what_is_there(tmp_path):
+  checksums.replace(tmp_path / "a", b"same")
+  before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+  checksums.replace(tmp_path / "a", b"same")
+  assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
