@@ -17,13 +17,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from synthjax import devices
+from synthjax import checksums, devices
 from synthjax.data.classes import mapping_of, parse, places
 from synthjax.data.draws import Part
 from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
-from synthjax.store import schema, shards
+from synthjax.store import dataset, schema, shards
 from synthjax.store.export import Examples
 
 _BLOCK = 512  # examples a thread looks at
@@ -36,6 +36,7 @@ class Generated(Source):
 
   def __init__(self, folder: Path, labels: LabelSpace | None, where: str, mapping: Mapping[str, str] | None):
     self.name, self._folder = folder.resolve().name, epath.Path(folder)
+    _check_files(self._folder, where)
     class_ids = tfds.builder_from_directory(folder).info.features["label"].names
     self._examples = Examples(self._folder)
     blocks = range(0, len(self._examples), _BLOCK)
@@ -56,7 +57,7 @@ class Generated(Source):
     return [(row["image_id"], row["label"]) for row in rows]
 
   def encoded(self, i: int) -> bytes:
-    return schema.parse_image(self._examples[i])
+    return schema.parse_image(self._examples[i], self.keys[i])
 
   def where(self, i: int) -> str:
     return f"{self._folder}:{self.keys[i]}"
@@ -69,6 +70,22 @@ class Generated(Source):
   def digest(self) -> str:
     hashes = [shards.facts(self._folder, i).sha256 for i in shards.landed(self._folder)]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _check_files(folder: epath.Path, where: str) -> None:
+  """The small files against their checksums, and the shards against the manifest by their size."""
+  for name in dataset.METADATA:
+    if (folder / name).exists():
+      checksums.read(folder / name, f"source {where!r}")
+  listed = dataset.listed_facts(folder)
+  for index in shards.landed(folder):
+    facts, name = shards.facts(folder, index), shards.shard_name(index)
+    shards.check_landed(folder, index, facts.count)
+    if listed.get(name, facts) != facts:
+      raise UserError(
+        f"source {where!r}: {folder / name} is not the shard that the manifest lists; --stages verify says what to "
+        "remove"
+      )
 
 
 def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Source:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.data.source import Source
+from synthjax.errors import UserError
 
 
 class SetImages(Source):
@@ -30,11 +31,28 @@ class SetImages(Source):
   ):
     self.name, self.labels, self.keys = name, np.asarray(labels, np.int32), list(ids)
     self._ends = np.asarray(ends)  # of each shard, in images
-    self._shard = functools.lru_cache(maxsize=64)(lambda i: [row["image"] for row in read(i)])
+    self._read = read
+    self._shard = functools.lru_cache(maxsize=64)(self._images_of)
 
   def encoded(self, i: int) -> bytes:
     shard = int(np.searchsorted(self._ends, i, side="right"))
-    return self._shard(shard)[i - (self._ends[shard - 1] if shard else 0)]
+    return self._shard(shard)[i - self._start(shard)]
+
+  def _start(self, shard: int) -> int:
+    return int(self._ends[shard - 1]) if shard else 0
+
+  def _images_of(self, shard: int) -> list[bytes]:
+    rows = list(self._read(shard))
+    found, planned = (
+      [row["image_id"].decode() for row in rows],
+      self.keys[self._start(shard) : self._ends[shard]],
+    )
+    if found != planned:
+      raise UserError(
+        f"{self.name}: shard {shard} holds other images than were planned for it; --stages verify says which, and "
+        "what to remove"
+      )
+    return [row["image"] for row in rows]
 
   @functools.cached_property
   def digest(self) -> str:

@@ -140,6 +140,12 @@ class Plan:
     rows = zip(samples[shard.start : shard.stop], labels[shard.start : shard.stop], strict=True)
     return [self._image(int(i), int(c), self.segments[shard.segment].round) for i, c in rows]
 
+  def image_id(self, shard: Shard, place: int) -> str:
+    """Of one image of it: a plan of millions is asked for few."""
+    samples, labels = self._order(shard.segment)
+    at = shard.start + place
+    return self._image(int(samples[at]), int(labels[at]), self.segments[shard.segment].round).image_id
+
   @functools.lru_cache(maxsize=2)  # noqa: B019  a plan lives as long as its stage
   def _order(self, segment: int) -> tuple[np.ndarray, np.ndarray]:
     """(sample index, label) of each image of a segment, sample-major."""

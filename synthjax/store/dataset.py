@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,22 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import file_adapters, naming
 
-from synthjax import workdir
+from synthjax import checksums, workdir
+from synthjax.checksums import Fault
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
-from synthjax.sampling.plan import Plan, Segment
+from synthjax.sampling.plan import Plan, Segment, Shard
 from synthjax.store import schema, shards
 
 SEGMENTS = "segments"
 VERSION = "1.0.0"
+MANIFEST, INFO = "manifest.json", "dataset_info.json"
+METADATA = (
+  MANIFEST,
+  INFO,
+  "features.json",
+  "label.labels.txt",
+)  # derived from the plan and the shards' facts
 _TEMPLATE = "{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"  # no total: a set grows without renaming
 
 
@@ -27,9 +35,13 @@ _TEMPLATE = "{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"  # no total: a set grows withou
 
 
 def segments(folder: epath.Path) -> list[Segment]:
-  found = []
-  for name in workdir.names(folder / SEGMENTS, "*.json"):
-    body = workdir.read_json(folder / SEGMENTS / name, "segment")
+  found, names = [], workdir.names(folder / SEGMENTS, "*.json")
+  if names != [_segment_name(i) for i in range(len(names))]:
+    raise UserError(
+      f"{folder / SEGMENTS} has gaps in its numbers; put the missing file back, or remove {folder}"
+    )
+  for name in names:
+    body = checksums.read_json(folder / SEGMENTS / name, "segment")
     found.append(Segment(tuple(body["counts"]), body["round"], body.get("asked_by", "")))
   return found
 
@@ -57,9 +69,13 @@ def grow(folder: epath.Path, wanted: Sequence[int]) -> list[Segment]:
 def add_segment(folder: epath.Path, index: int, segment: Segment) -> str:
   """Writes a segment down under its number, unless another process has; the file's name."""
   (folder / SEGMENTS).mkdir(parents=True, exist_ok=True)
-  name = f"{index:05d}.json"
-  workdir.publish_bytes(folder / SEGMENTS / name, workdir.to_json(segment.to_json()))
+  name = _segment_name(index)
+  checksums.publish(folder / SEGMENTS / name, workdir.to_json(segment.to_json()))
   return name
+
+
+def _segment_name(index: int) -> str:
+  return f"{index:05d}.json"
 
 
 # --- the whole set -------------------------------------------------------------------------------
@@ -81,7 +97,26 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, lab
     ],
     "shards": [{"name": shards.shard_name(i), **dataclasses.asdict(f)} for i, f in enumerate(facts)],
   }
-  workdir.replace_bytes(folder / "manifest.json", workdir.to_json(manifest))
+  checksums.replace(folder / MANIFEST, workdir.to_json(manifest))
+
+
+def listed(folder: epath.Path) -> int:
+  """Images that the metadata list; 0 where they are damaged or do not agree, and must be written again."""
+  try:
+    manifest = checksums.read_json(folder / MANIFEST, "manifest")
+    splits = checksums.read_json(folder / INFO, "data set info").get("splits", [])
+    lengths = sum(int(n) for s in splits for n in s["shardLengths"])
+    return manifest["images"] if manifest["images"] == lengths else 0
+  except (UserError, KeyError, TypeError, ValueError, AttributeError):
+    return 0
+
+
+def listed_facts(folder: epath.Path) -> dict[str, shards.Facts]:
+  """Of each shard by its name, as the manifest has them; what is part of another set has no manifest."""
+  if not (folder / MANIFEST).exists():
+    return {}
+  rows = checksums.read_json(folder / MANIFEST, "manifest")["shards"]
+  return {row["name"]: shards.Facts(row["count"], row["bytes"], row["sha256"]) for row in rows}
 
 
 def write_tfds_files(
@@ -115,7 +150,7 @@ def write_tfds_files(
   with tempfile.TemporaryDirectory() as draft:  # TFDS writes its files in place; ours appear whole
     info.write_to_directory(draft)
     for file in sorted(Path(draft).iterdir()):
-      workdir.replace_bytes(folder / file.name, file.read_bytes())
+      checksums.replace(folder / file.name, file.read_bytes())
 
 
 def _dataset_name(name: str) -> str:
@@ -134,34 +169,49 @@ def read_shard(folder: epath.Path, index: int, labels: LabelSpace) -> Iterator[d
 # --- verification --------------------------------------------------------------------------------
 
 
-def faults(folder: epath.Path, plan: Plan, needed: int, labels: LabelSpace) -> Iterator[tuple[int, str]]:
-  """(shard, what is wrong with it), from reading every byte: hashes, counts, ids and labels against the plan.
+def check_ids(folder: epath.Path, index: int, found: Sequence[str], planned: Sequence[str]) -> None:
+  """A shard that lies where another belongs is whole in itself: what is read of it must be what was planned."""
+  if list(found) != list(planned):
+    raise UserError(
+      f"shard {folder / shards.shard_name(index)} holds other images than were planned for it; remove it and "
+      f"{shards.FACTS}/{shards.shard_name(index)}.json and run again: its images will be the same"
+    )
+
+
+def faults(folder: epath.Path, plan: Plan, planned: Iterable[Shard], needed: int) -> Iterator[Fault]:
+  """What is wrong with each shard, from reading every byte: hashes, counts, ids and labels against the plan.
 
   Shards beyond the first `needed` may be there or not; what is there must be right.
   """
-  for shard in plan.shards:
-    if not (folder / shards.shard_name(shard.index)).exists():
-      if shard.index < needed:
-        yield shard.index, "missing"
-      continue
-    try:
-      why = _fault(folder, plan, labels, shard.index)
-    except UserError as e:
-      why = str(e)
-    if why:
-      yield shard.index, why
+  try:
+    manifest = listed_facts(folder)
+  except (UserError, KeyError, TypeError, ValueError):
+    manifest = {}  # it is damaged, which is said of the file itself
+  for shard in planned:
+    name, index = shards.shard_name(shard.index), shard.index
+    if not (folder / name).exists():
+      if index < needed:
+        yield shards.fault_of(folder, index, "missing")
+    elif why := shards.fault(folder, index) or _fault(folder, plan, index, manifest.get(name)):
+      yield shards.fault_of(folder, index, why)
+    elif not shards.facts_file(folder, index).exists():
+      yield Fault(f"{shards.facts_file(folder, index)} is missing", shards.facts_file(folder, index))
 
 
-def _fault(folder: epath.Path, plan: Plan, labels: LabelSpace, index: int) -> str:
-  known, found = shards.facts(folder, index), shards.derive_facts(folder, index)
-  if known != found:
-    return f"was {known}, is {found}"
+def _fault(folder: epath.Path, plan: Plan, index: int, listed: shards.Facts | None) -> str:
   expected = plan.images(plan.shards[index])
-  if found.count != len(expected):
-    return f"holds {found.count} images, {len(expected)} planned"
-  for i, (row, image) in enumerate(zip(read_shard(folder, index, labels), expected, strict=True)):
-    for field, value in dataclasses.asdict(image).items():
-      have = row[field].decode() if isinstance(row[field], bytes) else row[field]
-      if have != value and not (isinstance(value, float) and abs(have - value) <= 1e-6 * abs(value)):
-        return f"image {i} has {field} {have!r}, planned {value!r}"
-  return ""
+  try:
+    reader = shards.ShardReader(folder / shards.shard_name(index))
+    if len(reader) != len(expected):
+      return f"holds {len(reader)} images, {len(expected)} planned"
+    for i, (record, image) in enumerate(zip(reader, expected, strict=True)):
+      row = schema.parse(record)
+      for field, value in dataclasses.asdict(image).items():
+        have = row[field]
+        if have != value and not (isinstance(value, float) and abs(have - value) <= 1e-6 * abs(value)):
+          return f"image {i} has {field} {have!r}, planned {value!r}"
+  except UserError as e:
+    return str(e)
+  has_facts = shards.facts_file(folder, index).exists()  # which are right
+  found = shards.facts(folder, index) if has_facts else shards.derive_facts(folder, index)
+  return f"is {found}, and the manifest says {listed}" if listed and listed != found else ""

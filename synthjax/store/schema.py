@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
+from synthjax.errors import UserError
 from synthjax.sampling.plan import Image
 
 # IPTC's term for "made by a trained model", as an XMP packet: it travels with the JPEG into every export.
@@ -81,6 +82,11 @@ def parse(example: bytes) -> dict[str, Any]:
   return found
 
 
-def parse_image(example: bytes) -> bytes:
-  """Its JPEG bytes alone, in a quarter of that time again."""
-  return tf_example_pb2.Example.FromString(example).features.feature["image"].bytes_list.value[0]
+def parse_image(example: bytes, image_id: str = "") -> bytes:
+  """Its JPEG bytes alone, in a quarter of that time again; refused where they are another image than the one named."""
+  feature = tf_example_pb2.Example.FromString(example).features.feature
+  if image_id and (found := feature["image_id"].bytes_list.value[0].decode()) != image_id:
+    raise UserError(
+      f"image {image_id} is not where it was: {found} lies there; --stages verify says what to remove"
+    )
+  return feature["image"].bytes_list.value[0]

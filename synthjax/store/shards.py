@@ -10,13 +10,13 @@ import contextlib
 import dataclasses
 import hashlib
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 
 from array_record.python import array_record_module
 from etils import epath
 
-from synthjax import workdir
+from synthjax import checksums, workdir
+from synthjax.checksums import Fault
 from synthjax.errors import UserError
 
 SPLIT = "train"
@@ -34,10 +34,16 @@ def index_of(name: str) -> int:
   return int(name.rsplit("-", 1)[1])
 
 
+_NAME = re.compile(re.escape(shard_name(0)[:-5]) + r"\d{5,}")
+
+
+def is_shard(name: str) -> bool:
+  return _NAME.fullmatch(name) is not None
+
+
 def landed(folder: epath.Path) -> list[int]:
   """Indices of the shards that are there, by their final names."""
-  pattern = re.compile(re.escape(shard_name(0)[:-5]) + r"\d{5,}")
-  return sorted(index_of(n) for n in workdir.names(folder, f"{SPLIT}.array_record-*") if pattern.fullmatch(n))
+  return sorted(index_of(n) for n in workdir.names(folder, f"{SPLIT}.array_record-*") if is_shard(n))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +134,27 @@ class ShardReader(Sequence):
 
 def facts(folder: epath.Path, index: int) -> Facts:
   """A shard's facts: read, or derived from the shard where a death came between the two."""
-  path = folder / FACTS / f"{shard_name(index)}.json"
+  path = facts_file(folder, index)
   if not path.exists():
     path.parent.mkdir(exist_ok=True)
-    workdir.publish_bytes(path, workdir.to_json(dataclasses.asdict(derive_facts(folder, index))))
-  return Facts(**workdir.read_json(path, "shard facts"))
+    checksums.publish(path, _facts_json(derive_facts(folder, index)))
+  checksums.check(path, "shard facts")
+  return _parsed(path)
+
+
+def _parsed(path: epath.Path) -> Facts:
+  try:
+    return Facts(**workdir.read_json(path, "shard facts"))
+  except TypeError:
+    raise UserError(f"shard facts: {path} is not what was written; remove it and run again") from None
+
+
+def facts_file(folder: epath.Path, index: int) -> epath.Path:
+  return folder / FACTS / f"{shard_name(index)}.json"
+
+
+def _facts_json(of: Facts) -> bytes:
+  return workdir.to_json(dataclasses.asdict(of))
 
 
 def derive_facts(folder: epath.Path, index: int) -> Facts:
@@ -145,8 +167,9 @@ def derive_facts(folder: epath.Path, index: int) -> Facts:
 
 
 def check_landed(folder: epath.Path, index: int, count: int) -> None:
-  """Cheap enough to do at every start: a landed shard has the length it landed with."""
-  known, length = facts(folder, index), (folder / shard_name(index)).stat().length
+  """Cheap enough to do at every start, since it hashes nothing: a landed shard has the length it landed with."""
+  path, length = facts_file(folder, index), (folder / shard_name(index)).stat().length
+  known = _parsed(path) if path.exists() else facts(folder, index)
   if length != known.bytes or known.count != count:
     raise UserError(
       f"shard {folder / shard_name(index)} is corrupt ({length} bytes with {known.count} images, expected {known.bytes} "
@@ -154,6 +177,19 @@ def check_landed(folder: epath.Path, index: int, count: int) -> None:
     )
 
 
-def remove_command(folder: epath.Path, index: int) -> str:
-  files = (folder / shard_name(index), folder / FACTS / f"{shard_name(index)}.json")
-  return " ".join(["rm -f", *(shlex.quote(str(f)) for f in files)])
+def fault(folder: epath.Path, index: int) -> str:
+  """What is wrong with a shard, from reading every byte and holding it against its facts; "" where nothing is."""
+  try:
+    found = derive_facts(folder, index)
+    if not facts_file(folder, index).exists():
+      return ""  # a death came between the two
+    if (known := facts(folder, index)) != found:
+      return f"it or its facts are damaged: was {known}, is {found}"
+  except UserError as e:
+    return str(e)
+  return ""
+
+
+def fault_of(folder: epath.Path, index: int, why: str) -> Fault:
+  """Both files are made again, together."""
+  return Fault(f"{shard_name(index)}: {why}", folder / shard_name(index), facts_file(folder, index))
