@@ -81,10 +81,6 @@ class Study:
   def products(self) -> list[Product]:
     return [product for _, product in self.titled]
 
-  @property
-  def all_sets(self) -> list[ImageSet]:
-    return [*self.sets.values(), *(s for study in self.studies.values() for s in study.all_sets)]
-
 
 def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
@@ -285,7 +281,7 @@ def run(command: Command) -> None:
     for line in (line for report in reports for line in report.summary()):
       print(line)
     if "verify" in command.stages:
-      verify(study.all_sets)
+      verify(study.titled, [root, *(root / name for name in study.studies)])
     if "predict" in command.stages:
       print(predict(command.config, root, study.arms))
     if "export" in command.stages:

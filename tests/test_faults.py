@@ -144,7 +144,7 @@ def test_three_processes_of_which_one_is_killed_for_good(start, undisturbed, tmp
   assert hashes(workdir) == undisturbed
   assert_clean(workdir)
   drawn = {}  # by process; one that comes back for the dead one's shard has a second session
-  for file in (workdir / "images/LE/sessions").iterdir():
+  for file in (workdir / "images/LE/sessions").glob("*.json"):
     pid = int(file.name.split("+")[1])
     drawn[pid] = drawn.get(pid, 0) + json.loads(file.read_text())["images"]
   assert set(drawn) == {workers[0].pid, workers[2].pid} and min(drawn.values()) >= PER_SHARD
@@ -174,7 +174,7 @@ def test_two_launched_processes_share_the_work_and_one_speaks(start, undisturbed
   assert finish(second) == ""
   assert hashes(tmp_path / "w") == undisturbed
   assert_clean(tmp_path / "w")
-  sessions = [json.loads(p.read_text()) for p in (tmp_path / "w/images/LE/sessions").iterdir()]
+  sessions = [json.loads(p.read_text()) for p in (tmp_path / "w/images/LE/sessions").glob("*.json")]
   assert {(s["processes"], s["jax_processes"]) for s in sessions} == {(2, 2 if mode == "on" else 1)}
 
 

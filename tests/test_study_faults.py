@@ -36,7 +36,7 @@ MOMENTS = {
   "tune, begun": "runs/*/group-00000/metrics.jsonl",
   "tune, under way": "runs/*/group-00000/checkpoints/[0-9]*/_CHECKPOINT_METADATA",
   "tune, one seed saved": "runs/*/seed-0/classifier.safetensors",
-  "tune, measured": "runs/*/tests/*.json",
+  "tune, measured": "runs/*/tests/*.npz",
   "report": "results.jsonl",
 }
 

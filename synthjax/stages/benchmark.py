@@ -18,7 +18,8 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import devices, records, workdir
+from synthjax import checksums, devices, records, workdir
+from synthjax.checksums import Fault
 from synthjax.speed import table
 from synthjax.speed.case import Case, Measuring, measure
 from synthjax.speed.encoding import EncodingCase
@@ -27,7 +28,7 @@ from synthjax.speed.rounds import interleaved, ratios, spread
 from synthjax.speed.sampling import SamplingCase
 from synthjax.speed.stand_in import StandIn, encoding_rate, pictures
 from synthjax.speed.training import TrainingCase
-from synthjax.stages.product import MISSING, Product, Status
+from synthjax.stages.product import MISSING, Product, Status, file_faults
 from synthjax.stopping import Stop
 
 _SIZE, _BATCH = 512, 16  # of the stand-in's images
@@ -41,21 +42,24 @@ class Benchmark:
   inputs: tuple[Product, ...] = ()
 
   def __init__(self, config: ConfigDict, root: epath.Path):
-    self._config, self._folder = config, root / "benchmark"
+    self._config, self.folder = config, root / "benchmark"
     self._cases(Stop())  # refuses what could not be measured
 
   def _cases(self, stop: Stop) -> list[Case]:
-    asked, loop = self._config.benchmark, Loop(self._config, self._folder, stop)
+    asked, loop = self._config.benchmark, Loop(self._config, self.folder, stop)
     cases: list[Case] = [SamplingCase(self._config, name, loop) for name in asked.sampling]
     cases += [EncodingCase(self._config, name) for name in asked.encoding]
-    return cases + [TrainingCase(self._config, name, self._folder, stop) for name in asked.training]
+    return cases + [TrainingCase(self._config, name, self.folder, stop) for name in asked.training]
 
   def status(self) -> Status:
     return Status(MISSING, want=self._config.benchmark.rounds, unit="rounds")
 
+  def faults(self) -> list[Fault]:
+    return file_faults(self.folder)
+
   def make(self, stop: Stop) -> bool:
     benchmark, runtime = self._config.benchmark, self._config.runtime
-    self._folder.mkdir(parents=True, exist_ok=True)
+    self.folder.mkdir(parents=True, exist_ok=True)
     limit = devices.memory_limit(runtime.device_memory_gb)
     how = Measuring(benchmark.rounds, benchmark.seconds, benchmark.torch, limit, stop, _tell)
     rows: list[dict[str, Any]] = []
@@ -67,7 +71,7 @@ class Benchmark:
         _tell(f"{case.name}: {table.in_short(rows[-1])}")
       self._write(rows, loops)
     if benchmark.sampling:
-      loop = Loop(self._config, self._folder, stop)
+      loop = Loop(self._config, self.folder, stop)
       loops.append(_against_host(loop, benchmark, runtime.encode_threads, stop))
     self._write(rows, loops)
     if devices.is_speaker():
@@ -78,7 +82,7 @@ class Benchmark:
     """After each case: who is stopped keeps what was measured."""
     body = {"cases": rows, "loops": loops, "where": devices.describe(), "software": records.software()}
     body |= {"date": datetime.date.today().isoformat(), "rounds": self._config.benchmark.rounds}
-    workdir.replace_bytes(self._folder / "benchmark.json", workdir.to_json(body))
+    checksums.replace(self.folder / "benchmark.json", workdir.to_json(body))
 
 
 def _tell(sentence: str) -> None:

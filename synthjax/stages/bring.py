@@ -28,8 +28,8 @@ from etils import epath
 from ml_collections import ConfigDict
 from PIL import Image as Picture
 
+from synthjax import checksums, records, workdir
 from synthjax import config as fields_of
-from synthjax import records, workdir
 from synthjax.data.decoding import Unreadable, decode
 from synthjax.data.feeding import check_faults, in_threads
 from synthjax.data.source import Source
@@ -137,8 +137,13 @@ class ImportedSet(ImageSet):
 
   @functools.cached_property
   def _entries(self) -> list[Entry]:
-    lines = (self.folder / INDEX).read_text().splitlines()
-    return [Entry(**json.loads(line)) for line in lines]
+    data = checksums.read(self.folder / INDEX, self.name)
+    try:
+      return [Entry(**json.loads(line)) for line in data.decode().splitlines()]
+    except (ValueError, TypeError) as e:
+      raise UserError(
+        f"{self.name}: {self.folder / INDEX} is damaged ({e}); remove it and run again"
+      ) from None
 
   @functools.cached_property
   def _counts(self) -> list[int]:
@@ -163,7 +168,7 @@ class ImportedSet(ImageSet):
   @property
   def note(self) -> str:
     path = self.folder / _LEFT_OUT
-    lost = len(workdir.read_json(path, "images left out")) if path.exists() else 0
+    lost = len(checksums.read_json(path, "images left out")) if path.exists() else 0
     return f"brought in from {self.fields['source']}" + (f", {lost} could not be read" if lost else "")
 
   def plan(self, segments: list[Segment]) -> ImportedPlan:
@@ -201,7 +206,7 @@ class ImportedSet(ImageSet):
       image_id, use = told.pop("image_id", content), 0
       while image_id in seen:  # the same file again is an image of its own, for filters to find
         use += 1
-        image_id = stable_hash("imported", content, use)
+        image_id = _id_of_repeat(content, use)
       seen.add(image_id)
       entries.append(Entry(source.keys[i], self.labels.ids[labels[i]], image_id, told))
     progress.close()
@@ -209,9 +214,9 @@ class ImportedSet(ImageSet):
     if not entries:
       raise UserError(f"{self.fields['source']}: no image of it can be read")
     left_out = [{"where": str(f.where), "why": f.why} for f in faults]
-    workdir.replace_bytes(self.folder / _LEFT_OUT, workdir.to_json(left_out))
+    checksums.replace(self.folder / _LEFT_OUT, workdir.to_json(left_out))
     rows = [dataclasses.asdict(entry) for entry in entries]
-    workdir.publish_bytes(self.folder / INDEX, records.to_lines(rows))
+    checksums.publish(self.folder / INDEX, records.to_lines(rows))
 
   def _look(self, i: int) -> tuple[str | Unreadable, dict[str, Any]]:
     try:
@@ -234,7 +239,8 @@ class ImportedSet(ImageSet):
           continue
         if not (self.folder / name).exists():
           images = plan.images(shard)
-          jpegs = in_threads(self._jpeg, [places[plan.entry(image).key] for image in images])
+          entries = [plan.entry(image) for image in images]
+          jpegs = in_threads(lambda entry: self._jpeg(places, entry), entries)
           writer = shards.ShardWriter(self.folder, shard.index, owner.scratch(name))
           try:
             for image, jpeg in zip(images, progress.counting(jpegs), strict=True):
@@ -247,13 +253,30 @@ class ImportedSet(ImageSet):
     progress.close()
     return set(range(needed)) <= set(shards.landed(self.folder))
 
-  def _jpeg(self, i: int) -> bytes:
-    where = self._source.where(i)
+  def _jpeg(self, places: Mapping[str, int], entry: Entry) -> bytes:
+    i = places.get(entry.key, -1)
+    where = self._source.where(i) if i >= 0 else entry.key
     try:
-      data = self._source.encoded(i)
+      data = self._source.encoded(i) if i >= 0 else b""
+      if not self._is(entry, data, i):
+        raise UserError(
+          f"{self.name}: {where} is not the image {entry.image_id} that {self.folder / INDEX} says it is; put it back, "
+          f"or remove {self.folder} and run again"
+        )
       return as_jpeg(data, where, self.fields["stored_size"], self.fields["jpeg_quality"])
     except Unreadable as e:
       raise UserError(f"{self.name}: {e}; it could be read when the set was begun: put it back") from None
+
+  def _is(self, entry: Entry, data: bytes, i: int) -> bool:
+    """Whether a file has the content that the entry's id was made from; a repeat's counts the uses before it."""
+    content = hashlib.sha256(data).hexdigest()[:32]
+    if entry.image_id == content or (i >= 0 and entry.image_id == self._source.about(i).get("image_id")):
+      return True
+    return entry.image_id in (_id_of_repeat(content, use) for use in range(1, len(self._entries)))
+
+
+def _id_of_repeat(content: str, use: int) -> str:
+  return stable_hash("imported", content, use)
 
 
 def _told(about: Mapping[str, Any]) -> dict[str, Any]:

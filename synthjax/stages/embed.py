@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import checksums, devices, records, workdir
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax.checksums import Fault
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
 from synthjax.encoders import clip, thumbnail
@@ -27,29 +27,18 @@ from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.thumbnail import Thumbnail
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.sampling.plan import Plan
+from synthjax.stages import features
+from synthjax.stages.features import Features
 from synthjax.stages.image_set import ImageSet
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, file_faults, owner_of, progress_of
 from synthjax.stopping import Stop
+from synthjax.store import dataset
 from synthjax.training import head
 from synthjax.weights import hub
 
 Array = np.ndarray
 _LEFT_OUT = "left_out.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-  """In plan order, or in the order of the source."""
-
-  features: Array  # [n, D]
-  labels: Array  # [n]
-  ids: Array  # [n] str
-
-  def __len__(self) -> int:
-    return len(self.labels)
-
-  def at(self, places: Array) -> Features:
-    return Features(*(getattr(self, f.name)[places] for f in dataclasses.fields(Features)))
 
 
 def rank(labels: Array) -> Array:
@@ -159,6 +148,7 @@ class SetEmbeddings:
     self.folder = root / "embeddings" / set_name / encoder.name
     self.inputs: tuple[Product, ...] = (image_set,)
     self._set, self._encoder, self._runtime = image_set, encoder, config.runtime
+    self._compared: set[int] = set()  # with the plan: a million ids take ten seconds
 
   def _record(self, images: int = 0) -> records.Record:
     inputs = {self._set.name: self._set.identity_hash()}
@@ -193,10 +183,12 @@ class SetEmbeddings:
           rows = list(self._set.read_shard(index))
           labels = np.array([row["label"] for row in rows], np.int32)
           ids = np.array([row["image_id"].decode() for row in rows])
+          planned = [image.image_id for image in plan.images(plan.shards[index])]
+          dataset.check_ids(self._set.folder, index, ids.tolist(), planned)
           decode = self._encoder.preprocess.decode
           images = in_threads(decode, [row["image"] for row in rows])
-          features = self._encoder.embed(progress.counting(images))
-          _save(self._file(index), Features(features, labels, ids))
+          found = self._encoder.embed(progress.counting(images))
+          features.write(self._file(index), Features(found, labels, ids))
         owner.release(self._file(index).name)
     progress.close()
     if not self.has(needed):
@@ -218,18 +210,54 @@ class SetEmbeddings:
 
   def load(self, reach: int) -> Features:
     """Of the first so many shards."""
-    parts = [_load(self._file(i)) for i in range(reach)]
+    plan, parts = self._plan(reach), []
+    for i in range(reach):
+      parts.append(features.read(self._file(i)))
+      if i not in self._compared and (why := self._differs(plan, i, parts[-1].labels, parts[-1].ids)):
+        raise UserError(f"{self.name}: {why}")
+      self._compared.add(i)
     return Features(
       *(np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Features))
     )
 
+  def _plan(self, reach: int) -> Plan:
+    if not reach:
+      raise UserError(f"{self.name} is missing; add embed to --stages")
+    return self._set.landed()[0]
+
+  def _differs(self, plan: Plan, index: int, labels: Array, ids: Array) -> str:
+    """Whether a file holds the features of another shard than the one that it is named by."""
+    planned = plan.images(plan.shards[index])
+    if ids.tolist() == [x.image_id for x in planned] and labels.tolist() == [x.label for x in planned]:
+      return ""
+    return f"{self._file(index)} holds features of other images than shard {index}; remove it and run again"
+
+  def faults(self) -> list[Fault]:
+    found = file_faults(self.folder)
+    records.compare(self.folder, self._record())
+    plan, needed = self._set.landed()
+    for i in (i for i in range(needed) if self._file(i).exists()):
+      try:
+        why = self._differs(plan, i, *features.read_names(self._file(i)))
+      except UserError as e:
+        why = str(e)
+      if why and not any(self._file(i) in fault.files for fault in found):
+        found.append(Fault(why, self._file(i)))
+    return found
+
   def names(self, reach: int) -> tuple[Array, Array]:
-    """(labels, ids), likewise: who reads these alone spares the features, which may be gigabytes."""
-    labels, ids = [], []
+    """(labels, ids), likewise: who reads these alone spares the features, which may be gigabytes.
+
+    For the same reason the first and the last id of a file stand for all: no two shards share one.
+    """
+    plan, labels, ids = self._plan(reach), [], []
     for i in range(reach):
-      with self._file(i).open("rb") as opened, np.load(opened) as arrays:
-        labels.append(arrays["labels"])
-        ids.append(arrays["ids"])
+      own, shard = features.read_names(self._file(i)), plan.shards[i]
+      ends = (plan.image_id(shard, 0), plan.image_id(shard, len(shard) - 1))
+      if len(own[1]) != len(shard) or (own[1][0], own[1][-1]) != ends:
+        raise UserError(f"{self.name}: {self._differs(plan, i, *own)}")
+      labels.append(own[0])
+      ids.append(own[1])
     return np.concatenate(labels), np.concatenate(ids)
 
 
@@ -268,32 +296,49 @@ class RealEmbeddings:
         return False
       progress = progress_of(self.name, len(self.source), 0, self._runtime)
       images = Readable(self.source, self._encoder.preprocess)
-      features = self._encoder.embed(progress.counting(images))
+      found = self._encoder.embed(progress.counting(images))
       progress.close()
       check_faults(self.name, self._reference, images.faults, len(self.source), self._runtime.unreadable)
       if images.faults:
         left_out = [{"where": str(f.where), "why": f.why} for f in images.faults]
-        workdir.replace_bytes(self.folder / _LEFT_OUT, workdir.to_json(left_out))
+        checksums.replace(self.folder / _LEFT_OUT, workdir.to_json(left_out))
       labels, ids = np.asarray(self.source.labels)[images.places], np.array(self.source.keys)[images.places]
-      _save(self._file, Features(features, labels.astype(np.int32), ids))
+      features.write(self._file, Features(found, labels.astype(np.int32), ids))
     return True
 
   def left_out(self) -> list[dict[str, str]]:
     """Images that could not be read: `where` and `why` of each."""
     path = self.folder / _LEFT_OUT
-    return workdir.read_json(path, "images left out") if path.exists() else []
+    return checksums.read_json(path, "images left out") if path.exists() else []
+
+  def count(self) -> int:
+    """Of those that could be read."""
+    return features.count(self._file)
 
   def load(self) -> Features:
-    return _load(self._file)
+    found = features.read(self._file)
+    if why := self._differs(found.labels, found.ids):
+      raise UserError(f"{self.name}: {why}")
+    return found
 
+  def _differs(self, labels: Array, ids: Array) -> str:
+    """Whether the file holds other images than the source's, in its order; some may be unreadable."""
+    keys = iter(enumerate(self.source.keys))
+    at = [next((i for i, key in keys if key == wanted), -1) for wanted in ids.tolist()]
+    whole = len(ids) + len(self.left_out()) == len(self.source)
+    if whole and -1 not in at and (np.asarray(self.source.labels)[at] == labels).all():
+      return ""
+    return f"{self._file} holds features of other images than {self._reference}; remove it and run again"
 
-def _save(file: epath.Path, features: Features) -> None:
-  """The bytes repeat: numpy writes no clock into its archives."""
-  buffer = io.BytesIO()
-  np.savez(buffer, **dataclasses.asdict(features))
-  workdir.publish_bytes(file, buffer.getvalue())
-
-
-def _load(file: epath.Path) -> Features:
-  with file.open("rb") as opened, np.load(opened) as arrays:
-    return Features(**{f.name: arrays[f.name] for f in dataclasses.fields(Features)})
+  def faults(self) -> list[Fault]:
+    """The list of what could not be read comes with the features, and is made again with them."""
+    lost = self.folder / _LEFT_OUT
+    found = [Fault(f, self._file, lost) if lost in f.files else f for f in file_faults(self.folder)]
+    records.compare(self.folder, self._record)
+    if found or not self._file.exists():
+      return found
+    try:
+      why = self._differs(*features.read_names(self._file))
+    except UserError as e:
+      why = str(e)
+    return [Fault(why, self._file)] if why else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import records, workdir
+from synthjax import checksums, devices, records
+from synthjax.checksums import Fault
 from synthjax.data.set_images import SetImages
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
+from synthjax.progress import Progress
 from synthjax.sampling.plan import Plan, Segment
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
 from synthjax.stopping import Stop
@@ -122,8 +124,9 @@ class ImageSet(abc.ABC):
     plan, needed = self.landed()
     total, have = plan.size(needed), self._landed(plan, needed)
     images = sum(len(plan.shards[i]) for i in have)
-    listed = self._manifest_images()
-    state = DONE if len(have) == needed and listed >= total else STALE if listed else MISSING
+    complete, listed = self._has_metadata(), dataset.listed(self.folder)
+    whole = complete and len(have) == needed and listed >= total
+    state = DONE if whole else STALE if listed or (images and not complete) else MISSING
     return self._status_of(state, have, images, total, total - images, needed)
 
   def _landed(self, plan: Plan, needed: int) -> list[int]:
@@ -137,7 +140,7 @@ class ImageSet(abc.ABC):
     self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
   ) -> Status:
     planned = planned or -(-total // self.fields["images_per_shard"])
-    on_disk = sum(shards.facts(self.folder, i).bytes for i in have)
+    on_disk = sum((self.folder / shards.shard_name(i)).stat().length for i in have)
     each = on_disk / images if images else self._bytes_each()
     flops = self._flops_each
     return Status(
@@ -150,30 +153,38 @@ class ImageSet(abc.ABC):
       lambda: left * flops() if left else 0.0,
     )
 
-  def _manifest_images(self) -> int:
-    """Images that the set's metadata list; 0 where its files do not agree, and must be written again."""
-    manifest, info = self.folder / "manifest.json", self.folder / "dataset_info.json"
-    if not manifest.exists() or not info.exists():
-      return 0
-    images = workdir.read_json(manifest, "manifest")["images"]
-    splits = workdir.read_json(info, "data set info").get("splits", [])
-    return images if images == sum(int(n) for s in splits for n in s["shardLengths"]) else 0
+  @property
+  def _derived(self) -> list[epath.Path]:
+    """What is written again from the shards where it is missing or damaged."""
+    return [self.folder / name for name in (*dataset.METADATA, SHEET)]
 
-  def faults(self) -> list[tuple[int, str]]:
-    """For stage verify: every byte is read."""
-    segments = dataset.segments(self.folder)
-    if not segments:
-      raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
+  def _has_metadata(self) -> bool:
+    return all(path.exists() for path in self._derived)
+
+  def faults(self) -> list[Fault]:
+    found = [
+      Fault(why, path)
+      for path in checksums.files(self.folder)
+      if not shards.is_shard(path.name) and path.parent.name != shards.FACTS
+      if (why := checksums.fault(path))
+    ]
     records.compare(self.folder, self._record())
-    plan = self.plan(dataset.grown(segments, self._wanted))
-    return list(dataset.faults(self.folder, plan, plan.needed(self.asked), self.labels))
+    if not dataset.segments(self.folder):
+      return found  # begun, and not a shard of it planned
+    plan, needed = self.landed()
+    told = dict(unit="shards", log_seconds=self._runtime.log_seconds, speak=devices.is_speaker())
+    progress = Progress(f"{self.name}, reading", len(plan.shards), **told)
+    return [*found, *dataset.faults(self.folder, plan, progress.counting(plan.shards), needed)]
 
   def _finish(self, plan: Plan, needed: int) -> bool:
     """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""
     with owner_of(self.folder, self._runtime) as owner:
       if not owner.take("metadata"):
         return False
-      if self._manifest_images() < plan.size(needed):
+      damaged = [path for path in self._derived if path.exists() and checksums.fault(path)]
+      for path in damaged:
+        print(f"{self.name}: {path.name} is damaged, and is written again", file=sys.stderr)
+      if damaged or not self._has_metadata() or dataset.listed(self.folder) < plan.size(needed):
         self._write_sheet()
         dataset.write_metadata(self.folder, self._set, plan, needed, self.labels)
       records.update(self.folder, self._record())
@@ -198,4 +209,4 @@ class ImageSet(abc.ABC):
       rows[row["label"]].append(row["image"])
     named = [(f"{i}  {n}", r) for i, n, r in zip(self.labels.ids, self.labels.names, rows, strict=True)]
     title = f"{self._set}: the first {columns} images of each class, {self.note}"
-    workdir.replace_bytes(self.folder / SHEET, contact_sheet.draw(named, title))
+    checksums.replace(self.folder / SHEET, contact_sheet.draw(named, title))

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
 from synthjax import devices, records, workdir
+from synthjax.checksums import Fault
 from synthjax.filters.choose import Choice, choose, further
 from synthjax.filters.clip import own_class_probability
 from synthjax.filters.real import passing
@@ -28,7 +29,7 @@ from synthjax.sampling.plan import Plan
 from synthjax.stages import repeats, strays
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
 from synthjax.stages.image_set import ImageSet
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, file_faults, owner_of
 from synthjax.stopping import Stop
 from synthjax.store import export
 
@@ -138,6 +139,9 @@ class KeepList:
     return Status(
       DONE if done and self._is_written(basis) else STALE, kept, kept if done else max(want, kept)
     )
+
+  def faults(self) -> list[Fault]:
+    return file_faults(self.folder)
 
   def make(self, stop: Stop) -> bool:
     if self.status().state == DONE:

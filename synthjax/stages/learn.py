@@ -3,7 +3,7 @@
     run.json                     the resolved learner and what it was made from: its hash names the folder
     seed-0/                      checkpoints/, best/, metrics.jsonl, TensorBoard events, timing.json
     seed-0/learnt.safetensors    what was learnt, averaged where averages were kept
-    tests/<test>.<seed>.json     its confusions on real images
+    tests/<test>.<seed>.npz      what was right of the real images, and its confusions
     rows.jsonl                   the rows of results, derived
 
 Processes share the seeds by claims; where they are joined (`--distributed on`) they train each one together.
@@ -22,19 +22,21 @@ from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from synthjax import checksums, devices, records
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax.checksums import Fault
 from synthjax.data.draws import Part
 from synthjax.data.pictures import Pictures, batches
 from synthjax.data.source import Source
 from synthjax.data.sources import open_real
 from synthjax.errors import UserError
+from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.measures import PROBES, classified, held, probed
 from synthjax.evaluation.predictions import predicted
 from synthjax.labels.spaces import LabelSpace
 from synthjax.models import networks
-from synthjax.stages import settings
+from synthjax.stages import runs, settings
 from synthjax.stages.begin import begin
 from synthjax.stages.embed import rank
 from synthjax.stages.image_set import ImageSet
@@ -157,7 +159,7 @@ class Learner:
     """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
     if self._from:
       file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
-      return file.read_bytes(), int(self._from.fields["test_norm"] == "auxiliary")
+      return checksums.read(file, self._from.name), int(self._from.fields["test_norm"] == "auxiliary")
     return self._begin_folder if self.fields["init"] else None
 
   @property
@@ -211,8 +213,9 @@ class Learner:
     if not self._is_ready():
       return Status(MISSING, 0, want, "results")
     have = sum(self._is_learnt(seed) for seed in range(self.seeds))
-    have += sum(file.exists() for seed in range(self.seeds) for file in self._tally_files(seed).values())
-    return Status(DONE if have == want else STALE if have else MISSING, have, want, "results")
+    have += sum(bool(results.file_of(stem)) for stem, _ in self._all_results())
+    whole = have == want and runs.is_described(self.folder)
+    return Status(DONE if whole else STALE if have else MISSING, have, want, "results")
 
   def _is_learnt(self, seed: int) -> bool:
     return self.learnt_file(seed).exists()
@@ -221,35 +224,44 @@ class Learner:
     """Of seed 0 where another study had fewer seeds of what is begun with."""
     return self.folder / f"seed-{seed}" / _LEARNT
 
-  def _tally_files(self, seed: int) -> dict[tuple[str, str], epath.Path]:
-    """(test, metric) -> its file. Other real images under a test's name are another result."""
+  def _results(self, seed: int) -> dict[tuple[str, str], epath.Path]:
+    """(test, metric) -> its file, without the ending. Other real images under a test's name are another result."""
     asked = [(t, source, "top1") for t, source in self.tests.items()]
     asked += [(t, source, probe) for t, source in self._probed.items() for probe in PROBES]
     found = {}
     for test, source, metric in asked:
       subset = "+subset" if metric == "top1" and test in self.fields["subset_tests"].split(",") else ""
       ending = "" if metric == "top1" else f".{metric}"
-      found[test, metric] = self.folder / "tests" / f"{test}-{source.digest[:8]}{subset}{ending}.{seed}.json"
+      found[test, metric] = self.folder / "tests" / f"{test}-{source.digest[:8]}{subset}{ending}.{seed}"
     return found
+
+  def _source(self, test: str) -> Source:
+    return (self.tests | dict(self._probed))[test]
+
+  def faults(self) -> list[Fault]:
+    return runs.faults(self.folder, self._all_results())
+
+  def _all_results(self) -> list[tuple[epath.Path, int]]:
+    each = (item for seed in range(self.seeds) for item in self._results(seed).items())
+    return [(stem, len(self._source(test))) for (test, _), stem in each]
 
   def tallies(self, test: str) -> list[Tally]:
     """One a seed; empty until all are there."""
     if test not in self.tests or self.status().state != DONE:
       return []
-    files = [self._tally_files(seed)[test, "top1"] for seed in range(self.seeds)]
-    return [Tally.from_json(workdir.read_json(file, "result")) for file in files]
+    stems = [self._results(seed)[test, "top1"] for seed in range(self.seeds)]
+    return [results.read(stem, len(self.tests[test])) for stem in stems]
 
   def rows(self) -> list[dict[str, Any]]:
     """What results.jsonl says of this learner; empty until all is there."""
-    if self.status().state != DONE:
-      return []
+    return self._rows() if self.status().state == DONE else []
+
+  def _rows(self) -> list[dict[str, Any]]:
     found = []
     for seed in range(self.seeds):
-      for (test, metric), file in self._tally_files(seed).items():
-        tally, source = (
-          Tally.from_json(workdir.read_json(file, "result")),
-          (self.tests | dict(self._probed))[test],
-        )
+      for (test, metric), stem in self._results(seed).items():
+        source = self._source(test)
+        tally = results.read(stem, len(source))
         about = dict(
           study=self._config.study, arm=self.learner, dataset=test, split=source.split, n=tally.n, seed=seed
         )
@@ -275,9 +287,7 @@ class Learner:
       "identity": self.identity,
       "images": self.synthetic_images,
     }
-    self.folder.mkdir(parents=True, exist_ok=True)
-    workdir.publish_bytes(self.folder / "run.json", workdir.to_json(run))
-    (self.folder / "tests").mkdir(exist_ok=True)
+    runs.begin(self.folder, run)
     whole = True
     with owner_of(self.folder, self._runtime) as owner:
       for seed in range(self.seeds):
@@ -291,24 +301,23 @@ class Learner:
     if not whole:
       return self.status().state == DONE
     if jax.process_index() == 0:
-      workdir.replace_bytes(self.folder / "rows.jsonl", records.to_lines(self.rows()))
+      runs.finish(self.folder, self._rows())
     return True
 
   def _make_seed(self, seed: int, stop: Stop) -> None:
-    missing = {key: file for key, file in self._tally_files(seed).items() if not file.exists()}
-    todo = bool(missing) or not self._is_learnt(seed)
+    todo = not all(map(results.file_of, self._results(seed).values())) or not self._is_learnt(seed)
     if not agreement.from_first(int(todo)):
       return
     mesh, task = sharding.training_mesh(self._runtime.fsdp), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
-      flat = image_networks.from_bytes(self.learnt_file(seed).read_bytes())
+      flat = image_networks.from_bytes(checksums.read(self.learnt_file(seed), self.name))
       variables = jax.device_put(traverse_util.unflatten_dict(flat), devices.place(mesh, devices.REPLICATED))
     else:
       variables = self._learn(seed, mesh, stop)
-    for (test, metric), file in self._tally_files(seed).items():
+    for (test, metric), stem in self._results(seed).items():
       tally = self._measured(task, variables, test, metric, mesh)
       if jax.process_index() == 0:
-        workdir.publish_bytes(file, workdir.to_json(tally.to_json()))
+        results.publish(stem, tally)
 
   @functools.cached_property
   def _task(self) -> Classify:
@@ -349,7 +358,7 @@ class Learner:
     )
     whole = jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
     if jax.process_index() == 0:
-      workdir.replace_bytes(self.learnt_file(seed), image_networks.to_bytes(whole))
+      checksums.replace(self.learnt_file(seed), image_networks.to_bytes(whole))
     return whole
 
   def _parts(self, seed: int) -> tuple[list[tuple[int, Pictures]], list[int]]:
@@ -374,7 +383,7 @@ class Learner:
   def _measured(
     self, task: Classify, variables: Any, test: str, metric: str, mesh: jax.sharding.Mesh
   ) -> Tally:
-    fields, source = self.fields, (self.tests | dict(self._probed))[test]
+    fields, source = self.fields, self._source(test)
     predicts = functools.partial(
       predicted, task, variables, mesh=mesh, per_device_batch=fields["per_device_batch"]
     )

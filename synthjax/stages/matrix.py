@@ -15,11 +15,12 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import checksums, records, workdir
 from synthjax import config as fields_of
-from synthjax import records, workdir
+from synthjax.checksums import Fault
 from synthjax.pages import matrix as page
 from synthjax.pages import published
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, file_faults
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
 
@@ -37,7 +38,8 @@ class Matrix:
     self, config: ConfigDict, root: epath.Path, studies: Mapping[str, Sequence[Arm]], command: str
   ):
     self._config, self._root, self._studies, self._command = config, root, studies, command
-    self.page = root / "report" / "index.html"
+    self.folder = root / "report"
+    self.page = self.folder / "index.html"
     self.inputs: tuple[Product, ...] = tuple(arm for arms in studies.values() for arm in arms)
     self._lock, self._is_final = threading.Lock(), False
 
@@ -69,14 +71,15 @@ class Matrix:
 
   @property
   def _state(self) -> epath.Path:
-    return self._root / "report" / "state.json"
+    return self.folder / "state.json"
 
   def status(self) -> Status:
     cells = self.cells()
     have, want = sum(bool(cell.top1) for cell in cells), len(cells)
     if not self._state.exists():
       return Status(MISSING, have, want, "cells")
-    drawn = workdir.read_json(self._state, "matrix") == _wanted(cells)
+    drawn = checksums.read_json(self._state, "matrix") == _wanted(cells)
+    drawn &= self.page.exists() and (self._root / CSV).exists()
     return Status(DONE if drawn and have == want else STALE, have, want, "cells")
 
   def make(self, stop: Stop) -> bool:
@@ -84,8 +87,13 @@ class Matrix:
     if any(arm.status().state != DONE for arm in self.inputs):
       return False
     self.draw(refresh_seconds=0)
-    workdir.replace_bytes(self._state, workdir.to_json(_wanted(self.cells())))
+    checksums.replace(self._state, workdir.to_json(_wanted(self.cells())))
     return True
+
+  def faults(self) -> list[Fault]:
+    found, file = file_faults(self.folder), self._root / CSV
+    is_drawn = self._state.exists() or file.exists() or checksums.is_covered(file)
+    return [*found, Fault(why, file)] if is_drawn and (why := checksums.fault(file)) else found
 
   def draw(self, refresh_seconds: int) -> None:
     """As far as it is measured; with seconds to refresh, the page says that the studies are running."""
@@ -94,9 +102,9 @@ class Matrix:
         return
       self.page.parent.mkdir(parents=True, exist_ok=True)
       if refresh_seconds:
-        self._state.unlink(missing_ok=True)  # the page there is not the finished one
+        checksums.forget(self._state)  # the page there is not the finished one
       cells = self.cells()
-      workdir.replace_bytes(self._root / CSV, _csv(cells))
+      checksums.replace(self._root / CSV, _csv(cells))
       drawn = page.Page(
         title=f"{self._config.study or 'Matrix'}: encoders and data sets",
         cells=tuple(cells),
@@ -105,7 +113,7 @@ class Matrix:
         reproduce=self._command,
         refresh_seconds=refresh_seconds,
       )
-      workdir.replace_bytes(self.page, page.render(drawn).encode())
+      checksums.replace(self.page, page.render(drawn).encode())
       self._is_final = not refresh_seconds
 
   def summary(self) -> list[str]:

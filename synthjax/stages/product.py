@@ -9,9 +9,11 @@ from typing import Protocol
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import devices
+from synthjax import checksums, devices
+from synthjax.checksums import Fault
 from synthjax.progress import Progress
 from synthjax.stopping import Stop
+from synthjax.store import shards
 from synthjax.store.claims import Owner
 
 MISSING, STALE, DONE, REFUSED = "missing", "stale", "done", "refused"
@@ -36,6 +38,11 @@ class Product(Protocol):
   stage: str  # prompts, sample
   inputs: Sequence[Product]  # what it is made from
 
+  @property
+  def folder(self) -> epath.Path:
+    """Of its files. A run's is named by what it was made from, which must be there."""
+    ...
+
   def status(self) -> Status:
     """Reads, and refuses a changed identity; makes nothing."""
     ...
@@ -43,6 +50,22 @@ class Product(Protocol):
   def make(self, stop: Stop) -> bool:
     """True: it is whole. False: all that is left is being made by other processes."""
     ...
+
+  def faults(self) -> Sequence[str]:
+    """For stage verify: what is wrong, from reading every byte of what is there; Faults know what to remove."""
+    ...
+
+
+def file_faults(folder: epath.Path) -> list[Fault]:
+  """The check that all kinds of products share: every file against its checksum, shards against their facts."""
+  found = []
+  for path in checksums.files(folder):
+    if shards.is_shard(path.name):
+      if why := shards.fault(path.parent, shards.index_of(path.name)):
+        found.append(shards.fault_of(path.parent, shards.index_of(path.name), why))
+    elif why := checksums.fault(path):
+      found.append(Fault(why, path))
+  return found
 
 
 def owner_of(folder: epath.Path, runtime: ConfigDict) -> Owner:

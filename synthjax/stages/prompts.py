@@ -11,11 +11,12 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import records, workdir
+from synthjax import checksums, records
+from synthjax.checksums import Fault
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.prompts import strategies
-from synthjax.stages.product import DONE, MISSING, Product, Status
+from synthjax.stages.product import DONE, MISSING, Product, Status, file_faults
 from synthjax.stopping import Stop
 
 # The fields that decide what a strategy writes; the others may change without making another list.
@@ -66,15 +67,20 @@ class PromptList:
     for note in written.notes:
       print(f"{self.name}: {note}", file=sys.stderr)
     records.settle(self.folder, self._wanted)
-    workdir.publish_bytes(self._file, "".join(p.to_line() + "\n" for p in written.prompts).encode())
+    checksums.publish(self._file, "".join(p.to_line() + "\n" for p in written.prompts).encode())
     return True
 
   def read(self) -> list[strategies.Prompt]:
     if not self._file.exists():
       raise UserError(f"{self.name} is missing; add prompts to --stages")
     if self._read is None:  # published once, and never changed
-      self._read = strategies.read_list(self._file.read_text())
+      self._read = strategies.read_list(checksums.read(self._file, self.name).decode())
     return self._read
+
+  def faults(self) -> list[Fault]:
+    found = file_faults(self.folder)
+    records.compare(self.folder, self._wanted)
+    return found
 
   def content_hash(self) -> str:
     """What depends on the list records this."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,9 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import checksums, records, workdir
 from synthjax import config as fields_of
-from synthjax import records, workdir
+from synthjax.checksums import Fault
 from synthjax.evaluation.accuracy import Tally
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import page
@@ -23,7 +25,7 @@ from synthjax.stages import few_shots
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
 from synthjax.stages.learn import Learner
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, file_faults
 from synthjax.stages.sample import DrawnSet
 from synthjax.stages.tune import Arm
 from synthjax.stopping import Stop
@@ -44,7 +46,8 @@ class Report:
     self, config: ConfigDict, root: epath.Path, labels: LabelSpace, products: Sequence[Product], command: str
   ):
     self._config, self._root, self._labels, self._command = config, root, labels, command
-    self.page = root / "report" / "index.html"
+    self.folder = root / "report"
+    self.page = self.folder / "index.html"
     self.inputs = tuple(products)
     self._arms = [p for p in products if isinstance(p, Arm) or (isinstance(p, Learner) and p.tests)]
     self._learners = [p for p in products if isinstance(p, Learner)]
@@ -52,7 +55,7 @@ class Report:
 
   @property
   def _state(self) -> epath.Path:
-    return self._root / "report" / "state.json"
+    return self.folder / "state.json"
 
   def _rows(self) -> list[dict[str, Any]]:
     arms = [arm for arm in self._arms if isinstance(arm, Arm)]
@@ -66,7 +69,8 @@ class Report:
   def status(self) -> Status:
     if not self._state.exists():
       return Status(MISSING, unit="page")
-    drawn = workdir.read_json(self._state, "report") == self._wanted(self._rows())
+    drawn = checksums.read_json(self._state, "report") == self._wanted(self._rows())
+    drawn &= self.page.exists() and (self._root / RESULTS).exists()
     whole = all(product.status().state == DONE for product in self.inputs)
     return Status(DONE if drawn and whole else STALE, unit="page")
 
@@ -75,10 +79,25 @@ class Report:
     if any(product.status().state != DONE for product in self.inputs):
       return False
     rows = self._rows()
-    workdir.replace_bytes(self._root / RESULTS, records.to_lines(rows))
+    checksums.replace(self._root / RESULTS, records.to_lines(rows))
     self.draw(refresh_seconds=0)
-    workdir.replace_bytes(self._state, workdir.to_json(self._wanted(rows)))
+    checksums.replace(self._state, workdir.to_json(self._wanted(rows)))
     return True
+
+  def faults(self) -> list[Fault]:
+    """The rows are also held against what the finished page was drawn from, whatever release wrote them."""
+    found, file, is_finished = file_faults(self.folder), self._root / RESULTS, self._state.exists()
+    if (is_finished or file.exists() or checksums.is_covered(file)) and (why := checksums.fault(file)):
+      return [*found, Fault(why, file)]
+    if found or not is_finished:
+      return found
+    try:
+      rows = [json.loads(line) for line in file.read_bytes().splitlines()]
+    except ValueError:
+      rows = []
+    if records.digest(rows) != checksums.read_json(self._state, "report").get("rows"):
+      return [Fault(f"{file} holds other rows than the page shows; remove it and run again", file)]
+    return []
 
   def draw(self, refresh_seconds: int) -> None:
     """The page as things stand; with seconds to refresh, it says that the study is running."""
@@ -87,8 +106,8 @@ class Report:
         return
       self.page.parent.mkdir(parents=True, exist_ok=True)
       if refresh_seconds:
-        self._state.unlink(missing_ok=True)  # the page there is not the finished one
-      workdir.replace_bytes(self.page, html.render(self._page(refresh_seconds)).encode())
+        checksums.forget(self._state)  # the page there is not the finished one
+      checksums.replace(self.page, html.render(self._page(refresh_seconds)).encode())
       self._is_final = not refresh_seconds
 
   def summary(self) -> list[str]:

@@ -15,8 +15,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import checksums, devices, records, workdir
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
 from synthjax.data.sources import open_parents
 from synthjax.errors import UserError
 from synthjax.generators import random_weights
@@ -197,7 +197,8 @@ class DrawnSet(ImageSet):
 
   def _record(self) -> records.Record:
     sessions = [
-      workdir.read_json(self.folder / SESSIONS / n, "session") for n in workdir.names(self.folder / SESSIONS)
+      checksums.read_json(self.folder / SESSIONS / n, "session")
+      for n in workdir.names(self.folder / SESSIONS, "*.json")
     ]
     runtime = {k: self.fields[k] for k in fields_of.of_kind(fields_of.SAMPLING, fields_of.RUNTIME)}
     return records.Record(
@@ -302,7 +303,7 @@ class DrawnSet(ImageSet):
             "attention": drawer.kernels,
           }
           (self.folder / SESSIONS).mkdir(exist_ok=True)
-          workdir.publish_bytes(self.folder / SESSIONS / f"{owner.id}.json", workdir.to_json(session))
+          checksums.publish(self.folder / SESSIONS / f"{owner.id}.json", workdir.to_json(session))
     stop.check()
     return whole
 

@@ -21,8 +21,9 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import checksums, devices, records, workdir
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax.checksums import Fault
 from synthjax.data.order import indices
 from synthjax.embedded import weights as embedded
 from synthjax.embedded import world
@@ -41,7 +42,7 @@ from synthjax.models.flax_classes import (
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
 )
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, file_faults, owner_of
 from synthjax.stopping import Stop
 from synthjax.tasks import contrast
 from synthjax.tasks.autoencode import Autoencode
@@ -101,8 +102,10 @@ class Network:
     return records.Record(self.name, identity, growth={"steps": self._fields["steps"]}, inputs=inputs)
 
   def _finished_steps(self) -> int:
+    """Without its weights a network is to be written again, from its last checkpoint."""
     path = self.folder / _RESULT
-    return workdir.read_json(path, "result")["steps"] if path.exists() else 0
+    whole = path.exists() and self.weights.is_dir()
+    return checksums.read_json(path, "result")["steps"] if whole else 0
 
   def status(self) -> Status:
     begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields["steps"]
@@ -135,11 +138,22 @@ class Network:
       )
       draft = self.weights.with_name(f".weights.{owner.id}")
       export(state, draft)
+      for path in checksums.files(epath.Path(draft)):
+        checksums.cover(path)
+      for path in checksums.files(self.folder / "tokenizer"):
+        checksums.cover(path)
       shutil.rmtree(self.weights, ignore_errors=True)
       draft.rename(self.weights)
-      workdir.replace_bytes(self.folder / _RESULT, workdir.to_json({"steps": recipe.steps}))
+      checksums.replace(self.folder / _RESULT, workdir.to_json({"steps": recipe.steps}))
       records.update(self.folder, self._record())
     return True
+
+  def faults(self) -> list[Fault]:
+    """Without its result a network is exported again, from its last checkpoint."""
+    found = [Fault(fault, *{*fault.files, self.folder / _RESULT}) for fault in file_faults(self.folder)]
+    if self._is_ready():
+      records.compare(self.folder, self._record())
+    return found
 
   # --- what the tasks share ------------------------------------------------------------------------
 

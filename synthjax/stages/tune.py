@@ -4,7 +4,7 @@
     groups/00000.json     seeds that are, or were, learnt side by side; a further seed makes a group of its own
     group-00000/          checkpoints, metrics.jsonl, TensorBoard events
     seed-0/               the tuned classifier
-    tests/<test>.<seed>.json   its confusions on real images
+    tests/<test>.<seed>.npz    what was right of the real images, and its confusions
     rows.jsonl            the rows of results, derived
 
 How it is learnt stands in heads.py. The hash covers all that decides the result. So a run is never stale: where its images have grown, it is another run.
@@ -20,14 +20,16 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import checksums, records, workdir
 from synthjax import config as fields_of
-from synthjax import records, workdir
+from synthjax.checksums import Fault
 from synthjax.data.draws import Part
 from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
 from synthjax.errors import UserError
+from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
-from synthjax.stages import heads
+from synthjax.stages import heads, runs
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, rank
 from synthjax.stages.image_set import ImageSet
 from synthjax.stages.keep import KeepList
@@ -213,16 +215,19 @@ class Arm:
     want = self.seeds * len(self._tests)
     if not self._is_ready():
       return Status(MISSING, 0, want, "results")
-    have = sum(self._tally_file(test, seed).exists() for test in self._tests for seed in range(self.seeds))
-    return Status(DONE if have == want else STALE if have else MISSING, have, want, "results")
+    folder, each = self.folder, [(test, seed) for test in self._tests for seed in range(self.seeds)]
+    have = sum(results.file_of(self._result(folder, test, seed)) is not None for test, seed in each)
+    learnt = all(head.exists(folder / f"seed-{seed}") for seed in range(self.seeds))
+    whole = have == want and learnt and runs.is_described(folder)
+    return Status(DONE if whole else STALE if have else MISSING, have, want, "results")
 
   def tallies(self, test: str) -> list[Tally]:
     """One a seed; empty until all are there."""
     return self._tallies(test) if self.status().state == DONE else []
 
   def _tallies(self, test: str) -> list[Tally]:
-    files = [self._tally_file(test, seed) for seed in range(self.seeds)]
-    return [Tally.from_json(workdir.read_json(file, "result")) for file in files]
+    folder, n = self.folder, self._tests[test].count()
+    return [results.read(self._result(folder, test, seed), n) for seed in range(self.seeds)]
 
   def rows(self) -> list[dict[str, Any]]:
     """What results.jsonl says of this arm; empty until all is there."""
@@ -250,9 +255,13 @@ class Arm:
   def classifier_folder(self, seed: int) -> epath.Path:
     return self.folder / f"seed-{seed}"
 
-  def _tally_file(self, test: str, seed: int) -> epath.Path:
+  def _result(self, folder: epath.Path, test: str, seed: int) -> epath.Path:
     real = self._tests[test].source.digest[:8]  # other real images under this name are another result
-    return self.folder / "tests" / f"{test}-{real}.{seed}.json"
+    return folder / "tests" / f"{test}-{real}.{seed}"
+
+  def faults(self) -> list[Fault]:
+    folder, each = self.folder, [(test, seed) for test in self._tests for seed in range(self.seeds)]
+    return runs.faults(folder, [(self._result(folder, t, seed), self._tests[t].count()) for t, seed in each])
 
   # --- making it ---------------------------------------------------------------------------------
 
@@ -267,8 +276,7 @@ class Arm:
         f"arm {self.arm}: its filter kept no image; lower its threshold, or let it fill up (when_short=top)"
       )
     run = {"arm": self.arm, "fields": self._fields, "identity": self.identity, "images": self.images}
-    self.folder.mkdir(parents=True, exist_ok=True)
-    workdir.publish_bytes(self.folder / "run.json", workdir.to_json(run))
+    runs.begin(self.folder, run)
     with owner_of(self.folder, self._runtime) as owner:
       if not owner.take("run"):
         return False
@@ -277,25 +285,25 @@ class Arm:
           self._learn(index, seeds, stop)
       for test, real in self._tests.items():
         for seed in range(self.seeds):
-          if not self._tally_file(test, seed).exists():
+          if results.file_of(self._result(self.folder, test, seed)) is None:
             classifier = head.read(self.classifier_folder(seed))
             features = self._seen(real, classifier)
             logits = classifier.logits(features.features)
             tally = Tally.empty(len(self._encoder.labels)).update(logits, features.labels)
-            self._tally_file(test, seed).parent.mkdir(exist_ok=True)
-            workdir.publish_bytes(self._tally_file(test, seed), workdir.to_json(tally.to_json()))
-      workdir.replace_bytes(self.folder / "rows.jsonl", records.to_lines(self._rows()))
+            results.publish(self._result(self.folder, test, seed), tally)
+      runs.finish(self.folder, self._rows())
     return True
 
   def _groups(self) -> list[Sequence[int]]:
     """Seeds that are learnt side by side. A group is written down before it begins, and never changes."""
-    folder = self.folder / "groups"
-    groups = [tuple(workdir.read_json(folder / n, "group")["seeds"]) for n in workdir.names(folder, "*.json")]
+    folder = self.folder / runs.GROUPS
+    files = [folder / name for name in workdir.names(folder, "*.json")]
+    groups = [tuple(checksums.read_json(file, "group")["seeds"]) for file in files]
     known = sum(map(len, groups))
     if known < self.seeds:
       folder.mkdir(exist_ok=True)
       groups.append(tuple(range(known, self.seeds)))
-      workdir.publish_bytes(folder / f"{len(groups) - 1:05d}.json", workdir.to_json({"seeds": groups[-1]}))
+      checksums.publish(folder / f"{len(groups) - 1:05d}.json", workdir.to_json({"seeds": groups[-1]}))
     return groups
 
   def _seen(self, real: RealEmbeddings, classifier: head.Classifier) -> Features:

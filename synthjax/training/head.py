@@ -18,7 +18,7 @@ from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from synthjax import workdir
+from synthjax import checksums, workdir
 from synthjax.errors import UserError
 from synthjax.tasks.adapter import memory
 
@@ -64,11 +64,11 @@ class Classifier:
     if m := self.memory:
       tensors |= {"keys": np.asarray(m.keys_MxD, np.float32), "values": np.asarray(m.values_MxK, np.float32)}
       about |= {"memory": {"ratio": m.ratio, "sharpness": m.sharpness}}
-    workdir.replace_bytes(folder / _WEIGHTS, save(tensors))
+    checksums.replace(folder / _WEIGHTS, save(tensors))
     if self.tower:
-      workdir.replace_bytes(folder / _TOWER, save(self.tower))
+      checksums.replace(folder / _TOWER, save(self.tower))
       about |= {"changed": sorted(self.tower)}
-    workdir.replace_bytes(folder / _ABOUT, workdir.to_json(about | {"format": FORMAT}))
+    checksums.replace(folder / _ABOUT, workdir.to_json(about | {"format": FORMAT}))
 
 
 def changed(params: Mapping[str, Any], tower: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -79,15 +79,15 @@ def changed(params: Mapping[str, Any], tower: Mapping[str, np.ndarray]) -> dict[
 
 
 def exists(folder: epath.Path) -> bool:
-  return (folder / _ABOUT).exists()
+  return (folder / _ABOUT).exists() and (folder / _WEIGHTS).exists()
 
 
 def read(folder: epath.Path) -> Classifier:
-  about = workdir.read_json(folder / _ABOUT, "classifier")
+  about = checksums.read_json(folder / _ABOUT, "classifier")
   if not isinstance(about, dict) or about.get("format") != FORMAT:
     raise UserError(f"classifier {folder / _ABOUT} is not one of format {FORMAT}; train it again")
   try:
-    tensors = load((folder / _WEIGHTS).read_bytes())
+    tensors = load(checksums.read(folder / _WEIGHTS, "classifier"))
     return Classifier(
       tensors["W"],
       tensors["b"],
@@ -96,7 +96,7 @@ def read(folder: epath.Path) -> Classifier:
       about["encoder"],
       about["made"],
       Memory(tensors["keys"], tensors["values"], **about["memory"]) if "memory" in about else None,
-      load((folder / _TOWER).read_bytes()) if about.get("changed") else {},
+      load(checksums.read(folder / _TOWER, "classifier")) if about.get("changed") else {},
     )
   except (OSError, SafetensorError, KeyError) as e:
     raise UserError(f"classifier {folder} is not readable ({e}); remove it and run again") from None

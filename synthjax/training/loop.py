@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from etils import epath
 
-from synthjax import devices, workdir
+from synthjax import checksums, devices, workdir
 from synthjax.errors import UserError
 from synthjax.progress import Progress
 from synthjax.stopping import Stop
@@ -221,7 +221,7 @@ def train(
       stop.leave(f"with step {recipe.steps} of {name} saved")
     progress.close()
     if start < recipe.steps and jax.process_index() == 0:
-      workdir.replace_bytes(folder / TIMING, workdir.to_json(timing))
+      checksums.replace(folder / TIMING, workdir.to_json(timing))
   return state
 
 

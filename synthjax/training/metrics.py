@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard: each step once, also after a resume."""
+"""metrics.jsonl and TensorBoard: each step once, also after a resume. They have a checksum once they are closed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 import tensorboardX
 from etils import epath
 
-from synthjax import workdir
+from synthjax import checksums, workdir
 
 FILE = "metrics.jsonl"
+_EVENTS = "events.out.tfevents.*"
 
 
 class Metrics:
@@ -20,7 +21,8 @@ class Metrics:
     if not writes:  # another one of the joined processes does
       return
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
+    self._folder, path = folder, folder / FILE
+    checksums.uncover(path)
     workdir.replace_bytes(
       path, "".join(line for line in _lines(path) if json.loads(line)["step"] <= step).encode()
     )
@@ -34,6 +36,9 @@ class Metrics:
     if self._file:
       self._file.close()
       self._events.close()
+      for name in (FILE, *workdir.names(self._folder, _EVENTS)):
+        if not checksums.is_covered(self._folder / name):
+          checksums.cover(self._folder / name)
 
   def write(self, step: int, values: dict[str, float]) -> None:
     if not self._file:

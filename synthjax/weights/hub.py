@@ -22,7 +22,7 @@ from huggingface_hub import HfApi, constants, errors, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import disable_progress_bars, logging
 
-from synthjax import workdir
+from synthjax import checksums, workdir
 from synthjax.embedded import weights as embedded
 from synthjax.errors import UserError
 from synthjax.weights import read
@@ -125,7 +125,7 @@ def _pin(reference: str, repo: str, revision: str, root: epath.Path) -> _Pin:
   if pin:
     return found  # what the commit holds is asked again until the hub has told it
   file.parent.mkdir(exist_ok=True)
-  if workdir.publish_bytes(file, workdir.to_json(dataclasses.asdict(found))):
+  if checksums.publish(file, workdir.to_json(dataclasses.asdict(found))):
     if found.commit != revision:
       print(f"weights: {repo}@{revision} is commit {found.commit} from now on: {file}", file=sys.stderr)
     return found
@@ -133,7 +133,7 @@ def _pin(reference: str, repo: str, revision: str, root: epath.Path) -> _Pin:
 
 
 def _recorded(file: epath.Path, reference: str) -> _Pin:
-  body = workdir.read_json(file, "weights")
+  body = checksums.read_json(file, "weights")
   try:
     pin = _Pin(**body)
     if pin.reference == reference and _COMMIT.fullmatch(pin.commit):

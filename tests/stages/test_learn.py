@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from etils import epath
 
 from synthjax import config as fields_of
 from synthjax import study, validation
 from synthjax.command import Command
 from synthjax.errors import UserError
+from synthjax.evaluation import results as result_files
 from synthjax.stages.learn import Learner
 from synthjax.weights import image_networks
 
@@ -147,10 +149,8 @@ def test_a_subset_of_the_classes_restricts_the_answers(few, tmp_path, monkeypatc
     Image.new("RGB", (8, 8), "white").save(tmp_path / "some" / class_id / "1.png")
   config.tests.some = config.tests.all = f"folder:{tmp_path / 'some'}"
   run(config, tmp_path / "w")
-  tallies = {
-    f.name.split("-")[0]: json.loads(f.read_text()) for f in (tmp_path / "w").glob("runs/*/tests/*.json")
-  }
-  asked = np.array(tallies["some"]["confusion"]).sum(0)
+  (file,) = (epath.Path(f) for f in (tmp_path / "w").glob("runs/*/tests/some-*.npz"))
+  asked = result_files.read(file.with_suffix(""), 2).confusion_KxK.sum(0)
   assert asked[[3, 7]].sum() == 2 == asked.sum()
 
 

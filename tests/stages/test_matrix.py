@@ -100,6 +100,13 @@ def test_a_matrix_grows_by_cells_and_takes_studies_that_were_run_alone(
   assert "nothing is missing" in plan and "eurosat/images/LE" in plan and "matrix" in plan
   html = (workdir / "report" / "index.html").read_text()
   assert "4 of 4 cells" in html and 'http-equiv="refresh"' not in html
+  run(both, workdir, stages=("verify",))
+  assert "cifar10/runs/" in (out := capsys.readouterr().out) and "nothing wrong" in out
+  table = (workdir / "matrix.csv").read_bytes()
+  (workdir / "matrix.csv").write_bytes(table.replace(b"0", b"1", 1))
+  with pytest.raises(UserError, match=r"1 files to redo.*matrix\.csv"):
+    run(both, workdir, stages=("verify",))
+  (workdir / "matrix.csv").write_bytes(table)
   files = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
   run(both, workdir)
   assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()} == files
@@ -245,7 +252,7 @@ def test_a_matrix_killed_in_the_middle_goes_on_from_its_cells(command, weights, 
     time.sleep(0.05)
   first.kill()
   first.communicate()
-  done = {p: p.stat().st_mtime_ns for p in workdir.glob("*/runs/*/tests/*.json")}
+  done = {p: p.stat().st_mtime_ns for p in workdir.glob("*/runs/*/tests/*.npz")}
   assert done
   assert command(*line, **QUIET).wait(timeout=400) == 0
   assert {p: p.stat().st_mtime_ns for p in done} == done and len(cells(workdir)) == 6

@@ -196,7 +196,7 @@ def test_two_filters_on_one_set_do_not_disturb_each_other(digits, tmp_path, lear
   assert [arm for arm, _ in learnt] == ["LE+strict+CE"]
   assert (workdir / "keep/LE/CF-clip/ids.txt").read_text() == kept
   assert results(workdir)[: len(before)] == before
-  segments = [json.loads(p.read_text()) for p in sorted((workdir / "images/LE/segments").glob("*"))]
+  segments = [json.loads(p.read_text()) for p in sorted((workdir / "images/LE/segments").glob("*.json"))]
   assert [s["asked_by"] for s in segments] == ["", *["CF-clip 3 a class"] * 2, "strict-clip 4 a class"]
   page = (workdir / "report" / "index.html").read_text()
   assert "LE/CF" in page and "LE/strict" in page
@@ -227,7 +227,7 @@ def test_a_larger_quota_has_rounds_of_its_own(digits, tmp_path):
   run(config, workdir)
   config.filters.CF.kept_per_class = 6
   run(config, workdir)
-  segments = [json.loads(p.read_text()) for p in sorted((workdir / "images/LE/segments").glob("*"))]
+  segments = [json.loads(p.read_text()) for p in sorted((workdir / "images/LE/segments").glob("*.json"))]
   assert [s["asked_by"] for s in segments] == ["", "CF-clip 3 a class", "CF-clip 6 a class"]
 
 
