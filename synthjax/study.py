@@ -13,7 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, workdir
+from synthjax import devices, residents, workdir
 from synthjax.command import Command
 from synthjax.data.sources import label_space, open_real, open_source
 from synthjax.errors import UserError, nearest
@@ -367,11 +367,12 @@ def make(chosen: Sequence[Product], stop: Stop) -> None:
 def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
   """What could not be made now. Joined processes go in one order, since they train together: none goes ahead."""
   if not devices.is_joined():
-    return [product for product in pending if not _made(product, stop)]
-  done = next((i for i, product in enumerate(pending) if not _made(product, stop)), len(pending))
+    return [product for i, product in enumerate(pending) if not _made(product, pending[i + 1 :], stop)]
+  done = next((i for i, p in enumerate(pending) if not _made(p, pending[i + 1 :], stop)), len(pending))
   return list(pending[done:])
 
 
-def _made(product: Product, stop: Stop) -> bool:
+def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
   stop.check()
+  residents.expect(p.stage for p in later)
   return product.make(stop)

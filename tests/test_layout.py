@@ -36,6 +36,7 @@ STOREYS = [
     "checks_learners",
     "command",
     "workdir",
+    "residents",
     "records",
     "checksums",
     "corrections",

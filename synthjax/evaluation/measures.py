@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from synthjax import residents
 from synthjax.data.pictures import Pictures
 from synthjax.data.source import Source
 from synthjax.evaluation import probes
@@ -22,6 +23,15 @@ def held(source: Source, size: int) -> Pictures:
   if key not in _held:
     _held[key] = Pictures(source, size)
   return _held[key]
+
+
+def _let_go() -> bool:
+  held_any = bool(_held)
+  _held.clear()
+  return held_any
+
+
+residents.register(residents.PICTURES, _let_go)
 
 
 def classified(predicts: Predicts, asked: Pictures, restricted: bool = False) -> Tally:

@@ -18,7 +18,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import devices, records, residents, workdir
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
 from synthjax.encoders import clip, thumbnail
@@ -31,7 +31,7 @@ from synthjax.stages.image_set import ImageSet
 from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, owner_of, progress_of
 from synthjax.stopping import Stop
 from synthjax.training import head
-from synthjax.weights import hub
+from synthjax.weights import hub, read
 
 Array = np.ndarray
 _LEFT_OUT = "left_out.json"
@@ -70,10 +70,16 @@ class Encoder:
 
   @functools.cached_property
   def clip(self) -> Clip:
-    folder = hub.locate(self._fields["weights"], self._root)
-    return _opened(
-      folder, self._fields["dtype"], max((f.lstat().st_mtime_ns for f in folder.glob("*")), default=0)
-    )
+    return _opened(self._folder, self._fields["dtype"], self._stamps)
+
+  @property
+  def _folder(self) -> Path:
+    return hub.locate(self._fields["weights"], self._root)
+
+  @functools.cached_property
+  def _stamps(self) -> read.Stamps:
+    """Of the weights whose digest is recorded."""
+    return read.stamps(self._folder)
 
   @property
   def preprocess(self) -> Preprocess | Thumbnail:
@@ -112,7 +118,7 @@ class Encoder:
 
   @property
   def params(self) -> Any:
-    return _loaded(self.clip)
+    return _loaded(self.clip, self._stamps)
 
   def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
     """Features, by the encoder with what has `changed` of it."""
@@ -121,7 +127,8 @@ class Encoder:
 
 
 @functools.lru_cache(maxsize=8)  # the studies of a matrix share what is compiled, and the parameters
-def _opened(folder: Path, dtype: str, changed: int) -> Clip:
+def _opened(folder: Path, dtype: str, stamps: read.Stamps) -> Clip:
+  del stamps  # other files are another encoder
   return Clip(folder, dtype)
 
 
@@ -144,8 +151,20 @@ def encoder_of(config: ConfigDict, root: epath.Path, name: str, labels: LabelSpa
 
 
 @functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time
-def _loaded(encoder: Clip) -> Any:
-  return encoder.load_params(devices.local_mesh())
+def _loaded(encoder: Clip, stamps: read.Stamps) -> Any:
+  _release()  # the one before
+  params = encoder.load_params(devices.local_mesh())
+  read.check_unchanged(encoder.folder, stamps)
+  return params
+
+
+def _release() -> bool:
+  held = _loaded.cache_info().currsize > 0
+  _loaded.cache_clear()
+  return held
+
+
+residents.register(residents.ENCODER, _release)
 
 
 class SetEmbeddings:
@@ -182,6 +201,7 @@ class SetEmbeddings:
     if not missing:
       return True
     records.settle(self.folder, self._record())
+    residents.begin(self.stage)
     total = plan.size(needed)
     progress = progress_of(self.name, total, total - sum(len(plan.shards[i]) for i in missing), self._runtime)
     with owner_of(self.folder, self._runtime) as owner:
@@ -266,6 +286,7 @@ class RealEmbeddings:
     with owner_of(self.folder, self._runtime) as owner:
       if not owner.take("all"):
         return False
+      residents.begin(self.stage)
       progress = progress_of(self.name, len(self.source), 0, self._runtime)
       images = Readable(self.source, self._encoder.preprocess)
       features = self._encoder.embed(progress.counting(images))

@@ -23,7 +23,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import devices, records, residents, workdir
 from synthjax.data.draws import Part
 from synthjax.data.pictures import Pictures, batches
 from synthjax.data.source import Source
@@ -299,6 +299,7 @@ class Learner:
     todo = bool(missing) or not self._is_learnt(seed)
     if not agreement.from_first(int(todo)):
       return
+    residents.begin(self.stage)
     mesh, task = sharding.training_mesh(self._runtime.fsdp), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
       flat = image_networks.from_bytes(self.learnt_file(seed).read_bytes(), self.learnt_file(seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import shutil
 import sys
 import tempfile
@@ -16,10 +17,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import devices, records, residents, workdir
 from synthjax.data.sources import open_parents
 from synthjax.errors import UserError
 from synthjax.generators import random_weights
+from synthjax.generators.checkpoint import STEMS
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.labels.spaces import LabelSpace
 from synthjax.sampling import sampler
@@ -32,8 +34,9 @@ from synthjax.stages.prompts import PromptList
 from synthjax.stages.train import Network
 from synthjax.stopping import Stop
 from synthjax.store import dataset, schema
-from synthjax.weights import hub
+from synthjax.weights import hub, read
 
+_PARTS = (".", *STEMS, "tokenizer", "tokenizer_2", "scheduler")  # of a checkpoint's folder: whatever is read
 SESSIONS = "sessions"  # one file for each time a process worked on the set: on what, how many, how fast
 # What decides a pixel of an image beside its noise; two sets that agree in these share image ids.
 _DRAWING = (
@@ -79,7 +82,12 @@ class DrawnSet(ImageSet):
 
   @functools.cached_property
   def _generator(self) -> StableDiffusion:
-    return _read_generator(self._weights, self.fields["dtype"], _stamps(self._weights))
+    return _read_generator(self._weights, self.fields["dtype"], self._stamps)
+
+  @functools.cached_property
+  def _stamps(self) -> read.Stamps:
+    """Of the weights whose digest is recorded."""
+    return read.stamps(self._weights, _PARTS)
 
   @functools.cached_property
   def _weights(self) -> Path:
@@ -262,7 +270,9 @@ class DrawnSet(ImageSet):
     print(f"{told}; they are cut there", file=sys.stderr)
 
   def drawer(self) -> Drawer:
-    drawer = _drawer(self._weights, self.fields["dtype"], self._setting, self.fields["per_device_batch"])
+    residents.begin(self.stage)
+    weights = self._weights, self.fields["dtype"], self._stamps
+    drawer = _drawer(*weights, self._setting, self.fields["per_device_batch"])
     return drawer.with_parents(self._parents.pixels) if self._parents else drawer
 
   def sink(self, folder: epath.Path) -> sampler.Sink:
@@ -308,24 +318,32 @@ class DrawnSet(ImageSet):
 
 
 @functools.lru_cache(maxsize=4)  # without parameters: what it costs and is named by is the same for every set
-def _read_generator(folder: Path, dtype: str, stamps: tuple[tuple[str, int], ...]) -> StableDiffusion:
+def _read_generator(folder: Path, dtype: str, stamps: read.Stamps) -> StableDiffusion:
   del stamps  # other files are another generator
   return StableDiffusion(folder, dtype)
 
 
-def _stamps(folder: Path) -> tuple[tuple[str, int], ...]:
-  return tuple((str(f), f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file())
-
-
 @functools.lru_cache(maxsize=1)  # the parameters of one generator at a time
-def _loaded(folder: Path, dtype: str) -> tuple[StableDiffusion, Any]:
-  _loaded.cache_clear()  # let go of the one before, and of the drawers that hold it
-  _drawer.cache_clear()
-  generator = _read_generator(folder, dtype, _stamps(folder))
-  return generator, generator.load_params(devices.local_mesh())
+def _loaded(folder: Path, dtype: str, stamps: read.Stamps) -> tuple[StableDiffusion, Any]:
+  if _release():  # the one before, and the drawers that hold it
+    gc.collect()
+  generator = _read_generator(folder, dtype, stamps)
+  params = generator.load_params(devices.local_mesh())
+  read.check_unchanged(folder, stamps, _PARTS)
+  return generator, params
 
 
 @functools.lru_cache(maxsize=16)  # sets that differ in guidance, prompts or parents share a compiled program
-def _drawer(folder: Path, dtype: str, setting: Setting, per_device_batch: int) -> Drawer:
-  generator, params = _loaded(folder, dtype)
+def _drawer(folder: Path, dtype: str, stamps: read.Stamps, setting: Setting, per_device_batch: int) -> Drawer:
+  generator, params = _loaded(folder, dtype, stamps)
   return Drawer(generator, params, setting, devices.local_mesh(), per_device_batch)
+
+
+def _release() -> bool:
+  held = _loaded.cache_info().currsize + _drawer.cache_info().currsize
+  _loaded.cache_clear()
+  _drawer.cache_clear()
+  return held > 0
+
+
+residents.register(residents.GENERATOR, _release)

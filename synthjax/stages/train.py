@@ -22,7 +22,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, records, workdir
+from synthjax import devices, records, residents, workdir
 from synthjax.data.order import indices
 from synthjax.embedded import weights as embedded
 from synthjax.embedded import world
@@ -119,6 +119,7 @@ class Network:
       if not owner.take("run"):
         return False
       records.settle(self.folder, self._record())
+      residents.begin(self.stage)
       fields = self._fields
       task, batch_at, export = _TASKS[fields["task"]](self)
       recipe = Recipe(

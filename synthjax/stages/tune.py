@@ -21,7 +21,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import records, workdir
+from synthjax import records, residents, workdir
 from synthjax.data.draws import Part
 from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
@@ -308,6 +308,7 @@ class Arm:
 
   def _learn(self, index: int, seeds: Sequence[int], stop: Stop) -> None:
     fields, zero_shot = self._fields, self._encoder.zero_shot
+    residents.begin(self.stage, small=not fields["learns"] and fields["batch_norm"] == "frozen")
     where = heads.Training(self.folder / f"group-{index:05d}", self.name, self._runtime, stop)
     if not self._learns:
       learnt = [heads.Learnt(zero_shot, np.zeros(len(zero_shot), np.float32))]

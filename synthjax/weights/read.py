@@ -230,13 +230,42 @@ def some(items: list[str], n: int = 4) -> str:
   return ", ".join(items[:n]) + (f", and {len(items) - n} more" if len(items) > n else "")
 
 
-@functools.lru_cache(maxsize=16)
+Stamps = tuple[tuple[Any, ...], ...]
+
+
+def stamps(folder: Path, parts: tuple[str, ...] = (".",)) -> Stamps:
+  """Of the files in these parts of a folder: files written anew have others. Those of the hub's keep theirs when fetched."""
+  found: list[tuple[Any, ...]] = []
+  for part in parts:
+    for name in sorted(_names(folder / part)):
+      file = folder / part / name
+      if file in _promised:
+        found.append((part, name, _promised[file].sha256))
+      elif file.is_file():
+        about = file.stat()
+        found.append((part, name, about.st_mtime_ns, about.st_size, about.st_ino))
+  return tuple(found)
+
+
+def check_unchanged(folder: Path, before: Stamps, parts: tuple[str, ...] = (".",)) -> None:
+  """After the tensors are read: they must be those whose digest stands in the records."""
+  if stamps(folder, parts) != before:
+    raise UserError(
+      f"weights: files of {folder} were changed while this command ran; run the same command again"
+    )
+
+
 def folder_digest(folder: Path, parts: tuple[str, ...], stems: tuple[str, ...] = ()) -> str:
   """A hash of every file that decides what the networks of a folder compute.
 
   Variants that are not read do not count: another program may fetch one into the same folder. `stems` are the networks
   that do; () stands for all that lie there.
   """
+  return _folder_digest(folder, parts, stems, stamps(folder, parts))
+
+
+@functools.lru_cache(maxsize=16)
+def _folder_digest(folder: Path, parts: tuple[str, ...], stems: tuple[str, ...], _: Stamps) -> str:
   sha = hashlib.sha256()
   for part in parts:
     there = _names(folder / part)

@@ -347,6 +347,5 @@ def test_texts_that_do_not_make_a_classifier(loaded):
 
 def test_the_digest_follows_the_files(folder):
   before = Clip(folder).digest
-  read.folder_digest.cache_clear()
   edit(folder / FILE, lambda b: b.update(resample=2))
   assert Clip(folder).digest != before

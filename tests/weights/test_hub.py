@@ -141,7 +141,6 @@ def new_process():
   """What a process knows is gone."""
   hub._fetched.cache_clear()
   read._promised.clear()
-  read.folder_digest.cache_clear()
 
 
 @pytest.fixture(autouse=True)
