@@ -15,6 +15,7 @@ from synthjax.progress import Progress
 from synthjax.stopping import Stop
 from synthjax.store import shards
 from synthjax.store.claims import Owner
+from synthjax.training import checkpoint_sums
 
 MISSING, STALE, DONE, REFUSED = "missing", "stale", "done", "refused"
 
@@ -65,7 +66,7 @@ def file_faults(folder: epath.Path) -> list[Fault]:
         found.append(shards.fault_of(path.parent, shards.index_of(path.name), why))
     elif why := checksums.fault(path):
       found.append(Fault(why, path))
-  return found
+  return [*found, *checkpoint_sums.faults(folder)]
 
 
 def owner_of(folder: epath.Path, runtime: ConfigDict) -> Owner:

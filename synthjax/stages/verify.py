@@ -19,6 +19,7 @@ from synthjax.errors import UserError
 from synthjax.progress import duration
 from synthjax.stages.product import Product, file_faults
 from synthjax.store import shards
+from synthjax.training import checkpoint_sums
 from synthjax.weights import hub
 
 
@@ -111,7 +112,7 @@ def _redo(faults: Sequence[str]) -> str:
 def _is_covered(path: epath.Path) -> bool:
   if shards.is_shard(path.name):
     return shards.facts_file(path.parent, shards.index_of(path.name)).exists()
-  return checksums.is_covered(path)
+  return checksums.is_covered(path) or checkpoint_sums.covers(path)
 
 
 def _megabytes(n: int) -> str:

@@ -76,7 +76,8 @@ def find(folder: epath.Path, record: records.Record | None) -> Kept | None:
   """The list that the record in the folder names, whether its files are there or not."""
   name = record.growth.get(LIST) if record else None
   if name is None:
-    return Kept(folder) if (folder / IDS).exists() or (folder / SUMMARY).exists() else None
+    older = [path for path in (folder / IDS, folder / SUMMARY) if path.exists() and not os.path.islink(path)]
+    return Kept(folder) if older else None
   if not isinstance(name, str) or not _NAME.fullmatch(name):
     raise UserError(f"{folder / 'record.json'} names no list, but {name!r}; remove {folder} and run again")
   return Kept(folder / LISTS / name, name)

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from etils import epath
 
 from synthjax import checksums, workdir
+from synthjax.checksums import Fault
 from synthjax.errors import UserError
 
 _SUMS, _DAMAGED = ".sums", ".damaged"
@@ -101,14 +102,23 @@ class Sums:
         checksums.forget(self._file(step))
 
 
-def faults(folder: epath.Path) -> Iterator[str]:
+def covers(path: epath.Path) -> bool:
+  """Whether a file belongs to a step that has sums."""
+  return any(
+    step.name.isdigit() and (step.parent.with_name(step.parent.name + _SUMS) / f"{step.name}.json").exists()
+    for step in path.parents
+  )
+
+
+def faults(folder: epath.Path) -> Iterator[Fault]:
   """What is wrong with the checkpoints anywhere in a product's folder, from reading every byte of them."""
   for place, folders, _ in os.walk(folder):
     for name in sorted(folders):
       if name.endswith(_SUMS):
         steps = epath.Path(place) / name.removesuffix(_SUMS)
         there = [step for step in _steps(epath.Path(place) / name) if (steps / str(step)).exists()]
-        yield from filter(None, map(Sums(steps, writes=False).fault, there))
+        sums = Sums(steps, writes=False)
+        yield from (Fault(why, steps / str(step)) for step in there if (why := sums.fault(step)))
 
 
 def _steps(folder: epath.Path) -> list[int]:
