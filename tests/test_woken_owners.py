@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-PLACES = int(os.environ.get("SYNTHJAX_PLACES", "6"))
+PLACES = int(os.environ.get("SYNTHJAX_PLACES", "3"))
 CONFIG = """
 from synthjax.config import arm, encoder, image_filter, image_set, learner, prompt_list, real_images, study_config
 
