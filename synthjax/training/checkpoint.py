@@ -150,7 +150,7 @@ class Checkpoints:
   def _check_best(self, step: int) -> None:
     """What did best cannot be made again but by chance: it is no longer called so where it is damaged."""
     file = self._run / "best" / _BEST
-    if not file.exists():
+    if not agreement.from_first(int(file.exists())):
       return
     best = checksums.read_json(file, "best checkpoint")["step"]
     fault = self._found_by_first(self._best_sums, best)

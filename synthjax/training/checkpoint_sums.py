@@ -56,13 +56,13 @@ class Sums:
 
   def fault(self, step: int) -> str:
     """What is wrong with a step, from reading every byte; "" where nothing is, or nothing is known of it."""
-    if not self.knows(step):
+    folder = self._steps / str(step)
+    if not self.knows(step) or not folder.is_dir():  # a death may leave the sums of what orbax has removed
       return ""
     try:
       known = checksums.read_json(self._file(step), "checksums")
     except UserError as e:
       return str(e)
-    folder = self._steps / str(step)
     for name, sha in sorted(known.items()):
       if not (folder / name).is_file():
         return f"{folder / name} is missing"
@@ -115,10 +115,15 @@ def faults(folder: epath.Path) -> Iterator[Fault]:
   for place, folders, _ in os.walk(folder):
     for name in sorted(folders):
       if name.endswith(_SUMS):
+<<<<<<< ours
         steps = epath.Path(place) / name.removesuffix(_SUMS)
         there = [step for step in _steps(epath.Path(place) / name) if (steps / str(step)).exists()]
         sums = Sums(steps, writes=False)
         yield from (Fault(why, steps / str(step)) for step in there if (why := sums.fault(step)))
+=======
+        sums = Sums(epath.Path(place) / name.removesuffix(_SUMS), writes=False)
+        yield from filter(None, map(sums.fault, _steps(epath.Path(place) / name)))
+>>>>>>> theirs
 
 
 def _steps(folder: epath.Path) -> list[int]:

@@ -185,3 +185,14 @@ def test_a_damaged_best_is_no_longer_called_so(tmp_path, capfd):
   assert "best/5" in capfd.readouterr().err
   assert (tmp_path / "best/8").is_dir() and not (tmp_path / "best/5").exists()
   assert (tmp_path / "best.damaged/5").is_dir()
+
+
+def test_a_death_before_the_note_of_a_new_best_is_no_damage(tmp_path, capfd):
+  """Orbax has removed the best that the note names."""
+  saved(tmp_path)
+  with Checkpoints(epath.Path(tmp_path)) as checkpoints:
+    checkpoints.save_best(5, STATE, "top1", 0.9)
+  shutil.rmtree(tmp_path / "best/5")
+  assert restored(tmp_path)[1] == 6
+  assert not capfd.readouterr().err and (tmp_path / "best/best.json").exists()
+  assert list(checkpoint_sums.faults(epath.Path(tmp_path))) == []
