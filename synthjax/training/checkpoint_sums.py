@@ -115,15 +115,10 @@ def faults(folder: epath.Path) -> Iterator[Fault]:
   for place, folders, _ in os.walk(folder):
     for name in sorted(folders):
       if name.endswith(_SUMS):
-<<<<<<< ours
         steps = epath.Path(place) / name.removesuffix(_SUMS)
-        there = [step for step in _steps(epath.Path(place) / name) if (steps / str(step)).exists()]
         sums = Sums(steps, writes=False)
-        yield from (Fault(why, steps / str(step)) for step in there if (why := sums.fault(step)))
-=======
-        sums = Sums(epath.Path(place) / name.removesuffix(_SUMS), writes=False)
-        yield from filter(None, map(sums.fault, _steps(epath.Path(place) / name)))
->>>>>>> theirs
+        known = _steps(epath.Path(place) / name)
+        yield from (Fault(why, steps / str(step)) for step in known if (why := sums.fault(step)))
 
 
 def _steps(folder: epath.Path) -> list[int]:
