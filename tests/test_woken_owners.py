@@ -95,13 +95,14 @@ class Studies:
     process.log = log
     return process
 
-  def ends(self, process) -> bool:
-    """Whether it ends well; that it ends is asserted."""
-    process.join(timeout=90)
+  def ends(self, process, may_wait: bool = False) -> bool:
+    """Whether it ends well; that it ends is asserted, unless it may wait for what a process of another config holds."""
+    process.join(timeout=30 if may_wait else 120)
     if process.exitcode is None:
       process.kill()
       process.join()
-      raise AssertionError(f"still running after 90 s: {process.log.read_text()}")
+      assert may_wait, f"still running: {process.log.read_text()}"
+      return False
     return process.exitcode == 0
 
   def finish(self, process) -> None:
@@ -173,7 +174,7 @@ def test_owners_that_are_stopped_and_woken_mix_nothing(config, tmp_path):
       studies.run(f"{config}:9" if is_other else config, workdir)
       os.kill(stopped.pid, signal.SIGCONT)
       loud += not studies.ends(
-        stopped
+        stopped, may_wait=is_other
       )  # its working folder may be gone: it may say so, and must not go on in silence
       studies.run(config, workdir)
       studies.run(config, workdir, "--stages=verify")
@@ -190,6 +191,6 @@ def test_owners_that_are_stopped_and_woken_mix_nothing(config, tmp_path):
     if differ:
       wrong.append(f"{what}: {differ}")
   print(
-    f"\n{tried} owners stopped and woken at {2 * len(changes)} places; ended with an error: {loud}; wrong: {len(wrong)}"
+    f"\n{tried} owners stopped and woken at {2 * len(changes)} places; ended with an error or waiting: {loud}; wrong: {len(wrong)}"
   )
   assert tried >= PLACES // 2 and not wrong, "\n".join(wrong)
