@@ -17,6 +17,7 @@ def record(small, tmp_path, monkeypatch):
         patch.setitem(table, "glitter", fields.identity("", young=True))
         patch.setitem(_USED, "LE", (*_USED["LE"], "glitter"))
       config = small(tmp_path)
+      config.labels = "digits"  # that the grammar of LE can write of
       config.prompts.LE = fields_of.prompt_list(
         "LE", **({"glitter": value} if value and kind == "prompts" else {})
       )
@@ -26,7 +27,6 @@ def record(small, tmp_path, monkeypatch):
         config.sets.theirs = fields_of.imported_set(
           "embedded:digits:first", **({"glitter": value} if value else {})
         )
-        config.labels = "digits"
       products = study.design(config, workdir.open_workdir(str(tmp_path / "w")))
       made = {
         "sample": products.sets["B"],
