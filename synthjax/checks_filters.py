@@ -1,4 +1,4 @@
-"""What a filter of rule unlike may be told of mirror images and of a second encoder."""
+"""What a filter of rule unlike may set: mirror images, and a second encoder."""
 
 from __future__ import annotations
 

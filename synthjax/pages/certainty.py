@@ -38,16 +38,16 @@ def family(differences: Sequence[Difference | None]) -> str:
 
 
 def remark(arms: Sequence[Arm], best: Arm) -> str:
-  """How far the best arm is told apart from what it is held against; "" where that is not known."""
+  """Whether the best arm differs from what it is compared with; "" where that is not known."""
   differences = [arm.difference for arm in arms]
   p, d = corrected(differences)[[arm is best for arm in arms].index(True)], best.difference
   if d is None or p is None:
     return ""
-  told = (
+  result = (
     f"Image by image against {d.against}: {signed(d.points)} points, {signed_span(d.low, d.high)} with 95 % over other "
     f"test images of this kind; {p_value(p)}, {family(differences)}"
   )
-  return f"{told}." if p < LEVEL else f"{told}: the test does not tell the two apart."
+  return f"{result}." if p < LEVEL else f"{result}: not a significant difference."
 
 
 def margin(methods: Sequence[Method], images: int) -> float | None:

@@ -45,10 +45,10 @@ def check(fields: dict[str, Any], labels: LabelSpace, where: str = "config.promp
   if fields["strategy"] != "LE" or not (name := foreign_to(fields["writer"], labels.names)):
     return
   example = " ".join(WRITERS[fields["writer"]]("", name, 1, fields["seed"])[0].text.split())[:100]
-  mend = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
+  instead = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
   raise UserError(
     f"{where}: writer {fields['writer']!r} knows digits and letters alone, and writes of {name!r} "
-    f"\"a photo of a {example}\"; use strategy {mend} or 'file' with sentences of your own"
+    f"\"a photo of a {example}\"; use strategy {instead} or 'file' with sentences of your own"
   )
 
 

@@ -201,8 +201,8 @@ class ImageSet(abc.ABC):
     if not dataset.segments(self.folder):
       return found  # begun, and not a shard of it planned
     plan, needed = self.landed()
-    told = dict(unit="shards", log_seconds=self._runtime.log_seconds, speak=devices.is_speaker())
-    progress = Progress(f"{self.name}, reading", len(plan.shards), **told)
+    options = dict(unit="shards", log_seconds=self._runtime.log_seconds, speak=devices.is_speaker())
+    progress = Progress(f"{self.name}, reading", len(plan.shards), **options)
     return [*found, *dataset.faults(self.folder, plan, progress.counting(plan.shards), needed)]
 
   def _finish(self, plan: Plan, needed: int) -> bool:

@@ -41,8 +41,8 @@ class PromptList:
   @functools.cached_property
   def _wanted(self) -> records.Record:
     fields, strategy = self._fields, self._fields["strategy"]
-    told = fields_of.identity_of(fields_of.PROMPTS, fields)
-    identity: dict[str, Any] = {k: told[k] for k in ("strategy", *_USED.get(strategy, ())) if k in told}
+    given = fields_of.identity_of(fields_of.PROMPTS, fields)
+    identity: dict[str, Any] = {k: given[k] for k in ("strategy", *_USED.get(strategy, ())) if k in given}
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
     if strategy in ("B", "LE"):
       identity["template"] = fields["template"] or self._labels.template

@@ -95,9 +95,9 @@ def facts(config: ConfigDict, arms: Sequence[Arm | Learner]) -> Iterator[tuple[s
   """For the page, of what its arms and learners use."""
   first, *others = config.tests
   if others:
-    told = "; ".join(test(config, name, arms[0]) for name in others[:_NAMED])
+    lines = "; ".join(test(config, name, arms[0]) for name in others[:_NAMED])
     more = f"; and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-    yield "Further tests", f"{told}{more}. This page shows {first}; results.jsonl holds them all."
+    yield "Further tests", f"{lines}{more}. This page shows {first}; results.jsonl holds them all."
   used = made_from(arms)
   drawn = [f"{some(names)} drawn by {reference}" for reference, names in _generators(used).items()]
   imported = [
@@ -117,18 +117,18 @@ def facts(config: ConfigDict, arms: Sequence[Arm | Learner]) -> Iterator[tuple[s
 def caveat(found: Sequence[Network]) -> str:
   """What a page cannot prove; "" where no network of the small world and none with random weights had a part in it."""
   small, random = [n for n in found if n.is_small], [n for n in found if n.is_random]
-  told = []
+  sentences = []
   if small:
-    told.append(
+    sentences.append(
       f"Made in the small world that ships with synthjax, by networks of a few million parameters that were trained on "
       f"rendered glyphs: {_parts(small)}."
     )
   if random:
-    told.append(f"Made by networks with random weights, whose images are noise: {_parts(random)}.")
-  if not told:
+    sentences.append(f"Made by networks with random weights, whose images are noise: {_parts(random)}.")
+  if not sentences:
     return ""
   return (
-    " ".join(told)
+    " ".join(sentences)
     + " The numbers show that every part works and which way things move here. They say nothing about "
     "what Stable Diffusion, CLIP or the papers’ data sets would give."
   )

@@ -28,7 +28,7 @@ class Recipe:
   learning_rate: float = 1e-3
   warmup: int = 0  # steps, linear from 0
   weight_decay: float = 0.0  # of what `decays`
-  decay_all: bool = False  # of every parameter, as PyTorch's optimisers do unless told otherwise
+  decay_all: bool = False  # of every parameter, as PyTorch's optimisers do by default
   betas: tuple[float, float] = (0.9, 0.999)
   epsilon: float = 1e-8  # of AdamW
   clip_norm: float = 1.0  # global; 0 = off
