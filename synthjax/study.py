@@ -275,11 +275,7 @@ def run(command: Command) -> None:
     print(plan_table(titled))
     return
   _check_inputs(chosen)
-  if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
-    raise UserError(
-      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
-      "use --distributed auto, where processes share the runs"
-    )
+  _check_devices(chosen)
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
     with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):
@@ -350,6 +346,18 @@ def _check_inputs(chosen: Sequence[Product]) -> None:
         raise UserError(
           f"{product.name} is made from {needed.name}, which is {state}; add {needed.stage} to --stages"
         )
+
+
+def _check_devices(chosen: Sequence[Product]) -> None:
+  """What cannot be trained on these devices is refused before anything is made for it."""
+  if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
+    raise UserError(
+      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
+      "use --distributed auto, where processes share the runs"
+    )
+  for product in chosen:
+    if isinstance(product, Learner):
+      product.check_devices()
 
 
 def make(chosen: Sequence[Product], stop: Stop) -> None:

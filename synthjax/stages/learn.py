@@ -271,6 +271,18 @@ class Learner:
 
   # --- making it ---------------------------------------------------------------------------------
 
+  @property
+  def _split(self) -> dict[str, Any]:
+    return dict(fsdp=self._runtime.fsdp, batch=self.fields["batch"], name=self.name)
+
+  def check_devices(self) -> None:
+    """Before anything is made for it. What is finished is shown on any devices."""
+    try:
+      sharding.training_devices(**self._split)
+    except UserError:
+      if self.status().state != DONE:
+        raise
+
   def make(self, stop: Stop) -> bool:
     if not self._is_ready():
       return False
@@ -308,7 +320,7 @@ class Learner:
     if not agreement.from_first(int(todo)):
       return
     residents.begin(self.stage)
-    mesh, task = sharding.training_mesh(self._runtime.fsdp), self._task
+    mesh, task = sharding.training_mesh(**self._split), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
       file = self.learnt_file(seed)
       flat = image_networks.from_bytes(checksums.read(file, self.name), file)
@@ -372,10 +384,6 @@ class Learner:
     if min(sizes) < 1:
       raise UserError(
         f"learner {self.learner}: share {self.fields['share']} leaves a part of the batch of {batch} empty"
-      )
-    if sum(sizes) % jax.device_count() and devices.is_joined():
-      raise UserError(
-        f"learner {self.learner}: batch {batch} cannot be split over {jax.device_count()} devices"
       )
     return parts, sizes
 
