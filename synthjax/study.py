@@ -386,4 +386,5 @@ def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
 def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
   stop.check()
   residents.expect(p.stage for p in later)
-  return product.make(stop)
+  with workdir.faults_of_disk(product.name):
+    return product.make(stop)
