@@ -37,6 +37,7 @@ from synthjax.stages.train import Network
 from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
+from synthjax.training import sharding
 
 STAGES = (
   "train",
@@ -349,7 +350,7 @@ def _check_inputs(chosen: Sequence[Product]) -> None:
 
 
 def _check_devices(chosen: Sequence[Product]) -> None:
-  """What cannot be trained on these devices is refused before anything is made for it."""
+  """What cannot be trained on these devices is refused before anything is made for it; a finished run is shown on any."""
   if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
     raise UserError(
       f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
@@ -357,7 +358,11 @@ def _check_devices(chosen: Sequence[Product]) -> None:
     )
   for product in chosen:
     if isinstance(product, Learner):
-      product.check_devices()
+      try:
+        sharding.training_devices(**product.split)
+      except UserError:
+        if product.status().state != DONE:
+          raise
 
 
 def make(chosen: Sequence[Product], stop: Stop) -> None:

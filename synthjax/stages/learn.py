@@ -75,6 +75,7 @@ class Learner:
     self._study_labels = study_labels
     self._runtime, self.seeds = config.runtime, config.seeds
     self.fields: dict[str, Any] = fields_of.learner_fields(config, name)
+    self.split = dict(fsdp=config.runtime.fsdp, batch=self.fields["batch"], name=self.name)  # over devices
     # Classes of another space than the tests': what is learnt is there to begin others with.
     self.tests = dict(tests) if labels.ids == study_labels.ids else {}
     self._probed = tests if self.fields["probe"] else {}
@@ -271,18 +272,6 @@ class Learner:
 
   # --- making it ---------------------------------------------------------------------------------
 
-  @property
-  def _split(self) -> dict[str, Any]:
-    return dict(fsdp=self._runtime.fsdp, batch=self.fields["batch"], name=self.name)
-
-  def check_devices(self) -> None:
-    """Before anything is made for it. What is finished is shown on any devices."""
-    try:
-      sharding.training_devices(**self._split)
-    except UserError:
-      if self.status().state != DONE:
-        raise
-
   def make(self, stop: Stop) -> bool:
     if not self._is_ready():
       return False
@@ -320,7 +309,7 @@ class Learner:
     if not agreement.from_first(int(todo)):
       return
     residents.begin(self.stage)
-    mesh, task = sharding.training_mesh(**self._split), self._task
+    mesh, task = sharding.training_mesh(**self.split), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
       file = self.learnt_file(seed)
       flat = image_networks.from_bytes(checksums.read(file, self.name), file)
