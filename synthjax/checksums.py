@@ -9,6 +9,7 @@ an older release: nothing is known of it, and it is not called damaged.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -23,6 +24,8 @@ from etils import epath
 
 from synthjax import workdir
 from synthjax.errors import UserError
+
+Shape = type | dict | list
 
 FOLDER = ".checksums"
 _BLOCK = 1 << 22
@@ -53,7 +56,12 @@ def publish(final: epath.Path, data: bytes) -> bool:
   mark = _mark(final, data)
   is_new = not mark.exists()
   _cover(final, data)
-  first = workdir.publish_bytes(final, data)
+  try:
+    first = workdir.publish_bytes(final, data)
+  except BaseException:  # a full disk: under another name it may never be written again, and would be missed
+    if is_new and not final.exists():
+      workdir.remove(mark)
+    raise
   if not first and is_new and final.read_bytes() != data:
     workdir.remove(mark)
   return first
@@ -96,11 +104,53 @@ def read(path: epath.Path, what: str) -> bytes:
   return data
 
 
-def read_json(path: epath.Path, what: str) -> Any:
+def read_json(path: epath.Path, what: str, shape: Shape = object) -> Any:
+  """What lies there, refused where it is of another shape: an old file has no checksum that says so."""
+  data = read(path, what)
+  with parsing(path, what):
+    return shaped(json.loads(data), shape)
+
+
+@contextlib.contextmanager
+def parsing(path: epath.Path, what: str) -> Iterator[None]:
+  """One line for whatever a parser, or who uses what it found, makes of contents that are not those written."""
   try:
-    return json.loads(read(path, what))
-  except (json.JSONDecodeError, UnicodeDecodeError) as e:
-    raise UserError(f"{what}: {path} is not readable JSON ({e}); remove it and run again") from None
+    yield
+  except UserError:
+    raise
+  except Exception as e:
+    if fault := workdir.disk_fault(e):
+      raise UserError(f"{what}: {fault}") from e
+    why = " ".join(f"{type(e).__name__}: {e}".split())[:100]
+    raise UserError(f"{what}: {path} is damaged ({why}); remove it and run again") from None
+
+
+def shaped(value: Any, shape: Shape) -> Any:
+  """The value, if it has the shape: a type, or {key: shape} of keys that must be there, or [shape] of all items."""
+  match shape:
+    case {**keys}:
+      fits = isinstance(value, dict) and keys.keys() <= value.keys()
+      parts = [(value[k], of) for k, of in keys.items()] if fits else []
+    case [each]:
+      fits = isinstance(value, list)
+      parts = [(item, each) for item in value] if fits else []
+    case _:
+      wanted, parts = (int, float) if shape is float else shape, []
+      fits = isinstance(value, wanted) and (shape in (bool, object) or not isinstance(value, bool))
+  if not fits:
+    raise ValueError(f"{json.dumps(value)[:30]} is not {_described(shape)}")
+  for part, of in parts:
+    shaped(part, of)
+  return value
+
+
+def _described(shape: Shape) -> str:
+  match shape:
+    case {**keys}:
+      return f"an object with {', '.join(keys)}"
+    case [_]:
+      return "a list"
+  return {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number"}[shape]
 
 
 def is_covered(path: epath.Path) -> bool:

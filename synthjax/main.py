@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -25,17 +26,28 @@ def main(argv: list[str]) -> int:
   except Interrupted as e:
     print(f"synthjax: {e}; run the same command again to go on", file=sys.stderr)
     return e.exit_code
-  except OSError as e:  # a disk or a network that gives way under us
-    print(
-      f"synthjax: {e.filename or 'input/output'}: {e.strerror or e}; run the same command again to go on",
-      file=sys.stderr,
-    )
-    return 2
   except KeyboardInterrupt:
     return 130
+  except Exception as e:
+    from synthjax import workdir
+
+    fault = workdir.disk_fault(e)
+    if not fault and isinstance(e, OSError):  # of a network, as it may be
+      fault = f"{e.filename or 'input/output'}: {e.strerror or e}; run the same command again to go on"
+    if not fault:
+      raise
+    print(f"synthjax: {fault}", file=sys.stderr)
+    return 2
   return 0
 
 
 if __name__ == "__main__":
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
-  sys.exit(main(sys.argv[1:]))
+  code, jax = main(sys.argv[1:]), sys.modules.get("jax")
+  if code == 2 and not (jax and jax.distributed.is_initialized()):  # joined processes leave together
+    # What had to be closed is closed. Threads of libraries that wait for others, which could not begin, are not waited for.
+    with contextlib.suppress(OSError):  # nobody listens
+      sys.stdout.flush()
+      sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)

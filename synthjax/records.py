@@ -86,6 +86,10 @@ def load(folder: epath.Path) -> Record | None:
       f"{path} has format {body['format']}, this synthjax reads up to {FORMAT}; install a newer synthjax"
     )
   try:
+    with checksums.parsing(path, "record"):
+      checksums.shaped(
+        body, {f.name: str if f.name == "product" else dict for f in dataclasses.fields(Record)}
+      )
     return Record(**{f.name: body[f.name] for f in dataclasses.fields(Record)})
   except KeyError as e:
     raise UserError(f"{path} lacks {e}; remove {folder} and run again") from None

@@ -37,6 +37,7 @@ from synthjax.stages.train import Network
 from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
+from synthjax.training import sharding
 
 STAGES = (
   "train",
@@ -275,11 +276,7 @@ def run(command: Command) -> None:
     print(plan_table(titled))
     return
   _check_inputs(chosen)
-  if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
-    raise UserError(
-      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
-      "use --distributed auto, where processes share the runs"
-    )
+  _check_devices(chosen)
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
     with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):
@@ -352,6 +349,22 @@ def _check_inputs(chosen: Sequence[Product]) -> None:
         )
 
 
+def _check_devices(chosen: Sequence[Product]) -> None:
+  """What cannot be trained on these devices is refused before anything is made for it; a finished run is shown on any."""
+  if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
+    raise UserError(
+      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
+      "use --distributed auto, where processes share the runs"
+    )
+  for product in chosen:
+    if isinstance(product, Learner):
+      try:
+        sharding.training_devices(**product.split)
+      except UserError:
+        if product.status().state != DONE:
+          raise
+
+
 def make(chosen: Sequence[Product], stop: Stop) -> None:
   """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
   pending, told = list(chosen), False
@@ -378,4 +391,5 @@ def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
 def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
   stop.check()
   residents.expect(p.stage for p in later)
-  return product.make(stop)
+  with workdir.faults_of_disk(product.name):
+    return product.make(stop)

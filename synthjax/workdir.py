@@ -13,6 +13,7 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -41,6 +42,50 @@ def open_workdir(path: str) -> epath.Path:
   return workdir
 
 
+# What a disk, or a limit of the process, may answer at any moment, and what to do about it.
+_FAULTS = {
+  errno.ENOSPC: "free some room, or some inodes (df, df -i)",
+  errno.EDQUOT: "free some room, or have the quota raised",
+  errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+  errno.EMFILE: "raise the limit on open files (ulimit -n)",
+  errno.ENFILE: "the machine has too many open files: end some of its processes",
+  errno.EIO: "look after the disk (dmesg)",
+  errno.EROFS: "give a --workdir that can be written, or mount it so",
+  errno.EACCES: "let this user write there",
+  errno.ESTALE: "mount the disk anew",
+}
+
+
+def disk_fault(error: BaseException) -> str:
+  """What a disk or a limit did, in a line, where that is behind an error; "" where it is not.
+
+  Orbax, ArrayRecord, safetensors and others raise exceptions of their own, in many lines, with the system's words inside.
+  """
+  seen: BaseException | None = error
+  while seen is not None:
+    said = " ".join(str(seen).split())
+    for number, advice in _FAULTS.items():
+      if (isinstance(seen, OSError) and seen.errno == number) or os.strerror(number) in said:
+        found = re.search(r"""(?<![\w.])/[^\s'":,;()\[\]]+""", said)
+        where = (isinstance(seen, OSError) and seen.filename) or (found and found[0]) or "input/output"
+        return f"{where}: {os.strerror(number)}; {advice}, and run the same command again to go on"
+    seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+  return ""
+
+
+@contextlib.contextmanager
+def faults_of_disk(name: str) -> Iterator[None]:
+  """Makes a line of what a disk does to work on a product, whichever library it was that met it."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as e:
+    if fault := disk_fault(e):
+      raise UserError(f"{name}: {fault}") from e
+    raise
+
+
 def no_room(error: BaseException, path: epath.Path) -> UserError | None:
   """The line for a disk that filled up (or a quota that ran out), or None where that was not it."""
   full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -56,6 +101,8 @@ def sync(path: epath.Path) -> None:
   handle = os.open(path, os.O_RDONLY)
   try:
     os.fsync(handle)
+  except OSError as e:
+    raise OSError(e.errno, e.strerror, str(path)) from e  # which the system does not say
   finally:
     os.close(handle)
 
@@ -209,5 +256,5 @@ def read_json(path: epath.Path, what: str) -> Any:
     return json.loads(path.read_text())
   except FileNotFoundError:
     raise UserError(f"{what}: {path} is missing") from None
-  except (json.JSONDecodeError, UnicodeDecodeError) as e:
+  except (ValueError, RecursionError) as e:  # 5,000 digits are no JSONDecodeError
     raise UserError(f"{what}: {path} is not readable JSON ({e}); remove it and run again") from None

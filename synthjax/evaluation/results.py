@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 
 import numpy as np
 from etils import epath
@@ -43,19 +41,8 @@ def read(stem: epath.Path, n: int) -> Tally:
   """Refused where it is not what was written, contradicts itself, or counts another number of examples than n."""
   path = file_of(stem) or _paths(stem)[0]
   data = checksums.read(path, "result")
-  try:
+  with checksums.parsing(path, "result"):
     tally = _from_bytes(data) if path.suffix == _ENDINGS[0] else Tally.from_json(json.loads(data))
-  except (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OSError,
-    IndexError,
-  ) as e:
-    raise UserError(f"result: {path} is damaged ({str(e)[:80]}); remove it and run again") from None
   if why := _contradiction(tally, n):
     raise UserError(f"result: {path} is damaged: {why}; remove it and run again")
   return tally

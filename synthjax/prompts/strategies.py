@@ -34,6 +34,9 @@ class Prompt:
     return json.dumps({"id": self.id, **dataclasses.asdict(self)}, ensure_ascii=False)
 
 
+_TYPES = {"class_id": str, "text": str, "repeat": int, "parts": dict, "origin": str}
+
+
 @dataclasses.dataclass(frozen=True)
 class Written:
   prompts: list[Prompt]
@@ -172,4 +175,7 @@ STRATEGIES = {"B": _basic, "templates": _templates, "LE": _language_enhancement,
 def read_list(text: str) -> list[Prompt]:
   """The prompts of a prompts.jsonl of ours."""
   bodies = (json.loads(line) for line in text.split("\n") if line)
-  return [Prompt(**{k: v for k, v in body.items() if k != "id"}) for body in bodies]
+  prompts = [Prompt(**{k: v for k, v in body.items() if k != "id"}) for body in bodies]
+  if not all(isinstance(getattr(p, name), kind) for p in prompts for name, kind in _TYPES.items()):
+    raise ValueError("a field of a prompt is of another type")
+  return prompts

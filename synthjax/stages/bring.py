@@ -44,6 +44,7 @@ from synthjax.store import dataset, schema, shards
 
 INDEX = "index.jsonl"
 _LEFT_OUT = "left_out.json"
+_ENTRY = {"key": str, "class_id": str, "image_id": str, "told": dict}
 _ID = re.compile("[0-9a-f]{32}")
 _TURN = 0x0112  # EXIF: which way up
 # What a source may say about an image, and of which type; the rest is the plan's.
@@ -137,12 +138,11 @@ class ImportedSet(ImageSet):
   @functools.cached_property
   def _entries(self) -> list[Entry]:
     data = checksums.read(self.folder / INDEX, self.name)
-    try:
-      return [Entry(**json.loads(line)) for line in data.decode().splitlines()]
-    except (ValueError, TypeError) as e:
-      raise UserError(
-        f"{self.name}: {self.folder / INDEX} is damaged ({e}); remove it and run again"
-      ) from None
+    with checksums.parsing(self.folder / INDEX, self.name):
+      rows = [checksums.shaped(json.loads(line), _ENTRY) for line in data.decode().splitlines()]
+      if unknown := {row["class_id"] for row in rows} - set(self.labels.ids):
+        raise ValueError(f"no class {sorted(unknown)[0]!r}")
+      return [Entry(**row) for row in rows]
 
   @functools.cached_property
   def _counts(self) -> list[int]:
@@ -167,10 +167,14 @@ class ImportedSet(ImageSet):
   @property
   def note(self) -> str:
     path = self.folder / _LEFT_OUT
-    lost = len(checksums.read_json(path, "images left out")) if path.exists() else 0
+    lost = len(checksums.read_json(path, "images left out", list)) if path.exists() else 0
     return f"brought in from {self.fields['source']}" + (f", {lost} could not be read" if lost else "")
 
   def plan(self, segments: list[Segment]) -> ImportedPlan:
+    planned = [sum(s.counts[c] for s in segments) for c in range(len(self.labels))]
+    with checksums.parsing(self.folder / INDEX, self.name):
+      if any(have < want for have, want in zip(self._counts, planned, strict=True)):
+        raise ValueError(f"{len(self._entries)} images of {sum(planned)} planned")
     return ImportedPlan(self._entries, self.labels.ids, segments, self.fields["images_per_shard"])
 
   # --- making it ---------------------------------------------------------------------------------

@@ -326,7 +326,7 @@ class RealEmbeddings:
   def left_out(self) -> list[dict[str, str]]:
     """Images that could not be read: `where` and `why` of each."""
     path = self.folder / _LEFT_OUT
-    return checksums.read_json(path, "images left out") if path.exists() else []
+    return checksums.read_json(path, "images left out", [{"where": str, "why": str}]) if path.exists() else []
 
   def count(self) -> int:
     """Of those that could be read."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +14,7 @@ from synthjax import checksums, workdir
 from synthjax.errors import UserError
 
 Array = np.ndarray
+_ARRAYS = {"features": (2, "f"), "labels": (1, "iu"), "ids": (1, "U")}  # dimensions, kinds of dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +69,11 @@ def _fault(file: epath.Path, changed: float | None) -> str:
 
 def _arrays(file: epath.Path, names: Sequence[str]) -> dict[str, Array]:
   """Each array has a checksum of its own in the archive, which numpy holds against it."""
-  try:
+  with checksums.parsing(file, "features"):
     with file.open("rb") as opened, np.load(opened) as arrays:
-      return {name: arrays[name] for name in names}
-  except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, NotImplementedError) as e:
-    raise UserError(f"features: {file} is damaged ({str(e)[:80]}); remove it and run again") from None
+      found = {name: arrays[name] for name in names}
+    for name, array in found.items():
+      dimensions, kinds = _ARRAYS[name]
+      if array.ndim != dimensions or array.dtype.kind not in kinds or len(array) != len(found[names[0]]):
+        raise ValueError(f"{name} is {array.dtype} {array.shape}")
+    return found

@@ -75,6 +75,7 @@ class Learner:
     self._study_labels = study_labels
     self._runtime, self.seeds = config.runtime, config.seeds
     self.fields: dict[str, Any] = fields_of.learner_fields(config, name)
+    self.split = dict(fsdp=config.runtime.fsdp, batch=self.fields["batch"], name=self.name)  # over devices
     # Classes of another space than the tests': what is learnt is there to begin others with.
     self.tests = dict(tests) if labels.ids == study_labels.ids else {}
     self._probed = tests if self.fields["probe"] else {}
@@ -308,7 +309,7 @@ class Learner:
     if not agreement.from_first(int(todo)):
       return
     residents.begin(self.stage)
-    mesh, task = sharding.training_mesh(self._runtime.fsdp), self._task
+    mesh, task = sharding.training_mesh(**self.split), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
       file = self.learnt_file(seed)
       flat = image_networks.from_bytes(checksums.read(file, self.name), file)
@@ -372,10 +373,6 @@ class Learner:
     if min(sizes) < 1:
       raise UserError(
         f"learner {self.learner}: share {self.fields['share']} leaves a part of the batch of {batch} empty"
-      )
-    if sum(sizes) % jax.device_count() and devices.is_joined():
-      raise UserError(
-        f"learner {self.learner}: batch {batch} cannot be split over {jax.device_count()} devices"
       )
     return parts, sizes
 

@@ -77,7 +77,9 @@ class PromptList:
     if not self._file.exists():
       raise UserError(f"{self.name} is missing; add prompts to --stages")
     if self._read is None:  # published once, and never changed
-      self._read = strategies.read_list(checksums.read(self._file, self.name).decode())
+      data = checksums.read(self._file, self.name)
+      with checksums.parsing(self._file, self.name):
+        self._read = strategies.read_list(data.decode())
     return self._read
 
   def faults(self) -> list[Fault]:

@@ -102,7 +102,7 @@ class Report:
       rows = [json.loads(line) for line in file.read_bytes().splitlines()]
     except ValueError:
       rows = []
-    if records.digest(rows) != checksums.read_json(self._state, "report").get("rows"):
+    if records.digest(rows) != checksums.read_json(self._state, "report", dict).get("rows"):
       return [Fault(f"{file} holds other rows than the page shows; remove it and run again", file)]
     return []
 

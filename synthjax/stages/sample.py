@@ -37,6 +37,7 @@ from synthjax.store import dataset, schema
 from synthjax.weights import clean_text, hub, read
 
 _PARTS = (".", *STEMS, "tokenizer", "tokenizer_2", "scheduler")  # of a checkpoint's folder: whatever is read
+_SESSION = {"seconds": float, "local_devices": int, "images": int}
 SESSIONS = "sessions"  # one file for each time a process worked on the set: on what, how many, how fast
 # What decides a pixel of an image beside its noise; two sets that agree in these share image ids. Corrections are absent
 # where a set is drawn as it always was.
@@ -227,7 +228,7 @@ class DrawnSet(ImageSet):
 
   def _record(self) -> records.Record:
     sessions = [
-      checksums.read_json(self.folder / SESSIONS / n, "session")
+      checksums.read_json(self.folder / SESSIONS / n, "session", _SESSION)
       for n in workdir.names(self.folder / SESSIONS, "*.json")
     ]
     runtime = {k: self.fields[k] for k in fields_of.of_kind(fields_of.SAMPLING, fields_of.RUNTIME)}

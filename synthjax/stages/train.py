@@ -107,7 +107,7 @@ class Network:
     """Without its weights a network is to be written again, from its last checkpoint."""
     path = self.folder / _RESULT
     whole = path.exists() and self.weights.is_dir()
-    return checksums.read_json(path, "result")["steps"] if whole else 0
+    return checksums.read_json(path, "result", {"steps": int})["steps"] if whole else 0
 
   def status(self) -> Status:
     begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields["steps"]

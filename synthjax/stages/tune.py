@@ -297,7 +297,7 @@ class Arm:
     """Seeds that are learnt side by side. A group is written down before it begins, and never changes."""
     folder = self.folder / runs.GROUPS
     files = [folder / name for name in workdir.names(folder, "*.json")]
-    groups = [tuple(checksums.read_json(file, "group")["seeds"]) for file in files]
+    groups = [tuple(checksums.read_json(file, "group", {"seeds": [int]})["seeds"]) for file in files]
     known = sum(map(len, groups))
     if known < self.seeds:
       folder.mkdir(exist_ok=True)

@@ -41,7 +41,7 @@ def segments(folder: epath.Path) -> list[Segment]:
       f"{folder / SEGMENTS} has gaps in its numbers; put the missing file back, or remove {folder}"
     )
   for name in names:
-    body = checksums.read_json(folder / SEGMENTS / name, "segment")
+    body = checksums.read_json(folder / SEGMENTS / name, "segment", {"counts": [int], "round": int})
     found.append(Segment(tuple(body["counts"]), body["round"], body.get("asked_by", "")))
   return found
 
@@ -103,8 +103,8 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, lab
 def listed(folder: epath.Path) -> int:
   """Images that the metadata list; 0 where they are damaged or do not agree, and must be written again."""
   try:
-    manifest = checksums.read_json(folder / MANIFEST, "manifest")
-    splits = checksums.read_json(folder / INFO, "data set info").get("splits", [])
+    manifest = checksums.read_json(folder / MANIFEST, "manifest", {"images": int})
+    splits = checksums.read_json(folder / INFO, "data set info", dict).get("splits", [])
     lengths = sum(int(n) for s in splits for n in s["shardLengths"])
     return manifest["images"] if manifest["images"] == lengths else 0
   except (UserError, KeyError, TypeError, ValueError, AttributeError):
@@ -115,7 +115,8 @@ def listed_facts(folder: epath.Path) -> dict[str, shards.Facts]:
   """Of each shard by its name, as the manifest has them; what is part of another set has no manifest."""
   if not (folder / MANIFEST).exists():
     return {}
-  rows = checksums.read_json(folder / MANIFEST, "manifest")["shards"]
+  each = {"name": str, "count": int, "bytes": int, "sha256": str}
+  rows = checksums.read_json(folder / MANIFEST, "manifest", {"shards": [each]})["shards"]
   return {row["name"]: shards.Facts(row["count"], row["bytes"], row["sha256"]) for row in rows}
 
 

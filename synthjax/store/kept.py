@@ -17,8 +17,6 @@ import io
 import os
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +31,9 @@ LISTS, CURRENT = "lists", "current"
 IDS, SCORES, SUMMARY = NEEDED = ("ids.txt", "scores.npz", "summary.json")
 # Each image that does not stay, and the one that it repeats, or the real one that it strays to.
 PAIRS, PAIRS_SHEET = "pairs.csv", "pairs.png"
+_ARRAYS = {"ids": "U", "labels": "iu", "scores": "f", "stays": "b"}  # kinds of dtype
+_ROW = {"id": str, "drawn": int, "passed": int, "kept": int, "filled": int}
+_SUMMARY = {"basis": dict, "classes": [_ROW], "threshold": float}
 _FILES = (*NEEDED, PAIRS, PAIRS_SHEET)
 _NAME = re.compile("[0-9a-f]{16}")
 
@@ -47,20 +48,22 @@ class Kept:
 
   def ids(self) -> list[str]:
     """Of the images that stay, in plan order."""
-    return checksums.read(self.folder / IDS, "keep-list").decode().split()
+    data = checksums.read(self.folder / IDS, "keep-list")
+    with checksums.parsing(self.folder / IDS, "keep-list"):
+      return data.decode().split()
 
   def summary(self) -> dict[str, Any]:
-    return checksums.read_json(self.folder / SUMMARY, "keep-list summary")
+    return checksums.read_json(self.folder / SUMMARY, "keep-list summary", _SUMMARY)
 
   def arrays(self) -> dict[str, np.ndarray]:
     """ids, labels, scores, stays: of every image that was judged, in plan order."""
     data = checksums.read(self.folder / SCORES, "scores of a keep-list")
-    try:
-      with np.load(io.BytesIO(data)) as arrays:
-        return {name: arrays[name] for name in ("ids", "labels", "scores", "stays")}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-      why = f"{type(e).__name__}: {e}".splitlines()[0]
-      raise UserError(f"{self.folder / SCORES} cannot be read ({why}); remove it and run again") from None
+    with checksums.parsing(self.folder / SCORES, "keep-list"), np.load(io.BytesIO(data)) as arrays:
+      found = {name: arrays[name] for name in _ARRAYS}
+      for name, array in found.items():
+        if array.shape != (len(found["ids"]),) or array.dtype.kind not in _ARRAYS[name]:
+          raise ValueError(f"{name} is {array.dtype} {array.shape}")
+      return found
 
   def sheet(self) -> bytes:
     """What did not stay, beside what speaks against it, as a PNG."""

@@ -126,6 +126,8 @@ class ShardReader(Sequence):
     return (self[i] for i in range(len(self)))
 
   def _corrupt(self, why: object) -> UserError:
+    if isinstance(why, Exception) and (fault := workdir.disk_fault(why)):
+      return UserError(f"shard {self._path}: {fault}")
     reason = " ".join(str(why).split())[:200]
     return UserError(
       f"shard {self._path} is corrupt ({reason}); remove it and run again: its images will be the same"
@@ -143,10 +145,9 @@ def facts(folder: epath.Path, index: int) -> Facts:
 
 
 def _parsed(path: epath.Path) -> Facts:
-  try:
-    return Facts(**workdir.read_json(path, "shard facts"))
-  except TypeError:
-    raise UserError(f"shard facts: {path} is not what was written; remove it and run again") from None
+  body = workdir.read_json(path, "shard facts")
+  with checksums.parsing(path, "shard facts"):
+    return Facts(**checksums.shaped(body, {"count": int, "bytes": int, "sha256": str}))
 
 
 def facts_file(folder: epath.Path, index: int) -> epath.Path:

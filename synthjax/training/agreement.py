@@ -19,7 +19,7 @@ NOTHING, SAVE, STOP = range(3)
 
 class Agreement:
   def __init__(self, mesh: Mesh):
-    self._joined = devices.is_joined()
+    self._joined, self._own = devices.is_joined(), len(mesh.local_devices)
     self._where = NamedSharding(mesh, PartitionSpec(tuple(mesh.axis_names)))
     self._greatest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
     self._pending: jax.Array | None = None
@@ -36,7 +36,7 @@ class Agreement:
     return int(self._sent(wish)) if self._joined else wish
 
   def _sent(self, wish: int) -> jax.Array:
-    own = np.full(jax.local_device_count(), wish, np.int32)
+    own = np.full(self._own, wish, np.int32)
     return self._greatest(jax.make_array_from_process_local_data(self._where, own))
 
 

@@ -9,6 +9,7 @@ Bytes that have changed since are noticed before a state is restored (checkpoint
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +21,11 @@ from etils import epath
 
 from synthjax import checksums, workdir
 from synthjax.errors import UserError
-from synthjax.training import agreement
+from synthjax.training import agreement, orbax_messages
 from synthjax.training.checkpoint_sums import Sums
 
 _FIT, _BEST = "fit.json", "best.json"
+_NOTE = {"step": int, "value": float}  # of the best
 
 
 class Checkpoints:
@@ -41,11 +43,14 @@ class Checkpoints:
     return self
 
   def __exit__(self, *_: object) -> None:
-    self._manager.close()
-    if self._best:
-      self._best.close()
-    self._sums.close()
-    self._best_sums.close()
+    with (
+      contextlib.ExitStack() as closing
+    ):  # each of them, though a write of another has failed: threads wait for it
+      closing.callback(self._best_sums.close)
+      closing.callback(self._sums.close)
+      if self._best:
+        closing.callback(self._best.close)
+      closing.callback(self._manager.close)
 
   @property
   def latest(self) -> int | None:
@@ -58,7 +63,7 @@ class Checkpoints:
       raise UserError(f"{self._folder} is at step {self.latest}, beyond the {steps} wanted; {mend}")
     file = self._run / _FIT
     if self.latest is not None and file.exists():
-      begun = checksums.read_json(file, "checkpoint")
+      begun = checksums.read_json(file, "checkpoint", dict)
       for what in sorted(begun.keys() | fit.keys()):
         if begun.get(what) != fit.get(what):
           raise UserError(
@@ -76,7 +81,7 @@ class Checkpoints:
   def save_best(self, step: int, learnt: Any, metric: str, value: float) -> None:
     """Keeps the variables if none before did better. A run that goes on from an earlier step may do so again."""
     file = self._run / "best" / _BEST
-    known = checksums.read_json(file, "best checkpoint") if file.exists() else None
+    known = checksums.read_json(file, "best checkpoint", _NOTE) if file.exists() else None
     if known and (known["value"] >= value or known["step"] >= step):
       return
     self._best = self._best or _manager(self._run / "best", 1, 0)
@@ -116,7 +121,7 @@ class Checkpoints:
     except UserError:
       raise
     except Exception as e:  # whatever a damaged file makes of orbax
-      if is_known:
+      if is_known or workdir.disk_fault(e):
         raise
       fault = f"{path} cannot be restored ({type(e).__name__}: {' '.join(str(e).split())[:80]})"
     if not is_known and not fault and not _is_finite(state):
@@ -152,7 +157,7 @@ class Checkpoints:
     file = self._run / "best" / _BEST
     if not agreement.from_first(int(file.exists())):
       return
-    best = checksums.read_json(file, "best checkpoint")["step"]
+    best = checksums.read_json(file, "best checkpoint", _NOTE)["step"]
     fault = self._found_by_first(self._best_sums, best)
     if fault and jax.process_index() == 0:
       checksums.forget(file)
@@ -170,6 +175,7 @@ class Checkpoints:
 
 
 def _manager(folder: epath.Path, keep: int, keep_steps: int) -> ocp.CheckpointManager:
+  orbax_messages.silence()
   options = ocp.CheckpointManagerOptions(max_to_keep=keep, keep_period=keep_steps or None, create=True)
   return ocp.CheckpointManager(
     epath.Path(folder).absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()

@@ -60,7 +60,9 @@ class Sums:
     if not self.knows(step) or not folder.is_dir():  # a death may leave the sums of what orbax has removed
       return ""
     try:
-      known = checksums.read_json(self._file(step), "checksums")
+      known = checksums.read_json(self._file(step), "checksums", dict)
+      with checksums.parsing(self._file(step), "checksums"):
+        checksums.shaped(list(known.values()), [str])
     except UserError as e:
       return str(e)
     for name, sha in sorted(known.items()):

@@ -140,10 +140,10 @@ def train(
 ) -> State:
   """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end.
 
-  Batches are split over the devices of `mesh`, which are all local ones unless told otherwise. `fit` is what a
+  Batches are split over the devices of `mesh`: unless told otherwise, as many local ones as divide a batch. `fit` is what a
   checkpoint must have been made with to be gone on with. `begin` stands in the place of the task's own beginning.
   """
-  mesh = mesh or sharding.training_mesh(of=jax.local_devices())
+  mesh = mesh or sharding.training_mesh(of=jax.local_devices(), batch=batch_size, name=name)
   place = sharding.placer(mesh)
   key, seedless = jax.random.key(recipe.seed), dataclasses.replace(recipe, seed=0)
   make_state = functools.partial(init_state, task, seedless)

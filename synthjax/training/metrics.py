@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
+from collections.abc import Iterator
+from typing import Any
 
-import tensorboardX
 from etils import epath
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 from synthjax import checksums, workdir
 
 FILE = "metrics.jsonl"
 _EVENTS = "events.out.tfevents.*"
+_FLUSH_SECONDS = 60.0
 
 
 class Metrics:
@@ -23,19 +31,17 @@ class Metrics:
     folder.mkdir(parents=True, exist_ok=True)
     self._folder, path = folder, folder / FILE
     checksums.uncover(path)
-    workdir.replace_bytes(
-      path, "".join(line for line in _lines(path) if json.loads(line)["step"] <= step).encode()
-    )
+    workdir.replace_bytes(path, b"".join(line for line, row in _rows(path) if row["step"] <= step))
     self._file = path.open("a")
-    self._events = tensorboardX.SummaryWriter(str(folder), purge_step=step + 1, write_to_disk=True)
+    self._events = _Events(folder, step + 1)
 
   def __enter__(self) -> Metrics:
     return self
 
   def __exit__(self, *_: object) -> None:
     if self._file:
-      self._file.close()
-      self._events.close()
+      with contextlib.closing(self._events):
+        self._file.close()
       for name in (FILE, *workdir.names(self._folder, _EVENTS)):
         if not checksums.is_covered(self._folder / name):
           checksums.cover(self._folder / name)
@@ -45,16 +51,40 @@ class Metrics:
       return
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     self._file.flush()
-    for name, value in values.items():
-      self._events.add_scalar(name, value, step)
+    self._events.add(
+      step, summary=Summary(value=[summary.scalar(name, x).value[0] for name, x in values.items()])
+    )
 
 
-def _lines(path: epath.Path) -> list[str]:
-  """Whole lines: a death may have cut the last one."""
-  if not path.exists():
-    return []
-  return [line + "\n" for line in path.read_text().split("\n")[:-1]]
+class _Events:
+  """TensorBoard's file. tensorboardX's own writer has a thread, whose death on a full disk blocks those who write for good."""
+
+  def __init__(self, folder: epath.Path, first: int):
+    self._writer, self._flushed = EventsWriter(str(folder / "events")), time.monotonic()
+    self.add(first, file_version="brain.Event:2")
+    self.add(
+      first, session_log=SessionLog(status=SessionLog.START)
+    )  # TensorBoard drops what it knows of later steps
+
+  def add(self, step: int, **what: Any) -> None:
+    self._writer.write_event(Event(wall_time=time.time(), step=step, **what))
+    if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+      self._writer.flush()
+      self._flushed = time.monotonic()
+
+  def close(self) -> None:
+    self._writer.close()
+
+
+def _rows(path: epath.Path) -> Iterator[tuple[bytes, dict[str, float]]]:
+  """Whole lines and their rows, up to the first that is none: a death cuts the last one, a loss of power fills it with zeros."""
+  lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+  for line in lines:
+    try:
+      yield line + b"\n", checksums.shaped(json.loads(line), {"step": int})
+    except (ValueError, RecursionError):
+      return
 
 
 def read(folder: epath.Path) -> list[dict[str, float]]:
-  return [json.loads(line) for line in _lines(folder / FILE)]
+  return [row for _, row in _rows(folder / FILE)]

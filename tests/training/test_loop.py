@@ -144,3 +144,17 @@ def test_adamw_with_schedule_and_clipping_against_numpy():
     update, state = tx.update({"w": jnp.asarray(g, jnp.float32)}, state, params)
     params = {"w": params["w"] + update["w"]}
   np.testing.assert_allclose(params["w"], w, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch, used", [(6, 3), (5, 1), (2, 2), (8, 4)])
+def test_as_many_devices_are_used_as_divide_a_batch_and_a_note_names_the_others(
+  tmp_path, capsys, batch, used
+):
+  name = f"networks/of-{batch}"
+  state = train(
+    Line(), lambda step: {k: v[:batch] for k, v in batch_at(step).items()}, Recipe(steps=2), epath.Path(tmp_path),
+    name=name, batch_size=batch, pace=Pace(), stop=Stop(),
+  )  # fmt: skip
+  assert len(state.step.sharding.device_set) == used
+  said = f"note: {name}: {used} of 4 devices are used; a batch of {batch} cannot be split evenly over more\n"
+  assert capsys.readouterr().err.count(said) == (used < 4)

@@ -154,3 +154,16 @@ def test_joined_processes_agree_that_a_checkpoint_is_damaged(start, tmp_path):
   assert (folder / f"checkpoints.damaged/{latest}").is_dir() and before < latest
   assert learnt(damaged) == learnt(whole)
   assert rows(damaged) == rows(whole)
+
+
+@pytest.mark.slow
+def test_joined_processes_use_as_many_devices_as_divide_the_batch(start, tmp_path):
+  """Two with three devices each use two of them; three find no number that divides 16, before anything is made."""
+  both = [start(tmp_path / "two", 6, "--distributed=on", env=env, devices=3) for env in cluster(2)]
+  said = finish(*both)
+  assert ["4 of 6 devices are used; a batch of 16 cannot be split" in err for err in said] == [True, False]
+  three = [start(tmp_path / "three", 6, "--distributed=on", env=env, devices=2) for env in cluster(3)]
+  for err in finish(*three, code=2):
+    assert "of each of 3 joined processes divides its batch of 16; give it a batch" in err
+    assert "Traceback" not in err
+  assert not (tmp_path / "three/runs").exists()

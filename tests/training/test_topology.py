@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from synthjax.data.augment import Augment
 from synthjax.data.draws import Part
 from synthjax.data.pictures import Pictures, batches
 from synthjax.data.sources import open_source
+from synthjax.errors import UserError
 from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.predictions import predicted
 from synthjax.labels import spaces
@@ -223,3 +224,52 @@ def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
     f"\nour loop takes {np.median([b / a for a, b in pairs]):.3f} of a bare one's time, median of 10 pairs"
   )
   assert min(b for _, b in pairs) <= 1.05 * min(a for a, _ in pairs), pairs
+
+
+# --- batches that the devices do not divide ------------------------------------------------------------
+
+
+class Device(NamedTuple):
+  """Of one of several joined processes."""
+
+  process_index: int
+
+
+@pytest.mark.parametrize(
+  "counts, fsdp, batch, used",
+  [
+    ((3, 3), 1, 64, [2, 2]),
+    ((4, 3), 1, 12, [3, 3]),
+    ((6,), 2, 16, [4]),
+    ((7, 7, 7), 1, 6, [2, 2, 2]),
+    ((5,), 1, 64, [4]),
+  ],
+)
+def test_joined_processes_give_the_same_number_of_devices_each(counts, fsdp, batch, used):
+  row = [Device(process) for process, n in enumerate(counts) for _ in range(n)]
+  chosen = [d.process_index for d in sharding.training_devices(fsdp, row, batch)]
+  assert [chosen.count(process) for process in range(len(counts))] == used
+
+
+@pytest.mark.parametrize(
+  "counts, fsdp, batch, said",
+  [
+    (
+      (2, 2, 2),
+      1,
+      64,
+      "the 2 devices of each of 3 joined processes divides its batch of 64; .* multiple of 3",
+    ),
+    (
+      (6,),
+      3,
+      16,
+      r"batch of 16 and is a multiple of config.runtime.fsdp 3; give it a batch .* multiple of 3",
+    ),
+    ((2,), 4, 16, "config.runtime.fsdp 4 does not divide the 2 devices"),
+  ],
+)
+def test_a_batch_that_no_number_of_devices_divides_is_one_line(counts, fsdp, batch, said):
+  row = [Device(process) for process, n in enumerate(counts) for _ in range(n)]
+  with pytest.raises(UserError, match=said):
+    sharding.training_devices(fsdp, row, batch, "runs/few")
