@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import shlex
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax import workdir
+from synthjax import documents, workdir
 from synthjax.errors import UserError
 
 FOLDER = ".checksums"
@@ -97,10 +96,7 @@ def read(path: epath.Path, what: str) -> bytes:
 
 
 def read_json(path: epath.Path, what: str) -> Any:
-  try:
-    return json.loads(read(path, what))
-  except (json.JSONDecodeError, UnicodeDecodeError) as e:
-    raise UserError(f"{what}: {path} is not readable JSON ({e}); remove it and run again") from None
+  return documents.parse_json(read(path, what), f"{what}: {path}", "remove it and run again")
 
 
 def is_covered(path: epath.Path) -> bool:

@@ -32,6 +32,7 @@ STOREYS = [
     "config",
     "fields",
     "validation",
+    "documents",
     "checks",
     "checks_filters",
     "checks_adapter",
