@@ -37,6 +37,8 @@ STOREYS = [
     "checks_filters",
     "checks_adapter",
     "checks_learners",
+    "checks_limits",
+    "checks_networks",
     "command",
     "workdir",
     "residents",
