@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
 from synthjax import documents
-from synthjax.errors import UserError
+from synthjax.errors import UserError, one_line
 from synthjax.weights import finite, names
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
@@ -37,6 +38,20 @@ def read_json(file: Path) -> dict[str, Any]:
   if not isinstance(body, dict):
     raise UserError(f"weights: {file} does not hold a JSON object; fetch it again")
   return body
+
+
+@contextlib.contextmanager
+def building(folder: Path) -> Iterator[None]:
+  """Makes a line of what the makers of networks raise where a config asks for a network that cannot be."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as e:
+    raise UserError(
+      f"weights: no network can be built as the configs of {folder} have it ({type(e).__name__}: "
+      f"{one_line(e)[:200]}); fetch the folder again"
+    ) from e
 
 
 def read_config(file: Path, classes: Collection[str]) -> dict[str, Any]:
