@@ -169,7 +169,7 @@ def _check_matrix(config: ConfigDict) -> None:
 
 def check_name(name: str, what: str) -> str:
   """A name from a config may become a folder's name: nothing else in this package does."""
-  if not _NAME.fullmatch(name):
+  if not isinstance(name, str) or not _NAME.fullmatch(name):
     raise UserError(f"{what} {name!r}: a name takes letters, digits, and _ + - inside, at most 100")
   return name
 

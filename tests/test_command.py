@@ -125,6 +125,7 @@ def test_a_wrong_flag_is_one_line(parse, flags, said):
     ),
     (GOOD.replace('image_set("B")', 'image_set("B", guidance="x")'), "guidance"),
     (GOOD.replace("config.sets.B", "config.sets['B/C']"), "a name takes letters"),
+    (GOOD.replace("config.sets.B", "config.sets[3]"), "3: a name takes letters"),
     (
       GOOD.replace("config.sampling.steps = 7", "config.smapling = {}"),
       "has no field 'smapling' (did you mean 'sampling'?)",

@@ -87,3 +87,14 @@ def test_a_tokenizers_config(tmp_path, weights, file, change):
   _spoil(tmp_path / "w" / "tokenizer", file, change)
   said = _line_of(lambda: StableDiffusion(tmp_path / "w").tokenize(["a photo"]))
   assert "tokenizer is not readable" in said
+
+
+@pytest.mark.parametrize(
+  "change", [{"num_train_timesteps": 10**9}, {"trained_betas": [10**400]}, {"beta_end": 10**400}]
+)
+def test_a_schedulers_config(tmp_path, weights, change):
+  shutil.copytree(weights, tmp_path / "w")
+  _spoil(tmp_path / "w", "scheduler/scheduler_config.json", change)
+  assert f"scheduler_config.json has {next(iter(change))}=" in _line_of(
+    lambda: StableDiffusion(tmp_path / "w")
+  )
