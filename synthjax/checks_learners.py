@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax.checks import DTYPES, at_least, known
+from synthjax.checks import DTYPES, at_least, known, pattern
 from synthjax.errors import UserError
 
 _COUNTS = dict(
@@ -36,6 +34,12 @@ def check_learner(config: ConfigDict, name: str) -> None:
       raise UserError(f"{where}: {field} is between 0 and 1, not {fields[field]}")
   for field, choices in _CHOICES.items():
     known(f"{where}: {field}", fields[field], choices)
+  for field in ("crop", "momentum"):
+    if not 0 <= fields[field] <= 1:
+      raise UserError(f"{where}: {field} is between 0 and 1, not {fields[field]}")
+  for drop in fields["drops"]:
+    if not isinstance(drop, int | float) or not 0 <= drop <= 1:
+      raise UserError(f"{where}: drops are shares of the steps, between 0 and 1, not {drop!r}")
   if not fields["learning_rate"] > 0:
     raise UserError(f"{where}: learning_rate is above 0, not {fields['learning_rate']}")
   if sum(bool(fields[unit]) for unit in ("steps", "epochs", "examples")) != 1:
@@ -48,10 +52,7 @@ def check_learner(config: ConfigDict, name: str) -> None:
   _check_init(config, where, fields["init"])
   for test in filter(None, fields["subset_tests"].split(",")):
     known(f"{where}: subset_tests", test, config.tests)
-  try:
-    re.compile(fields["freeze"])
-  except re.error as e:
-    raise UserError(f"{where}: freeze {fields['freeze']!r} is no pattern: {e}") from None
+  pattern(f"{where}: freeze", fields["freeze"])
 
 
 def _check_data(config: ConfigDict, where: str, own: ConfigDict, fields: dict) -> None:
@@ -71,6 +72,13 @@ def _check_data(config: ConfigDict, where: str, own: ConfigDict, fields: dict) -
     raise UserError(f"{where}: norm auxiliary keeps real and synthetic images apart; it needs both")
   if fields["test_norm"] == "auxiliary" and fields["norm"] != "auxiliary":
     raise UserError(f"{where}: test_norm auxiliary needs norm auxiliary")
+  synthetic = round(fields["share"] * fields["batch"])
+  if drawn and fields["real"] and not 0 < synthetic < fields["batch"]:
+    part = "real" if synthetic else "synthetic"
+    raise UserError(
+      f"{where}: share {fields['share']:g} of a batch of {fields['batch']} leaves no {part} image in it; change share "
+      f"or batch, or leave out {'real' if synthetic else 'images'}"
+    )
   if drawn and (labels := fields_of.set_labels(config, drawn)) and fields["real"]:
     raise UserError(
       f"{where}: set {drawn} is of the classes of {labels}, the real images are of {config.labels}"

@@ -22,7 +22,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax import workdir
+from synthjax import documents, workdir
 from synthjax.errors import UserError
 
 Shape = type | dict | list
@@ -106,9 +106,9 @@ def read(path: epath.Path, what: str) -> bytes:
 
 def read_json(path: epath.Path, what: str, shape: Shape = object) -> Any:
   """What lies there, refused where it is of another shape: an old file has no checksum that says so."""
-  data = read(path, what)
+  value = documents.parse_json(read(path, what), f"{what}: {path}", "remove it and run again")
   with parsing(path, what):
-    return shaped(json.loads(data), shape)
+    return shaped(value, shape)
 
 
 @contextlib.contextmanager

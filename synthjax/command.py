@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import io
+import operator
 import re
 import shlex
 import traceback
@@ -16,7 +18,8 @@ from typing import Any, NoReturn
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from synthjax.errors import UserError, nearest
+from synthjax.documents import is_writable
+from synthjax.errors import UserError, nearest, one_line
 from synthjax.validation import check
 
 
@@ -48,6 +51,9 @@ def parse(argv: list[str]) -> Command:
     help="only these stages (default: all; on request: verify, predict, export)",
   )
   parser.add_argument("--distributed", default="auto", choices=("auto", "on", "off"), help="jax.distributed")
+  for arg in argv:
+    if not is_writable(arg):
+      raise UserError(f"argument {arg[:200]!a} is not UTF-8; rename the file, or write the value otherwise")
   known, rest = parser.parse_known_args(argv)
   for arg in rest:
     if arg.startswith("--") and not re.match(r"--(no)?config\.", arg):
@@ -86,7 +92,7 @@ def load_config_file(path: str, arg: str = "") -> ConfigDict:
   except UserError as e:
     raise UserError(f"{path}: {e}" if path not in str(e) else str(e)) from e
   except (Exception, SystemExit) as e:  # the user's code may raise anything
-    raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_one_line(e)}") from e
+    raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_said(e)}") from e
   if not isinstance(config, ConfigDict):
     raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
   if config.get("study") == "":
@@ -96,22 +102,26 @@ def load_config_file(path: str, arg: str = "") -> ConfigDict:
 
 def _line_in(error: BaseException, file: Path) -> str:
   """` line 12`: where in the user's file it happened."""
-  if isinstance(error, SyntaxError):
-    return f" line {error.lineno}"
-  lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
+  frames = traceback.extract_tb(error.__traceback__)
+  places = [(f.filename, f.lineno) for f in frames]
+  if isinstance(error, SyntaxError):  # of the file itself, or of one that it imports
+    places.append((error.filename or "", error.lineno))
+  # A frame's path is absolute, whatever the command line says.
+  lines = [line for place, line in places if line and Path(place).resolve() == file.resolve()]
   return f" line {lines[-1]}" if lines else ""
 
 
-def _one_line(error: BaseException) -> str:
-  return " ".join(str(error.args[0] if isinstance(error, SyntaxError) else error).split())
+def _said(error: BaseException) -> str:
+  if isinstance(error, SyntaxError) and error.args:
+    return one_line(Exception(error.args[0]))
+  return one_line(error)
 
 
 def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
   """Sets `--config.a.b=value` by ml_collections' own parsers, and phrases its errors."""
   for override in overrides:
-    _check_field(
-      config, re.sub(r"^--(no)?config\.", "", override.split("=")[0]) if override.startswith("--") else ""
-    )
+    if override.startswith("--"):
+      _check_field(config, re.sub(r"^--(no)?config\.", "", override.split("=")[0]))
   overrides = [_subscripted(override) for override in overrides]
   values = flags.FlagValues()
   try:
@@ -135,14 +145,18 @@ def _subscripted(override: str) -> str:
 def _check_field(config: ConfigDict, path: str) -> None:
   """Walks an override down the config to the first name that is not there."""
   node: Any = config
-  for i, part in enumerate(filter(None, path.split("."))):
+  for i, part in enumerate(path.split(".")):
+    if not part:
+      raise UserError(
+        f"--config.{path}: a name is missing between two dots, or at an end; expected --config.a.b=value"
+      )
     if not isinstance(node, ConfigDict) or part not in node:
       where = ".".join(["config", *path.split(".")[:i]])
       raise UserError(
         f"{where} has no field {part!r}{nearest(part, node if isinstance(node, ConfigDict) else ())}"
       )
     node = node[part]
-  if path and isinstance(node, ConfigDict):
+  if isinstance(node, ConfigDict):
     raise UserError(
       f"config.{path} is a group of fields; set one of them, as --config.{path}.{next(iter(node), 'NAME')}=..."
     )
@@ -153,10 +167,9 @@ def _bad_value(config: ConfigDict, message: str) -> str:
   if not match:
     return " ".join(message.split())
   path, value = re.sub(r'\["([^"]*)"\]', r".\1", match[1]), match[2]
-  node: Any = config
-  for part in path.split(".")[1:]:
-    node = node[part]
-  wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(
-    type(node), type(node).__name__
-  )
-  return f"{path} takes {wanted} (now {node!r}), not {value!r}"
+  *groups, field = path.split(".")[1:]
+  group = functools.reduce(operator.getitem, groups, config)
+  kind = group.get_type(field)  # of a field that is None, as a set's own are, too
+  wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+  shown = value if len(value) <= 80 else f"{value[:80]}..."
+  return f"{path} takes {wanted} (now {group[field]!r}), not {shown!r}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 2000  # characters of an error's line
+
 
 class UserError(Exception):
   """A mistake in a config, a folder or a file. A traceback, by contrast, is a bug of ours."""
@@ -16,6 +18,12 @@ class Interrupted(Exception):
   def __init__(self, signal_number: int, where: str = ""):
     super().__init__(f"stopped by signal {signal_number}{where and f', {where}'}")
     self.exit_code = 128 + signal_number
+
+
+def one_line(error: BaseException) -> str:
+  """What an error says, in a line: names from a file may hold line breaks, or be a megabyte long."""
+  said = " ".join(line.strip() for line in str(error).splitlines())
+  return said if len(said) <= _LONGEST else f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

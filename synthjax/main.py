@@ -7,7 +7,7 @@ import os
 import sys
 
 from synthjax import command as command_line
-from synthjax.errors import Interrupted, UserError
+from synthjax.errors import Interrupted, UserError, one_line
 
 
 def main(argv: list[str]) -> int:
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     devices.start(command.distributed, runtime.compile_cache, runtime.cpu_devices)
     study.run(command)
   except UserError as e:
-    print(f"synthjax: {e}", file=sys.stderr)
+    print(f"synthjax: {one_line(e)}", file=sys.stderr)
     return 2
   except Interrupted as e:
     print(f"synthjax: {e}; run the same command again to go on", file=sys.stderr)

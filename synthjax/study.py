@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from synthjax import config as fields_of
 from synthjax import devices, residents, workdir
 from synthjax.command import Command
-from synthjax.data.sources import label_space, open_real, open_source
+from synthjax.data.sources import check_sources, label_space, open_real, open_source
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
 from synthjax.stages.benchmark import Benchmark
@@ -112,6 +112,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     )
     for name, own in config.sets.items()
   }
+  check_sources(config, labels, of_set)
   encoders = {name: encoder_of(config, root, name, labels) for name in config.encoders}
   sources = (
     {name: open_source(config.tests[name], labels) for name in config.tests}

@@ -14,9 +14,12 @@ from synthjax import config as fields_of
 from synthjax.checks import DTYPES as _DTYPES
 from synthjax.checks import at_least as _at_least
 from synthjax.checks import known as _known
+from synthjax.checks import pattern as _pattern
 from synthjax.checks_adapter import check_adapter
 from synthjax.checks_filters import check_copies
 from synthjax.checks_learners import check_learner
+from synthjax.checks_limits import check_limits
+from synthjax.checks_networks import check_network
 from synthjax.errors import UserError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,99}")
@@ -61,11 +64,18 @@ def check(config: ConfigDict) -> None:
         _check_import(f"config.sets.{name}", own)
         continue
       _complete(f"config.{group}.{name}", own, known, maker, may_be_none)
+  for name, own in config.prompts.items():
+    for field in ("draws", "per_class"):
+      _at_least(f"config.prompts.{name}: {field}", own[field], 1)
   for name, own in config.networks.items():
-    _check_network(f"config.networks.{name}", own, config.networks)
+    check_network(f"config.networks.{name}", own, config.networks)
   for name, own in config.sets.items():
     if fields_of.is_imported(config, name):
       continue
+    if not isinstance(own.prompts, str):
+      raise UserError(
+        f"config.sets.{name}: prompts is the name of one of config.prompts, not {own.prompts!r}"
+      )
     if own.prompts not in config.prompts:
       raise UserError(
         f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
@@ -131,6 +141,7 @@ def check(config: ConfigDict) -> None:
       f"config.runtime.unreadable is a share, from 0 to below 1, not {config.runtime.unreadable}"
     )
   _check_benchmark(config.benchmark)
+  check_limits(config)
   _at_least(
     "config.runtime.stale_seconds (3 heartbeats)",
     config.runtime.stale_seconds,
@@ -158,29 +169,9 @@ def _check_matrix(config: ConfigDict) -> None:
 
 def check_name(name: str, what: str) -> str:
   """A name from a config may become a folder's name: nothing else in this package does."""
-  if not _NAME.fullmatch(name):
+  if not isinstance(name, str) or not _NAME.fullmatch(name):
     raise UserError(f"{what} {name!r}: a name takes letters, digits, and _ + - inside, at most 100")
   return name
-
-
-def _check_network(where: str, own: ConfigDict, networks: ConfigDict) -> None:
-  _known(f"{where}: task", own.task, ("contrast", "autoencode", "denoise"))
-  _known(f"{where}: styles", own.styles, ("all", "familiar"))
-  _known(f"{where}: tower", own.tower, ("vit", "resnet"))
-  for name in ("pictures", "batch", "steps"):
-    _at_least(f"{where}: {name}", own[name], 1)
-  for field, task in dict(autoencoder="autoencode", text_encoder="contrast", begin_with="denoise").items():
-    if own.task != "denoise" or (field != "autoencoder" and not own[field]):
-      continue
-    if own[field] == "embedded:generator":
-      continue
-    of_task = [name for name in networks if networks[name].task == task]
-    if own[field] not in of_task:
-      raise UserError(
-        f"{where}: {field} {own[field]!r} is none of config.networks of task {task}{nearest(own[field], of_task)}"
-      )
-  if own.begin_with and where.endswith(f".{own.begin_with}"):
-    raise UserError(f"{where}: it cannot begin with itself")
 
 
 def _check_import(where: str, own: ConfigDict) -> None:
@@ -292,6 +283,7 @@ def _check_arm_of_real(where: str, drawn: str, fields: dict[str, Any], config: C
     raise UserError(
       f"{where}: adapter tip learns from real images alone and needs others to choose by; set real and validation, and no images"
     )
+  _pattern(f"{where}: learns", fields["learns"])
   through = fields["learns"] or fields["batch_norm"] == "unfrozen"
   if through and (fields["adapter"] or not (drawn or fields["real"])):
     raise UserError(f"{where}: learns and batch_norm need images or real ones to learn from, and no adapter")

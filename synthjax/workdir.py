@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from etils import epath
 
+from synthjax import documents
 from synthjax.errors import UserError
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
@@ -253,8 +254,7 @@ def to_json(value: Any) -> bytes:
 def read_json(path: epath.Path, what: str) -> Any:
   """A small file of ours. Only a foreign hand leaves it unreadable: we move whole files into place."""
   try:
-    return json.loads(path.read_text())
+    data = path.read_bytes()
   except FileNotFoundError:
     raise UserError(f"{what}: {path} is missing") from None
-  except (ValueError, RecursionError) as e:  # 5,000 digits are no JSONDecodeError
-    raise UserError(f"{what}: {path} is not readable JSON ({e}); remove it and run again") from None
+  return documents.parse_json(data, f"{what}: {path}", "remove it and run again")

@@ -4,7 +4,7 @@ import pytest
 
 from synthjax import command as command_line
 from synthjax import config as fields_of
-from synthjax import validation
+from synthjax import main, validation
 from synthjax.errors import UserError
 
 GOOD = """
@@ -80,13 +80,25 @@ def test_names_that_are_none_of_pythons_are_reached_too(parse):
     (["--workdri=x"], "unknown flag --workdri (did you mean 'workdir'?)"),
     (["--distributed=maybe"], "invalid choice: 'maybe'"),
     (["stray"], "stray argument 'stray'"),
+    (["--config.sampling..steps=3"], "--config.sampling..steps: a name is missing between two dots"),
+    (["--config..sampling.steps=3"], "a name is missing between two dots"),
+    (["--config.sampling.=3"], "a name is missing between two dots, or at an end"),
+    (["--config.=3"], "a name is missing"),
+    (["--config.tuning.batch=1e12"], "config.tuning.batch takes a whole number (now 512), not '1e12'"),
+    (["--config.tuning.batch=1000000000000"], "config.tuning.batch is at most 1,048,576"),
+    (["--config.report.refresh_seconds=1e20"], "refresh_seconds takes a whole number"),
+    (["--config.seeds=" + "9" * 5000], "config.seeds takes a whole number (now 3), not '999"),
+    (["--config.seeds=\u00b2"], "config.seeds takes a whole number (now 3), not '\u00b2'"),
+    (["--config.sets.B.steps=many"], "config.sets.B.steps takes a whole number (now None), not 'many'"),
+    (["--config.sampling.guidance=1e999"], "config.sampling.guidance is a number, not inf"),
+    (["--config.sampling.negative_prompt=\udcff"], "is not UTF-8"),
   ],
 )
 def test_a_wrong_flag_is_one_line(parse, flags, said):
   with pytest.raises(UserError) as e:
     parse(*flags)
   assert said in str(e.value)
-  assert "\n" not in str(e.value)
+  assert "\n" not in str(e.value) and len(str(e.value)) < 400
 
 
 @pytest.mark.parametrize(
@@ -113,6 +125,7 @@ def test_a_wrong_flag_is_one_line(parse, flags, said):
     ),
     (GOOD.replace('image_set("B")', 'image_set("B", guidance="x")'), "guidance"),
     (GOOD.replace("config.sets.B", "config.sets['B/C']"), "a name takes letters"),
+    (GOOD.replace("config.sets.B", "config.sets[3]"), "3: a name takes letters"),
     (
       GOOD.replace("config.sampling.steps = 7", "config.smapling = {}"),
       "has no field 'smapling' (did you mean 'sampling'?)",
@@ -124,6 +137,37 @@ def test_a_wrong_config_file_is_one_line(parse, source, said):
     parse(source=source)
   assert said in str(e.value)
   assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("path", ["study.py", "./study.py", "sub/../study.py"])
+@pytest.mark.parametrize(
+  ("source", "said"),
+  [
+    ("def get_config(arg=''):\n  y = 1\n  return nothing", "study.py line 3: NameError"),
+    ("import json\njson.loads('[' * 10 ** 6)", "study.py line 2: RecursionError"),
+    ("x = 1\0", "study.py: SyntaxError: source code string cannot contain null bytes"),
+  ],
+)
+def test_a_relative_path_keeps_the_line(tmp_path, monkeypatch, path, source, said):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "sub").mkdir()
+  (tmp_path / "study.py").write_text(source)
+  with pytest.raises(UserError) as e:
+    command_line.parse([f"--config={path}", "--workdir=w"])
+  assert said in str(e.value)
+
+
+def test_what_the_command_prints_is_one_line_that_can_be_read(tmp_path, monkeypatch, capsys):
+  """Names from a file stand in errors, whatever they hold."""
+
+  def fail(argv):
+    raise UserError("no class 'x\ny" + "z" * 10**6 + "'; name another")
+
+  monkeypatch.setattr(command_line, "parse", fail)
+  assert main.main([]) == 2
+  said = capsys.readouterr().err
+  assert said.count("\n") == 1 and said.startswith("synthjax: no class 'x y") and len(said) < 3000
+  assert said.endswith("; name another\n")
 
 
 def test_a_missing_config_file_names_its_neighbour(parse, tmp_path):

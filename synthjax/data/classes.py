@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
+from synthjax import documents
 from synthjax.errors import UserError, nearest
 from synthjax.labels.matching import match
 from synthjax.labels.spaces import LabelSpace
@@ -59,23 +58,25 @@ def mapping_of(reference: Reference) -> dict[str, str] | None:
 
 def _read(file: Path) -> dict[str, str]:
   """YAML or JSON, one flat mapping of texts; what stands there twice is an error."""
-  told = f"class mapping {file}"
-  try:
-    root = yaml.compose(file.read_text(), Loader=yaml.BaseLoader)  # JSON is YAML too
-  except (OSError, UnicodeDecodeError) as e:
-    raise UserError(f"{told} cannot be read: {e}") from None
-  except yaml.YAMLError as e:
-    raise UserError(f"{told} is not valid: {' '.join(str(e).split())}") from None
-  found: dict[str, str] = {}
-  for key, value in root.value if isinstance(root, yaml.MappingNode) else [(root, root)]:
-    if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode) or key is root:
-      raise UserError(
-        f"{told} is a mapping of their class to our class id, one line each, as 'crane_bird: n02012849'"
-      )
-    if key.value in found:
-      raise UserError(f"{told}: {key.value!r} stands there twice")
-    found[key.value] = "" if value.value in ("null", "~") else value.value
-  return found
+  subject = f"class mapping {file}"
+  text = documents.read_text(file, subject)
+  if file.suffix == ".json":  # not as YAML, which takes each half of an escaped pair for a character
+    body = documents.parse_json(text, subject, unique=True, number=str)
+  else:
+    body = documents.parse_yaml(text, subject)
+  values = body.values() if isinstance(body, dict) else [body]
+  if not isinstance(body, dict) or any(isinstance(value, dict | list) for value in values):
+    raise UserError(
+      f"{subject} is a mapping of their class to our class id, one line each, as 'crane_bird: n02012849'"
+    )
+  return {theirs: _class_id(ours) for theirs, ours in body.items()}
+
+
+def _class_id(value: str | bool | None) -> str:
+  """As it is written in the file; "" = left out."""
+  if isinstance(value, bool):
+    return str(value).lower()
+  return "" if value in (None, "null", "~") else str(value)
 
 
 def digest_of(mapping: Mapping[str, str] | None) -> bytes:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from synthjax import documents
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError, nearest
@@ -67,13 +67,9 @@ class CoopSplit(Source):
 
 def _read(reference: str, file: Path, split: str) -> tuple[str, list[tuple[str, str]]]:
   """The file's hash, and (path, class name) of each image of the split."""
-  try:
-    data = file.read_bytes()
-    body = json.loads(data)
-  except OSError as e:
-    raise UserError(f"source {reference}: {file} cannot be read: {e.strerror}; mend its path") from None
-  except ValueError as e:
-    raise UserError(f"source {reference}: {file} is not valid JSON: {e}") from None
+  subject = f"source {reference}: {file}"
+  data = documents.read_bytes(file, subject, "correct its path")
+  body = documents.parse_json(data, subject)
   rows = body.get(split) if isinstance(body, dict) else None
   if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
     raise UserError(

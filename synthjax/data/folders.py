@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from synthjax import documents
 from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
@@ -76,13 +76,15 @@ class Folder(Source):
     file = self._folder / METADATA
     if not file.is_file():
       return None
-    try:
-      rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-      return {row["file_name"]: row for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as e:
-      raise UserError(
-        f"source folder:{self._folder}: {METADATA} is not lines of JSON with a file_name each ({e}); mend or remove it"
-      ) from None
+    subject = f"source folder:{self._folder}: {METADATA}"
+    found = {}
+    for number, row in documents.read_lines(file, subject, "correct or remove it"):
+      if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+        raise UserError(
+          f"{subject} is not lines of JSON with a file_name each: line {number}; correct or remove it"
+        )
+      found[row["file_name"]] = row
+    return found
 
   def encoded(self, i: int) -> bytes:
     try:

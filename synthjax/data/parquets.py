@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import json
 import threading
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from synthjax import documents
 from synthjax.data.classes import digest_of, mapping_of, parse, places
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
@@ -131,8 +131,9 @@ def _files(reference: str, path: Path, split: str) -> list[Path]:
 def _features(schema: Any) -> dict[str, Any]:
   """What `datasets` wrote down about the columns."""
   try:
-    return dict(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"])
-  except (KeyError, ValueError, TypeError):
+    about = documents.parse_json((schema.metadata or {})[b"huggingface"], "")
+    return dict(about["info"]["features"])
+  except (KeyError, ValueError, TypeError, UserError):
     return {}
 
 

@@ -15,10 +15,11 @@ line (nothing after the colon: left out). It is `classes.yaml` or `classes.json`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax.data import webdatasets
 from synthjax.data.coop import open_coop
 from synthjax.data.digits import open_embedded
@@ -57,6 +58,27 @@ def open_parents(config: ConfigDict, reference: str, labels: LabelSpace) -> Sour
   """A source, or `real:NAME` of `config.real`."""
   scheme, _, name = reference.partition(":")
   return open_real(config, name, labels) if scheme == "real" else open_source(reference, labels)
+
+
+def check_sources(config: ConfigDict, labels: LabelSpace, of_set: Mapping[str, LabelSpace]) -> None:
+  """Opens what sets and learners will read, so that what is missing is told before anything is made."""
+  wanted: dict[tuple[str, LabelSpace], None] = {}
+  for name in config.sets:
+    fields = fields_of.set_fields(config, name)
+    if not fields_of.is_imported(config, name) and fields["parents"] and fields["strength"] != 1:
+      wanted[_reference(config, fields["parents"]), of_set[name]] = None
+  for name in config.learners:
+    fields, drawn = fields_of.learner_fields(config, name), config.learners[name].images.partition("/")[0]
+    for field, space in (("real", of_set.get(drawn, labels)), ("probe", labels)):
+      if fields[field]:
+        wanted[_reference(config, f"real:{fields[field]}"), space] = None
+  for reference, space in wanted:
+    open_source(reference, space)
+
+
+def _reference(config: ConfigDict, reference: str) -> str:
+  scheme, _, name = reference.partition(":")
+  return config.real[name].source if scheme == "real" else reference
 
 
 def label_space(labels: str) -> LabelSpace:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synthjax import documents
 from synthjax.errors import UserError
 
 _CORE = "tensorflow_datasets.core.features."
@@ -48,14 +49,9 @@ def check(folder: Path, what: str) -> None:
 
 
 def _body(file: Path, what: str) -> Any:
-  try:
-    return json.loads(file.read_text())
-  except FileNotFoundError:
-    raise UserError(
-      f"{what}: {file} is missing; a data set of TFDS has it: build or fetch it again"
-    ) from None
-  except (ValueError, RecursionError) as e:
-    raise UserError(f"{what}: {file} is not readable JSON ({e}); build or fetch it again") from None
+  if not file.exists():
+    raise UserError(f"{what}: {file} is missing; a data set of TFDS has it: build or fetch it again")
+  return documents.read_json(file, f"{what}: {file}", "build or fetch it again")
 
 
 def _named(body: Any) -> Iterator[str]:

@@ -22,7 +22,7 @@ from etils import epath
 from tensorflow_datasets.core import read_only_builder, registered
 from tensorflow_datasets.core.utils import error_utils
 
-from synthjax import workdir
+from synthjax import documents, workdir
 from synthjax.data import tfds_features
 from synthjax.data.source import Source
 from synthjax.errors import UserError, nearest
@@ -92,8 +92,8 @@ class TfdsSource(Source):
   def _column(self, feature: str) -> np.ndarray:
     """One feature of all rows, kept for the next process."""
     file = epath.Path(os.path.expanduser(_CACHE)) / f"{_stamp(self._info, self._spans)}-{feature}.json"
-    if file.exists():
-      return np.array(json.loads(file.read_text()))
+    if (kept := _kept_column(file, len(self._rows))) is not None:
+      return np.array(kept)
     values = [self._rows[i][feature] for i in range(len(self._rows))]
     values = [v.decode() if isinstance(v, bytes) else v if isinstance(v, str) else int(v) for v in values]
     with contextlib.suppress(OSError):  # a home that cannot be written costs time, not the study
@@ -139,6 +139,15 @@ class TfdsSource(Source):
     matched = [] if self._of_place is None else self._of_place.tolist()
     passed_over = self._labels.passed_over if self._labels else ()
     return _hash([self.name, self._spans, self._label, names, files, matched, passed_over])
+
+
+def _kept_column(file: epath.Path, rows: int) -> list[Any] | None:
+  """What an earlier process kept; None where it is not there, or is not whole."""
+  try:
+    found = documents.read_json(Path(file), "labels", most=documents.MOST_OF_LINES)
+  except UserError:
+    return None
+  return found if isinstance(found, list) and len(found) == rows else None
 
 
 def _files(info: Any) -> list[Path]:

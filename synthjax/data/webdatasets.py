@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import tarfile
 import weakref
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from synthjax import documents
 from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
@@ -101,8 +101,8 @@ class WebDataset(Source):
     sample = self._samples[i]
     if sample.about:
       try:
-        found = json.loads(self._read(sample.tar, sample.about))
-      except ValueError:
+        found = documents.parse_json(self._read(sample.tar, sample.about), "")
+      except UserError:
         found = {}
       return found if isinstance(found, dict) else {}
     if sample.caption:

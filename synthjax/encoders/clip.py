@@ -42,7 +42,12 @@ class Clip(Towers):
         f"encoder {folder} is no folder; an encoder is a folder in transformers' layout or OpenCLIP's"
       )
     self.folder, self._checkpoint = folder, layouts.read_folder(folder)
-    super().__init__(self._checkpoint.architecture, self._checkpoint.preprocess, dtype)
+    with read.building(folder):
+      super().__init__(self._checkpoint.architecture, self._checkpoint.preprocess, dtype)
+
+  def param_shapes(self) -> dict[str, Any]:
+    with read.building(self.folder):
+      return super().param_shapes()
 
   @functools.cached_property
   def digest(self) -> str:

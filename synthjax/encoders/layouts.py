@@ -58,6 +58,14 @@ _WITHOUT_EFFECT = (
   "proj",
   "pooler_type",
 )
+_MOST = {
+  "vocab_size": 10**7,
+  "image_size": 2**13,
+  "context_length": 10**5,
+  "max_position_embeddings": 10**5,
+  "num_hidden_layers": 200,
+  "layers": 200,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +214,7 @@ def _residual(file: Path, vision: Mapping[str, Any]) -> ResNetConfig:
   vision = {"width": 64, "head_width": 64, "image_size": 224} | dict(vision)
   vision |= {"image_size": _side(vision["image_size"])}
   layers = tuple(vision["layers"])
-  if len(layers) != 4 or not all(type(n) is int and n > 0 for n in layers):
+  if len(layers) != 4 or not all(type(n) is int and 0 < n <= _MOST["layers"] for n in layers):
     raise UserError(
       f"weights: {file}, vision_cfg: layers={vision['layers']!r}; a ResNet has four counts of blocks"
     )
@@ -250,8 +258,11 @@ def _times(file: Path, where: str, part: Mapping[str, Any]) -> int:
 
 def _check_counts(file: Path, where: str, part: Mapping[str, Any], keys: Sequence[str]) -> None:
   for key in keys:
-    if type(value := part.get(key)) is not int or value < 1:
-      raise UserError(f"weights: {file}, {where}{key}={value!r} is no count; fetch it again")
+    most = _MOST.get(key, 10**6)  # no layer is made before it is counted
+    if type(value := part.get(key)) is not int or not 1 <= value <= most:
+      raise UserError(
+        f"weights: {file}, {where}{key}={repr(value)[:80]} is no count from 1 to {most}; fetch it again"
+      )
 
 
 def _check_multiple(file: Path, where: str, one: tuple[str, int], of: tuple[str, int]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from synthjax.errors import UserError
+from synthjax.generators import config_values
 from synthjax.generators.schedule import Schedule, read_schedule
 from synthjax.weights import read
 
@@ -139,6 +140,7 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
   for key in _NEEDED[part]:
     if key not in config:
       raise UserError(f"weights: {file} lacks {key!r}; fetch it again")
+  config_values.check(file, part, config)
   for block in (*config.get("down_block_types", ()), *config.get("up_block_types", ())):
     if block not in _BLOCKS[part]:
       raise UserError(f"weights: {file} has block {block!r}; known are {', '.join(_BLOCKS[part])}")

@@ -19,6 +19,7 @@ from synthjax.generators import scheduler_keys
 SPACINGS = ("leading", "trailing", "linspace")
 FILE = "scheduler_config.json"
 _LEAST_ALPHA_BAR = 2.0**-24  # for samplers that divide by the signal: diffusers' choice
+_MOST_STEPS = 10**6  # of a training: a table has a place for each
 _COSINE = "squaredcos_cap_v2"
 # What a class of diffusers takes betas to be where the file names none.
 _BETAS = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
@@ -109,6 +110,8 @@ def _betas(read: _File) -> np.ndarray:
   if (trained := read.config.get("trained_betas")) is not None:
     return _trained_betas(read, trained)
   steps = read.integer("num_train_timesteps", 1000, least=1)
+  if steps > _MOST_STEPS:
+    raise read.error("num_train_timesteps", f"it must be at most {_MOST_STEPS}; correct it")
   silent = _BETAS_OF_LATENTS if read.config.get("_class_name") in ("LCMScheduler", "TCDScheduler") else _BETAS
   start, end = (read.number(key, silent[key], below=1.0) for key in ("beta_start", "beta_end"))
   kind = read.one_of("beta_schedule", silent["beta_schedule"], ("linear", "scaled_linear", _COSINE))
@@ -124,7 +127,7 @@ def _trained_betas(read: _File, trained: Any) -> np.ndarray:
   steps = read.config.get("num_train_timesteps")
   try:
     betas = np.asarray(trained, np.float64)
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     betas = np.zeros(0)
   if betas.ndim != 1 or not len(betas) or not np.all((betas > 0) & (betas < 1)):
     raise read.error("trained_betas", "it must be a list of numbers between 0 and 1; fetch it again")

@@ -43,9 +43,10 @@ class StableDiffusion:
     # XL's published decoder overflows in float16: its file says so.
     is_wide = self.dtype == jnp.float16 and vae.get("force_upcast", False)
     self.decoder_dtype = jnp.dtype(jnp.float32) if is_wide else self.dtype
-    self._unet = FlaxUNet2DConditionModel.from_config(unet, dtype=self.dtype)
-    self._vae = FlaxAutoencoderKL.from_config(vae, dtype=self.decoder_dtype)
-    self._texts = {part: self._text(part, text) for part, text in self.checkpoint.texts.items()}
+    with read.building(folder):
+      self._unet = FlaxUNet2DConditionModel.from_config(unet, dtype=self.dtype)
+      self._vae = FlaxAutoencoderKL.from_config(vae, dtype=self.decoder_dtype)
+      self._texts = {part: self._text(part, text) for part, text in self.checkpoint.texts.items()}
     self.max_tokens: int = min(t["max_position_embeddings"] for t in self.checkpoint.texts.values())
     self.schedule = self.checkpoint.schedule
     self._scale: float = vae.get("scaling_factor", 0.18215)
@@ -81,6 +82,10 @@ class StableDiffusion:
 
   @functools.cached_property
   def _param_shapes(self) -> dict[str, Any]:
+    with read.building(self.folder):
+      return self._shapes()
+
+  def _shapes(self) -> dict[str, Any]:
     key, ids = jax.random.key(0), jnp.zeros((1, self.max_tokens), jnp.int32)
     shapes = {
       part: jax.eval_shape(lambda k, m=module: m.init(k, ids, ids, ids), key)["params"]

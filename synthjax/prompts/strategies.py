@@ -9,13 +9,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from synthjax import documents
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts.writers import WRITERS, foreign_to
+
+_DIGITS = re.compile("[0-9]{1,20}")  # not str.isdigit, which takes a superscript two for one
+_MOST_PROMPTS = 10_000_000  # of a file, repeats counted: each is a place in its class's list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +49,26 @@ class Written:
 
 
 def check(fields: dict[str, Any], labels: LabelSpace, where: str = "config.prompts") -> None:
-  """What would be nonsense is refused before anything is made."""
-  if fields["strategy"] != "LE" or not (name := foreign_to(fields["writer"], labels.names)):
+  """What would fail, or be nonsense, is refused before anything is made. A file is read by `write` alone."""
+  strategy = fields["strategy"]
+  if strategy not in STRATEGIES:
+    raise UserError(f"{where}: prompt strategy {strategy!r}{nearest(strategy, STRATEGIES)}")
+  if fields["template"]:
+    check_template(fields["template"], where)
+  if strategy == "templates" and not labels.templates:
+    raise UserError(
+      f"{where}: strategy templates: the label space has none; give `templates:` in the labels file, or use strategy B"
+    )
+  if strategy == "file" and not fields["file"]:
+    raise UserError(f"{where}: strategy file needs a file; set file to the path of a .jsonl, .tsv or .txt")
+  if strategy == "LE":
+    _check_writer(fields, labels, where)
+
+
+def _check_writer(fields: dict[str, Any], labels: LabelSpace, where: str) -> None:
+  if fields["writer"] not in WRITERS:
+    raise UserError(f"{where}: writer {fields['writer']!r}{nearest(fields['writer'], WRITERS)}")
+  if not (name := foreign_to(fields["writer"], labels.names)):
     return
   example = " ".join(WRITERS[fields["writer"]]("", name, 1, fields["seed"])[0].text.split())[:100]
   instead = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
@@ -57,13 +80,8 @@ def check(fields: dict[str, Any], labels: LabelSpace, where: str = "config.promp
 
 def write(fields: dict[str, Any], labels: LabelSpace) -> Written:
   """The prompt list of one strategy; every class of the label space has at least one prompt."""
-  strategy = fields["strategy"]
-  if strategy not in STRATEGIES:
-    raise UserError(f"prompt strategy {strategy!r}{nearest(strategy, STRATEGIES)}")
   check(fields, labels)
-  if fields["template"]:
-    check_template(fields["template"], "config.prompts")
-  written = STRATEGIES[strategy](fields, labels)
+  written = STRATEGIES[fields["strategy"]](fields, labels)
   have = {p.class_id for p in written.prompts}
   without = [c for c in labels.ids if c not in have]
   if without:
@@ -84,10 +102,6 @@ def _basic(fields: dict[str, Any], labels: LabelSpace) -> Written:
 
 
 def _templates(fields: dict[str, Any], labels: LabelSpace) -> Written:
-  if not labels.templates:
-    raise UserError(
-      "strategy templates: the label space has none; give `templates:` in the labels file, or use strategy B"
-    )
   named = list(zip(labels.ids, labels.names, strict=True))
   return Written(
     [Prompt(c, _fill(t, name), origin=f"template: {t}") for c, name in named for t in labels.templates], []
@@ -95,8 +109,6 @@ def _templates(fields: dict[str, Any], labels: LabelSpace) -> Written:
 
 
 def _language_enhancement(fields: dict[str, Any], labels: LabelSpace) -> Written:
-  if fields["writer"] not in WRITERS:
-    raise UserError(f"writer {fields['writer']!r}{nearest(fields['writer'], WRITERS)}")
   writer = WRITERS[fields["writer"]]
   template = fields["template"] or labels.template
   prompts, short = [], {}
@@ -120,12 +132,8 @@ def _language_enhancement(fields: dict[str, Any], labels: LabelSpace) -> Written
 def _from_file(fields: dict[str, Any], labels: LabelSpace) -> Written:
   """Lines of class id, prompt and, if wanted, a repeat count; JSON lines, or columns parted by tabs."""
   path = Path(fields["file"]).expanduser()
-  if not fields["file"]:
-    raise UserError("strategy file needs config.prompts.NAME.file")
-  try:
-    lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 stands inside sentences
-  except (OSError, UnicodeDecodeError) as e:
-    raise UserError(f"prompt file {path} cannot be read: {e}") from None
+  lines = documents.read_text(path, f"prompt file {path}", most=documents.MOST_OF_LINES).split("\n")
+  order = {c: i for i, c in enumerate(labels.ids)}
   read = _from_json if path.suffix == ".jsonl" else _from_columns
   prompts = []
   for number, line in enumerate(lines, start=1):
@@ -133,21 +141,24 @@ def _from_file(fields: dict[str, Any], labels: LabelSpace) -> Written:
     if not line.strip():
       continue
     class_id, text, repeat = read(line, f"{path} line {number}")
-    if class_id not in labels.ids:
+    if class_id not in order:
       raise UserError(f"{path} line {number}: no class {class_id!r}{nearest(class_id, labels.ids)}")
     if not text.strip():
       raise UserError(f"{path} line {number}: the prompt is empty")
     prompts.append(Prompt(class_id, text, repeat, origin="file"))
-  order = {c: i for i, c in enumerate(labels.ids)}
+  if sum(p.repeat for p in prompts) > _MOST_PROMPTS:
+    raise UserError(
+      f"prompt file {path}: with repeats it has more than {_MOST_PROMPTS:,} prompts; lower the repeat counts"
+    )
   return Written(sorted(prompts, key=lambda p: order[p.class_id]), [])
 
 
 def _from_json(line: str, where: str) -> tuple[str, str, int]:
-  try:
-    body = json.loads(line)
-    class_id, text, repeat = body["class"], body["prompt"], body.get("repeat", 1)
-  except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-    raise UserError(f'{where}: expected {{"class": ID, "prompt": TEXT, "repeat": COUNT}}') from None
+  body = documents.parse_json(line, where)
+  found = (body.get("class"), body.get("prompt")) if isinstance(body, dict) else ()
+  if not found or not all(isinstance(value, str | int | float) for value in found):
+    raise UserError(f'{where}: expected {{"class": ID, "prompt": TEXT, "repeat": COUNT}}')
+  (class_id, text), repeat = found, body.get("repeat", 1)
   return str(class_id), str(text), _count(repeat, where)
 
 
@@ -159,8 +170,10 @@ def _from_columns(line: str, where: str) -> tuple[str, str, int]:
 
 
 def _count(value: Any, where: str) -> int:
-  if not str(value).isdigit() or int(value) < 1:
-    raise UserError(f"{where}: the repeat count is a whole number from 1, not {value!r}")
+  if not _DIGITS.fullmatch(str(value)) or not 1 <= int(value) <= _MOST_PROMPTS:
+    raise UserError(
+      f"{where}: the repeat count is a whole number from 1 to {_MOST_PROMPTS:,}, not {str(value)[:40]!r}"
+    )
   return int(value)
 
 

@@ -49,6 +49,8 @@ class Naming:
     self._config, self._runs, self._fields = config, root / "runs", fields
     self._labels, self._study_labels = labels, study_labels
     self._selection, self._from = selection, begun_from
+    if folder := begin_folder(fields):
+      read.tensor_files(folder, "model")  # what is missing is told now, and not after a night of sampling
 
   @property
   def identities(self) -> list[dict[str, Any]]:

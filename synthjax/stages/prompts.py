@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import checksums, records
+from synthjax import checksums, documents, records
 from synthjax import config as fields_of
 from synthjax.checksums import Fault
 from synthjax.errors import UserError
@@ -33,6 +33,8 @@ class PromptList:
     self._fields: dict[str, Any] = config.prompts[name].to_dict()
     self._read: list[strategies.Prompt] | None = None
     strategies.check(self._fields, labels, f"config.prompts.{name}")
+    if self._fields["strategy"] == "file" and not self._file.exists():
+      strategies.write(self._fields, labels)  # a wrong line is told now, and not after hours of stage train
 
   @property
   def _file(self) -> epath.Path:
@@ -51,9 +53,15 @@ class PromptList:
     runtime = {}
     if strategy == "file":
       runtime["file"] = fields["file"]
-      file = Path(fields["file"]).expanduser()
-      identity["file_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+      identity["file_sha256"] = self._file_sha256()
     return records.Record(self.name, identity, runtime=runtime)
+
+  def _file_sha256(self) -> str:
+    file = Path(self._fields["file"]).expanduser()
+    if not file.is_file():
+      return ""
+    data = documents.read_bytes(file, f"prompt file {file}", most=documents.MOST_OF_LINES)
+    return hashlib.sha256(data).hexdigest()
 
   def status(self) -> Status:
     found = records.compare(self.folder, self._wanted)

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from synthjax import checksums, corrections, devices, records, residents, workdir
 from synthjax import config as fields_of
+from synthjax.checks_limits import check_set_size
 from synthjax.data.sources import open_parents
 from synthjax.errors import UserError
 from synthjax.generators import random_weights, samplers
@@ -76,6 +77,7 @@ class DrawnSet(ImageSet):
     self._config, self.prompts = config, prompts
     self._network = network  # of this study, whose weights draw
     self.inputs = (prompts, network) if network else (prompts,)
+    check_set_size(f"config.sets.{name}", len(labels), self.fields)
     if not self.fields["generator"]:
       raise UserError(
         f"set {name!r} has no generator; set config.sampling.generator to a folder in diffusers' layout, or embedded:generator"

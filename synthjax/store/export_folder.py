@@ -7,7 +7,6 @@ somebody's work, and stops the replacement. The new folder is made beside the ol
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax import records, workdir
+from synthjax import documents, records, workdir
 from synthjax.errors import UserError
 
 RECORD = "export.json"
@@ -107,8 +106,8 @@ def _check_replaceable(out: epath.Path) -> None:
 
 def _record(out: epath.Path) -> dict[str, Any]:
   try:
-    found = json.loads((out / RECORD).read_text())
-  except (OSError, ValueError):
+    found = documents.read_json(Path(out / RECORD), "")
+  except UserError:
     found = None
   if not isinstance(found, dict) or not {"images", "format", "set", *_GROWS} <= found.keys():
     raise UserError(f"config.export.out {out} holds something that is no export of ours; give another folder")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,8 @@ import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
-from synthjax.errors import UserError
+from synthjax import documents
+from synthjax.errors import UserError, one_line
 from synthjax.weights import finite, names
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
@@ -31,15 +32,26 @@ _CODE = ("auto_map", "_target_", "custom_pipeline")
 
 
 def read_json(file: Path) -> dict[str, Any]:
-  try:
-    body = json.loads(file.read_text())
-  except FileNotFoundError:
-    raise UserError(f"weights: {file} is missing; the folder must have diffusers' layout") from None
-  except (OSError, ValueError, RecursionError) as e:
-    raise UserError(f"weights: {file} is not readable JSON ({e}); fetch it again") from None
+  if not file.exists():
+    raise UserError(f"weights: {file} is missing; the folder must have diffusers' layout")
+  body = documents.read_json(file, f"weights: {file}", "fetch it again")
   if not isinstance(body, dict):
     raise UserError(f"weights: {file} does not hold a JSON object; fetch it again")
   return body
+
+
+@contextlib.contextmanager
+def building(folder: Path) -> Iterator[None]:
+  """Makes a line of what the makers of networks raise where a config asks for a network that cannot be."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as e:
+    raise UserError(
+      f"weights: no network can be built as the configs of {folder} have it ({type(e).__name__}: "
+      f"{one_line(e)[:200]}); fetch the folder again"
+    ) from e
 
 
 def read_config(file: Path, classes: Collection[str]) -> dict[str, Any]:
@@ -284,5 +296,7 @@ def _stems(names: Collection[str]) -> set[str]:
 def _sha256(file: Path) -> bytes:
   if not file.exists():
     return bytes.fromhex(_promised[file].sha256)
+  if not file.is_file():
+    raise UserError(f"weights: {file} is a pipe, a device or a folder; fetch it again")
   with file.open("rb") as stream:
     return hashlib.file_digest(stream, "sha256").digest()

@@ -40,12 +40,13 @@ def read(folder: Path, layout: str) -> CLIPTokenizerFast:
     )
   try:
     found = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    # Texts come to it clean; composed once more, as the published files have it, a few would be others.
+    found.backend_tokenizer.normalizer = None
+    tokenize(found, ["a"], _SINGLE_TOKENS)  # which fails where an odd value of tokenizer_config.json is used
   except Exception as e:
     raise UserError(
       f"weights: {folder} is not readable ({type(e).__name__}: {' '.join(str(e).split())[:120]}); fetch it again"
     ) from e
-  # Texts come to it clean; composed once more, as the published files have it, a few would be others.
-  found.backend_tokenizer.normalizer = None
   return found
 
 

@@ -80,7 +80,7 @@ def test_another_mapping_is_another_source(tmp_path):
     ("xx: m_bee\n", "class 'x' is not in its class mapping (did you mean 'xx'?)"),
     ("- x\n", "a mapping of their class to our class id"),
     ("x: {y: z}\n", "a mapping of their class to our class id"),
-    ("x: [\n", "is not valid"),
+    ("x: [\n", "is not readable YAML"),
   ],
 )
 def test_mappings_that_are_wrong(tmp_path, text, said):

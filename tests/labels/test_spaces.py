@@ -39,7 +39,7 @@ def test_a_users_file_keeps_order_ids_and_repeated_names(tmp_path, name, text):
     ("classes: {a: ''}", "class 'a' needs a name"),
     ("classes: {a: x}\ntemplate: a photo", "template 'a photo' has no {}"),
     ("classes: {a: x}\ntemplats: []", "unknown key 'templats' (did you mean 'templates'?)"),
-    ("classes: {a: x", "is not valid yaml"),
+    ("classes: {a: x", "is not readable YAML"),
   ],
 )
 def test_a_wrong_file_is_one_line(tmp_path, text, said):

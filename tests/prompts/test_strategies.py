@@ -1,8 +1,11 @@
 import json
+import re
 
 import pytest
 
 from synthjax import config as fields_of
+from synthjax import study
+from synthjax.command import Command
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace, load
 from synthjax.prompts import strategies, writers
@@ -108,6 +111,10 @@ def test_a_users_file_with_repeat_counts(tmp_path, name):
     ("n1\ta\nn3\tb", "line 2: no class 'n3' (known: n1, n2)"),
     ("n1", "line 1: expected class id, tab, prompt"),
     ("n1\ta\t0", "repeat count is a whole number from 1"),
+    ("n1\ta\t\u00b2", "repeat count is a whole number from 1 to 10,000,000, not '\u00b2'"),
+    ("n1\ta\t1000000000000", "repeat count is a whole number from 1 to 10,000,000"),
+    ("n1\ta\t" + "9" * 5000, "repeat count is a whole number from 1 to 10,000,000"),
+    ("n1\ta\t9000000\nn2\tb\t9000000", "with repeats it has more than 10,000,000 prompts"),
     ("n1\t ", "the prompt is empty"),
   ],
 )
@@ -125,6 +132,48 @@ def test_unknown_strategies_and_writers_name_their_neighbours():
     write(strategy="LE", writer="gramar")
   with pytest.raises(UserError, match=r"has no \{\}"):
     write(strategy="B", template="a photo")
+
+
+@pytest.mark.parametrize(
+  ("line", "said"),
+  [
+    ("[" * 100_000, "line 1 is not readable JSON"),
+    ('{"class": "n1", "prompt": "half \\ud83d"}', "line 1 is not readable JSON"),
+    ('{"class": "n1", "prompt": "a", "repeat": ' + "9" * 5000 + "}", "line 1 is not readable JSON"),
+    ('{"class": "n1", "prompt": "a", "repeat": 1e12}', "repeat count is a whole number"),
+    ('{"class": "n1", "prompt": ["a", "b"]}', "line 1: expected"),
+    ("3", "line 1: expected"),
+  ],
+)
+def test_hostile_lines_of_json_are_one_line(tmp_path, line, said):
+  (tmp_path / "p.jsonl").write_text(line + "\n")
+  with pytest.raises(UserError) as e:
+    write(strategy="file", file=str(tmp_path / "p.jsonl"))
+  assert said in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+  ("fields", "said"),
+  [
+    (dict(strategy="template"), "did you mean 'templates'"),
+    (dict(strategy="templates"), "the label space has none"),
+    (dict(strategy="LE", writer="gramar"), "did you mean 'grammar'"),
+    (dict(strategy="B", template="a photo"), "has no {}"),
+    (dict(strategy="file"), "needs a file"),
+    (dict(strategy="file", file="/no/such.tsv"), "No such file"),
+    (dict(strategy="file", file="/dev/zero"), "a pipe or a device"),
+  ],
+)
+def test_what_a_list_cannot_be_made_of_is_told_before_anything_is_made(tmp_path, fields, said):
+  """Stage train comes first, and takes hours."""
+  (tmp_path / "labels.yaml").write_text("classes: {'0': digit 0, '1': digit 1}\n")
+  config = fields_of.study_config(str(tmp_path / "labels.yaml"))
+  config.networks.clip = fields_of.network("contrast")
+  config.prompts.P = fields_of.prompt_list(**fields)
+  for plan in (True, False):
+    with pytest.raises(UserError, match=re.escape(said)):
+      study.run(Command(config, str(tmp_path / "w"), plan=plan))
+  assert not list((tmp_path / "w").iterdir())
 
 
 def test_line_separators_inside_a_sentence_survive(tmp_path):

@@ -104,7 +104,7 @@ def test_networks_come_after_what_they_are_made_from(trained):
     ),
     (
       dict(autoencoder="vae", begin_with="generator"),
-      "config.networks.generator: it cannot begin with itself",
+      "config.networks.generator: it would be made from itself: generator <- generator; change begin_with",
     ),
   ],
 )
