@@ -71,7 +71,7 @@ def _read(reference: str, file: Path, split: str) -> tuple[str, list[tuple[str, 
     data = file.read_bytes()
     body = json.loads(data)
   except OSError as e:
-    raise UserError(f"source {reference}: {file} cannot be read: {e.strerror}; mend its path") from None
+    raise UserError(f"source {reference}: {file} cannot be read: {e.strerror}; fix its path") from None
   except ValueError as e:
     raise UserError(f"source {reference}: {file} is not valid JSON: {e}") from None
   rows = body.get(split) if isinstance(body, dict) else None

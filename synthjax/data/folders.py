@@ -32,7 +32,7 @@ class Folder(Source):
   def __init__(self, reference: Reference, labels: LabelSpace | None):
     self._folder, self._reference, self.split = reference.folder, reference, reference.split or "all"
     if not self._folder.is_dir():
-      raise UserError(f"source folder:{self._folder}: there is no such folder; mend its path")
+      raise UserError(f"source folder:{self._folder}: there is no such folder; fix its path")
     self.name = reference.path.resolve().name
     self.keys = sorted(_image_files(self._folder))
     if not self.keys:
@@ -81,7 +81,7 @@ class Folder(Source):
       return {row["file_name"]: row for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as e:
       raise UserError(
-        f"source folder:{self._folder}: {METADATA} is not lines of JSON with a file_name each ({e}); mend or remove it"
+        f"source folder:{self._folder}: {METADATA} is not lines of JSON with a file_name each ({e}); fix or remove it"
       ) from None
 
   def encoded(self, i: int) -> bytes:

@@ -18,8 +18,11 @@ def read(path: Path) -> Any:
   """The body; whatever is wrong with the file is one line."""
   try:
     text = path.read_text(encoding="utf-8")
+  except FileNotFoundError:
+    raise UserError(f"labels file {path} does not exist; fix its path") from None
   except (OSError, UnicodeDecodeError) as e:
-    raise UserError(f"labels file {path} cannot be read: {e}") from None
+    why = e.strerror if isinstance(e, OSError) else e
+    raise UserError(f"labels file {path} cannot be read: {why}") from None
   try:
     if path.suffix == ".json":
       return json.loads(text, object_pairs_hook=lambda pairs: _unique(path, pairs))
