@@ -39,6 +39,8 @@ def read_bytes(file: Path, subject: str, fix: str = "", most: int = MOST) -> byt
       raise UserError(f"{subject} is {kind}; name a regular file")
     with open(file, "rb") as opened:
       data = opened.read(most + 1)
+  except FileNotFoundError:
+    raise UserError(_line(f"{subject} does not exist", fix or "fix its path")) from None
   except (OSError, ValueError) as e:  # a name with a zero byte is a ValueError
     raise UserError(_line(f"{subject} cannot be read: {_reason(e)}", fix)) from None
   if len(data) > most:

@@ -303,7 +303,7 @@ LEARNING = {
 # Using a tuned classifier: `--stages predict`.
 PREDICT = {
   "images": runtime(""),  # folder:PATH
-  "arm": runtime(""),  # "" = the study's last arm
+  "arm": runtime(""),  # an arm or a learner; "" = the last arm, or the last learner where there are no arms
   "seed": runtime(0),
   "output": runtime(""),  # "" = predictions.csv in the workdir
 }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
+import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
@@ -15,6 +19,35 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
   minutes = round(seconds / 60)
   return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def readable(value: float) -> str:
+  """Three digits and no exponent: 0.00125, 0.5, 12.3, 83,412."""
+  if not math.isfinite(value) or value == 0 or abs(value) >= 999.5:
+    return f"{value:,.0f}"
+  text = f"{value:.{max(2 - math.floor(math.log10(abs(value))), 0)}f}"
+  return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def columns(text: str) -> int:
+  """How wide a terminal shows it: Chinese, Japanese and Korean characters take two columns, accents none."""
+  return sum(_columns_of(character) for character in text)
+
+
+def cut(text: str, width: int) -> str:
+  """As much of it as fits."""
+  used = 0
+  for i, character in enumerate(text):
+    used += _columns_of(character)
+    if used > width:
+      return text[:i]
+  return text
+
+
+def _columns_of(character: str) -> int:
+  if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+    return 0
+  return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 class Progress:
@@ -96,7 +129,7 @@ class Progress:
       left = (
         (self._total - self._done) * self.seconds / max(self._done - self._found, 1)
       )  # all processes' pace
-      text += f"  {self.rate / self._devices:.3g}/s per device{self._of_peak()}  {duration(left)} left"
+      text += f"  {readable(self.rate / self._devices)}/s per device{self._of_peak()}  {duration(left)} left"
       text += f"  waiting {self.waiting_share:.0%}"
     return text
 
@@ -107,7 +140,7 @@ class Progress:
 
   def close(self) -> None:
     if self._speak and self._own:
-      rate = f"{self.rate / self._devices:.3g} {self._unit}/s per device{self._of_peak()}"
+      rate = f"{readable(self.rate / self._devices)} {self._unit}/s per device{self._of_peak()}"
       self._write(
         f"{self._label}  {self._own:,} {self._unit} in {duration(self.seconds)}, {rate}, waiting {self.waiting_share:.0%}",
         end="\n",
@@ -129,6 +162,17 @@ class Progress:
 
   def _write(self, text: str, end: str) -> None:
     if self._moving:
-      text, self._width = f"\r{text.ljust(self._width)}", len(text)
+      # One column stays free: a full line would move the cursor to the next one on some terminals.
+      width = self._terminal_width() - 1
+      text = text if end else cut(text, width)
+      shown = columns(text)
+      text, self._width = f"\r{text}{' ' * (min(self._width, width) - shown)}", shown
     self._stream.write(text + end)
     self._stream.flush()
+
+  def _terminal_width(self) -> int:
+    """At each line anew, as windows are resized. The stream's own terminal: stdout may be a file."""
+    try:
+      return os.get_terminal_size(self._stream.fileno()).columns or shutil.get_terminal_size().columns
+    except (OSError, ValueError):
+      return shutil.get_terminal_size().columns

@@ -288,7 +288,7 @@ def run(command: Command) -> None:
     if "verify" in command.stages:
       verify(study.titled, [root, *(root / name for name in study.studies)])
     if "predict" in command.stages:
-      print(predict(command.config, root, study.arms))
+      print(predict(command.config, root, study.arms, study.learners))
     if "export" in command.stages:
       print(export(command.config, root, study.labels, study.sets, study.keeps))
     for path in _to_look_at(chosen):

@@ -33,6 +33,8 @@ def open_workdir(path: str) -> epath.Path:
   if "://" in path:
     raise UserError(f"workdir {path}: object stores are not supported yet; mount it, or use a shared disk")
   workdir = epath.Path(path).expanduser()
+  if workdir.exists() and not workdir.is_dir():
+    raise UserError(f"workdir {path} is a file; give a folder as --workdir")
   probe = workdir / f".probe-{uuid.uuid4().hex}"
   try:
     workdir.mkdir(parents=True, exist_ok=True)

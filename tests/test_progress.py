@@ -1,6 +1,12 @@
+import fcntl
 import io
+import os
+import struct
+import termios
 
-from synthjax.progress import Progress, duration
+import pytest
+
+from synthjax.progress import Progress, columns, duration, readable
 
 
 class Terminal(io.StringIO):
@@ -48,3 +54,68 @@ def test_durations_read_well():
     "1 h 30 min",
     "3 h 20 min",
   ]
+
+
+def test_numbers_are_read_without_exponents():
+  assert [readable(v) for v in (0.001, 0.0123, 0.5, 8.35, 12.34, 999.4, 999.6, 83_412.3, 1e7)] == [
+    *("0.001", "0.0123", "0.5", "8.35", "12.3", "999", "1,000", "83,412", "10,000,000")
+  ]
+  for value in (m * 10.0**e for e in range(-3, 8) for m in (1, 2.5, 9.996)):
+    text = readable(value)
+    assert "e" not in text
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=0.005)
+
+
+def test_rates_of_a_fast_work_are_whole_numbers():
+  log = io.StringIO()
+  progress = Progress("x", 10**7, stream=log, log_seconds=1, clock=iter([0.0, *[10.0] * 9]).__next__)
+  progress.add(833_000)
+  progress.close()
+  assert "  83,300/s per device  " in log.getvalue()
+  assert "83,300 images/s per device" in log.getvalue()
+
+
+class Clock:
+  """A second at each look."""
+
+  def __init__(self):
+    self.now = 0.0
+
+  def __call__(self) -> float:
+    self.now += 1
+    return self.now
+
+
+@pytest.mark.parametrize(
+  "label", ["a name that is very long " * 4, "\u718a\u732b\u306e\u5199\u771f" * 12, "e\u0301" * 70]
+)
+def test_a_terminal_line_is_cut_to_the_width_it_has_now(monkeypatch, label):
+  terminal = Terminal()
+  monkeypatch.setenv("COLUMNS", "60")
+  progress = Progress(label, 1000, stream=terminal, clock=Clock())
+  monkeypatch.setenv("COLUMNS", "31")  # the window was made narrower
+  progress.add(10)
+  wide, narrow = terminal.getvalue().split("\r")[1:]
+  assert 58 <= columns(wide) <= 59
+  assert 29 <= columns(narrow) <= 30
+  monkeypatch.setenv("COLUMNS", "300")
+  progress.add(10)
+  assert "waiting" in terminal.getvalue().split("\r")[-1]
+
+
+def test_a_log_gets_whole_lines(monkeypatch):
+  monkeypatch.setenv("COLUMNS", "20")
+  log = io.StringIO()
+  Progress("x" * 70, 1000, stream=log, clock=Clock(), log_seconds=1).add(10)
+  assert log.getvalue().startswith("x" * 70)
+  assert "waiting 0%\n" in log.getvalue()
+
+
+def test_the_terminal_of_the_stream_itself_is_measured(monkeypatch):
+  monkeypatch.delenv("COLUMNS", raising=False)
+  ours, theirs = os.openpty()
+  fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 40, 0, 0))
+  with os.fdopen(theirs, "w") as stream:
+    Progress("x" * 70, 1000, stream=stream)
+    assert os.read(ours, 1000) == b"\r" + b"x" * 39
+  os.close(ours)

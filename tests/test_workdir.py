@@ -44,6 +44,8 @@ def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match=r"cannot be written: .*; give another --workdir"):
     workdir.open_workdir(str(tmp_path / "file" / "w"))
+  with pytest.raises(UserError, match="file is a file; give a folder as --workdir"):
+    workdir.open_workdir(str(tmp_path / "file"))
   with pytest.raises(UserError, match="object stores are not supported yet"):
     workdir.open_workdir("gs://bucket/w")
 

@@ -68,7 +68,7 @@ class CoopSplit(Source):
 def _read(reference: str, file: Path, split: str) -> tuple[str, list[tuple[str, str]]]:
   """The file's hash, and (path, class name) of each image of the split."""
   subject = f"source {reference}: {file}"
-  data = documents.read_bytes(file, subject, "correct its path")
+  data = documents.read_bytes(file, subject, "fix its path")
   body = documents.parse_json(data, subject)
   rows = body.get(split) if isinstance(body, dict) else None
   if not isinstance(rows, list) or not all(_is_row(row) for row in rows):

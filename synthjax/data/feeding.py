@@ -53,7 +53,7 @@ def check_faults(name: str, reference: str, faults: Sequence[Unreadable], total:
   """Names them where they are few; where they are many, the mistake is the user's and not the files'."""
   if len(faults) > limit * total:
     raise UserError(
-      f"{reference}: {len(faults)} of {total} images cannot be read, first {faults[0]}; mend or remove them, "
+      f"{reference}: {len(faults)} of {total} images cannot be read, first {faults[0]}; fix or remove them, "
       f"or raise config.runtime.unreadable (now {limit:g} of them)"
     )
   for fault in faults:

@@ -32,7 +32,7 @@ class Folder(Source):
   def __init__(self, reference: Reference, labels: LabelSpace | None):
     self._folder, self._reference, self.split = reference.folder, reference, reference.split or "all"
     if not self._folder.is_dir():
-      raise UserError(f"source folder:{self._folder}: there is no such folder; mend its path")
+      raise UserError(f"source folder:{self._folder}: there is no such folder; fix its path")
     self.name = reference.path.resolve().name
     self.keys = sorted(_image_files(self._folder))
     if not self.keys:
@@ -78,10 +78,10 @@ class Folder(Source):
       return None
     subject = f"source folder:{self._folder}: {METADATA}"
     found = {}
-    for number, row in documents.read_lines(file, subject, "correct or remove it"):
+    for number, row in documents.read_lines(file, subject, "fix or remove it"):
       if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
         raise UserError(
-          f"{subject} is not lines of JSON with a file_name each: line {number}; correct or remove it"
+          f"{subject} is not lines of JSON with a file_name each: line {number}; fix or remove it"
         )
       found[row["file_name"]] = row
     return found

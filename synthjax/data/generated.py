@@ -98,7 +98,7 @@ def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Sour
   if keep:  # keep/<set>/<filter>-<encoder>: of the set that it chose from
     folder = folder.parents[2] / "images" / folder.parent.name
   if not folder.is_dir():
-    raise UserError(f"source {reference!r}: there is no folder {folder}; mend its path")
+    raise UserError(f"source {reference!r}: there is no folder {folder}; fix its path")
   if not (folder / "dataset_info.json").is_file():
     raise UserError(
       f"source {reference!r}: {folder} is no whole image set; expected WORKDIR/images/SET or WORKDIR/keep/SET/FILTER-ENCODER"

@@ -114,7 +114,7 @@ def _files(reference: str, path: Path, split: str) -> list[Path]:
   if path.is_file():
     return [path]
   if not path.is_dir():
-    raise UserError(f"source {reference!r}: there is no such folder; mend its path")
+    raise UserError(f"source {reference!r}: there is no such folder; fix its path")
   files = sorted(path.rglob("*.parquet"))
   splits = sorted({file.name.partition("-")[0] for file in files})
   if split or len(splits) == 1:

@@ -61,7 +61,7 @@ class Pictures:
     try:
       list(self._pool.map(put_some, range(min(_THREADS, len(places)))))
     except Unreadable as e:
-      raise UserError(f"{self.source.name}: cannot be read: {e}; mend or remove it") from None
+      raise UserError(f"{self.source.name}: cannot be read: {e}; fix or remove it") from None
 
   def _seen(self, i: int) -> np.ndarray:
     if self._view:

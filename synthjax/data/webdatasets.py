@@ -147,7 +147,7 @@ def _find(reference: Reference) -> tuple[list[Path], Path, str]:
     if reference.path.is_file():
       tars, folder = [reference.path], reference.path.parent
     elif not folder.is_dir():
-      raise UserError(f"{told}: there is no such folder; mend its path")
+      raise UserError(f"{told}: there is no such folder; fix its path")
     else:
       tars = list(folder.glob("*.tar"))
     if not tars:

@@ -66,7 +66,7 @@ class Parents:
     try:
       picture = self._source.image(self._places[parent_id]).convert("RGB")
     except Unreadable as e:
-      raise UserError(f"config.sampling.parents: cannot be read: {e}; mend or remove it") from None
+      raise UserError(f"config.sampling.parents: cannot be read: {e}; fix or remove it") from None
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = (left, top, left + side, top + side)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from synthjax.progress import readable
 from synthjax.speed.rounds import Spread
 
 _COLUMNS = (
@@ -63,7 +64,7 @@ def in_short(row: dict[str, Any]) -> str:
 def of_loops(rows: Sequence[dict[str, Any]]) -> str:
   """The whole loop against what it could reach at most."""
   cells = [
-    (r["what"], r["against"], _short(r["ceiling"]["median"]), number(r["reached"]), number(r["ratio"]))
+    (r["what"], r["against"], readable(r["ceiling"]["median"]), number(r["reached"]), number(r["ratio"]))
     for r in rows
   ]
   return "\n".join(_aligned([("the whole loop", "against", "ceiling/s", "reached/s", "ratio"), *cells]))
@@ -74,11 +75,7 @@ def number(found: Spread | None, percent: bool = False) -> str:
     return "-"
   if percent:
     return f"{found['median']:.0%} ({found['min']:.0%} - {found['max']:.0%})"
-  return f"{_short(found['median'])} ({_short(found['min'])} - {_short(found['max'])})"
-
-
-def _short(value: float) -> str:
-  return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
+  return f"{readable(found['median'])} ({readable(found['min'])} - {readable(found['max'])})"
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from flax import traverse_util
 from ml_collections import ConfigDict
 
 from synthjax import checksums, devices, residents
@@ -72,7 +71,7 @@ class Learner:
   ):
     self.learner, self.name, self._config, self._root = name, f"runs/{name}", config, root
     self._labels, self._set, self._keep, self._from = labels, image_set, keep, begun_from
-    self._study_labels = study_labels
+    self.labels, self._study_labels = labels, study_labels
     self._runtime, self.seeds = config.runtime, config.seeds
     self.fields: dict[str, Any] = fields_of.learner_fields(config, name)
     self.split = dict(fsdp=config.runtime.fsdp, batch=self.fields["batch"], name=self.name)  # over devices
@@ -311,9 +310,8 @@ class Learner:
     residents.begin(self.stage)
     mesh, task = sharding.training_mesh(**self.split), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
-      file = self.learnt_file(seed)
-      flat = image_networks.from_bytes(checksums.read(file, self.name), file)
-      variables = jax.device_put(traverse_util.unflatten_dict(flat), devices.place(mesh, devices.REPLICATED))
+      everywhere = devices.place(mesh, devices.REPLICATED)
+      variables = image_networks.on_devices(self.learnt_file(seed), self.name, everywhere)
     else:
       variables = self._learn(seed, mesh, stop)
     for (test, metric), stem in self._results(seed).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synthjax import records
+from synthjax.progress import readable
 from synthjax.stages.product import DONE, REFUSED, Product, Status
 
 
@@ -33,7 +34,7 @@ def plan_table(products: Sequence[tuple[str, Product]]) -> str:
 
 def _scaled(value: float, unit: str) -> str:
   for prefix in ("", "k", "M", "G", "T", "P"):
-    if value < 1000:
-      return f"{value:.3g} {prefix}{unit}"
+    if value < 999.5:  # the rest would round to 1,000 of these
+      return f"{readable(value)} {prefix}{unit}"
     value /= 1000
   return f"{value:,.0f} E{unit}"

@@ -29,6 +29,7 @@ from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
 from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
+from synthjax.progress import readable
 from synthjax.stages import heads, runs
 from synthjax.stages.chosen import Chosen, EmbeddedSelection
 from synthjax.stages.embed import Encoder, Features, RealEmbeddings, SetEmbeddings
@@ -194,7 +195,7 @@ class Arm:
     loss = {"CE": "cross entropy", "SCE": "half cross entropy, half the zero-shot classifier's soft targets"}
     how = "Tip-Adapter-F" if fields["adapter"] else loss[fields["loss"]]
     tower = "; batch norms follow the images" if fields["batch_norm"] != "frozen" else ""
-    tower += f"; {self.tuned_percent:.3g} % of the parameters learn" if fields["learns"] else ""
+    tower += f"; {readable(self.tuned_percent)} % of the parameters learn" if fields["learns"] else ""
     return f"{joined}; {how}{tower}"
 
   # --- what is there -----------------------------------------------------------------------------

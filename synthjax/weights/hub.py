@@ -223,7 +223,7 @@ def _told(reference: str, revision: str, error: Exception) -> UserError:
     )
   if isinstance(error, errors.RepositoryNotFoundError):
     return UserError(
-      f"weights: {reference} is no folder here and no public repository of the hub; mend the name, or log in with `hf auth login` if it is private"
+      f"weights: {reference} is no folder here and no public repository of the hub; fix the name, or log in with `hf auth login` if it is private"
     )
   if isinstance(error, errors.RevisionNotFoundError):
     return UserError(f"weights: {reference}: the hub's repository has no revision {revision!r}")

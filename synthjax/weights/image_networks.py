@@ -13,10 +13,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
+from synthjax import checksums
 from synthjax.errors import UserError
 from synthjax.weights import finite, names, read
 
@@ -198,3 +200,9 @@ def from_bytes(
   tensors = load(data)
   finite.check(tensors, file)
   return {tuple(k.split("/")): v for k, v in tensors.items()}
+
+
+def on_devices(file: epath.Path, name: str, placement: jax.sharding.Sharding) -> Any:
+  """A learner's variables from the file that `to_bytes` filled; `name` is whose they are."""
+  flat = from_bytes(checksums.read(file, name), file)
+  return jax.device_put(traverse_util.unflatten_dict(flat), placement)

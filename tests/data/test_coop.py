@@ -69,7 +69,7 @@ def test_coops_names_are_ours(space, tmp_path):
   [
     ("coop:{file}:tests", "no split 'tests' (did you mean 'test'?)"),
     ("coop:{file}", "expected coop:FILE:train|val|test[:ROOT]"),
-    ("coop:/no/such.json:test", "/no/such.json cannot be read"),
+    ("coop:/no/such.json:test", "/no/such.json does not exist"),
     ("coop:{file}:test", "AnnualCrop/AnnualCrop_9.jpg is not below"),
   ],
 )

@@ -153,7 +153,7 @@ def test_a_whole_study_on_it(spoilt, tmp_path, capsys):
   # A limit that they exceed ends the study in a line.
   config.runtime.unreadable = 0.004
   with pytest.raises(
-    UserError, match=r"4 of 898 images cannot be read, first .*; mend or remove them, or raise"
+    UserError, match=r"4 of 898 images cannot be read, first .*; fix or remove them, or raise"
   ):
     study.run(Command(config, str(tmp_path / "w2"), line=""))
   config.runtime.unreadable = 1.5

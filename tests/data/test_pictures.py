@@ -40,6 +40,6 @@ def test_files_of_every_kind_are_seen_alike(tmp_path):
 def test_a_picture_that_cannot_be_read_is_one_line(tmp_path):
   (tmp_path / "a").mkdir()
   (tmp_path / "a" / "1.png").write_bytes(b"\x89PNG and no more")
-  with pytest.raises(UserError, match=r"a/1.png: cannot identify image file.*; mend or remove it") as e:
+  with pytest.raises(UserError, match=r"a/1.png: cannot identify image file.*; fix or remove it") as e:
     Pictures(open_source(f"folder:{tmp_path}", LABELS), 8)
   assert "\n" not in str(e.value)

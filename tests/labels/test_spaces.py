@@ -57,8 +57,12 @@ def test_a_misspelt_or_missing_space_is_one_line(tmp_path):
     match=r"'voc' is no label space \(known: digits, letters, glyphs, aircraft, .*stl10.*\); or name",
   ):
     spaces.load("voc")
-  with pytest.raises(UserError, match="cannot be read"):
+  with pytest.raises(UserError) as e:
     spaces.load(str(tmp_path / "none.yaml"))
+  assert str(e.value) == f"labels file {tmp_path / 'none.yaml'} does not exist; fix its path"
+  with pytest.raises(UserError, match=r"labels file .* is a folder; name a regular file$"):
+    (tmp_path / "folder.yaml").mkdir()
+    spaces.load(str(tmp_path / "folder.yaml"))
 
 
 def test_a_file_may_add_classes_to_another_space(tmp_path):

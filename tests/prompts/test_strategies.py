@@ -160,7 +160,7 @@ def test_hostile_lines_of_json_are_one_line(tmp_path, line, said):
     (dict(strategy="LE", writer="gramar"), "did you mean 'grammar'"),
     (dict(strategy="B", template="a photo"), "has no {}"),
     (dict(strategy="file"), "needs a file"),
-    (dict(strategy="file", file="/no/such.tsv"), "No such file"),
+    (dict(strategy="file", file="/no/such.tsv"), "does not exist; fix its path"),
     (dict(strategy="file", file="/dev/zero"), "a pipe or a device"),
   ],
 )

@@ -1,12 +1,14 @@
 """`--stages predict`: the classifier that was measured names images, and what cannot be read is said."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from synthjax import config as fields_of
 from synthjax import study, validation
 from synthjax.command import Command
 from synthjax.embedded import digits as real
@@ -67,3 +69,60 @@ def test_mistakes_are_one_line(digits, tmp_path, pictures, fields, said):
   with pytest.raises(UserError) as e:
     run(config, tmp_path / "w", "predict")
   assert said in str(e.value)
+
+
+# --- learners ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def learner_study(tmp_path_factory):
+  """A learner of seconds on real digits, and its workdir."""
+  config = fields_of.study_config(labels="digits")
+  config.real.few = fields_of.real_images("embedded:digits:first", shots=2)
+  config.tests.real = "embedded:digits:second"
+  config.learning.update(model="resnet-mini", size=8, real="few", batch=8, steps=30, per_device_batch=100)
+  config.learners.first = fields_of.learner(steps=2)
+  config.learners.second = fields_of.learner()
+  config.seeds = 2
+  config.runtime.compile_cache = ""
+  workdir = tmp_path_factory.mktemp("learner") / "w"
+  run(config, workdir)
+  return config, workdir
+
+
+def test_a_learner_names_its_own_test_just_as_the_study_measured(learner_study, tmp_path, capsys):
+  config, workdir = learner_study
+  pictures, labels = real.load("second")
+  for i, image in enumerate(pictures):
+    Image.fromarray(image).save(tmp_path / f"{i:03d}.png")
+  (tmp_path / "5000.png").write_bytes(b"no image")
+  config = config.copy_and_resolve_references()
+  config.predict.update(images=f"folder:{tmp_path}", seed=1)
+  run(config, workdir, "predict")
+  assert "5000.png" in capsys.readouterr().err
+  with (workdir / "predictions.csv").open(newline="") as file:
+    rows = {row["file"]: row for row in csv.DictReader(file)}
+  assert len(rows) == len(labels) + 1 and rows["5000.png"]["class_id"] == ""
+  right = [rows[f"{i:03d}.png"]["class_id"] == str(k) for i, k in enumerate(labels)]
+  measured = [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+  (top1,) = [
+    r["value"] for r in measured if (r["arm"], r["seed"], r["metric"]) == ("second", 1, "top1")
+  ]  # the last learner is the default, as the last arm is
+  assert 100 * np.mean(right) == pytest.approx(top1, abs=1e-9)
+  assert rows["000.png"]["class_name"].startswith("digit ")
+
+
+@pytest.mark.parametrize(
+  "fields, said",
+  [
+    (dict(arm="secnd"), "config.predict.arm 'secnd' (did you mean 'second'?)"),
+    (dict(seed=2), "config.predict.seed 2: learner second has seeds 0 to 1"),
+    (dict(arm="first"), "learner first is not trained yet; run the study first"),
+  ],
+)
+def test_mistakes_with_a_learner_are_one_line(learner_study, tmp_path, pictures, fields, said):
+  config = learner_study[0].copy_and_resolve_references()
+  config.predict.update({"images": f"folder:{pictures}"} | fields)
+  with pytest.raises(UserError) as e:
+    run(config, tmp_path / "empty", "predict")
+  assert str(e.value) == said
