@@ -68,18 +68,14 @@ class Studies:
     process.log = log
     return process
 
-  def ends(self, process, may_wait: bool = False) -> bool:
-    """Whether it ends well; that it ends is asserted, unless it may wait for what a process of another config holds."""
-    process.join(timeout=30 if may_wait else 120)
+  def finish(self, process) -> None:
+    """It ends, and well."""
+    process.join(timeout=120)
     if process.exitcode is None:
       process.kill()
       process.join()
-      assert may_wait, f"still running: {process.log.read_text()}"
-      return False
-    return process.exitcode == 0
-
-  def finish(self, process) -> None:
-    assert self.ends(process), f"exit code {process.exitcode}: {process.log.read_text()}"
+      raise AssertionError(f"still running: {process.log.read_text()}")
+    assert process.exitcode == 0, f"exit code {process.exitcode}: {process.log.read_text()}"
 
   def run(self, config: str, workdir: Path, *flags: str) -> list[str]:
     process = self.start(config, workdir, None, *flags)
