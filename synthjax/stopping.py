@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -18,6 +20,7 @@ class Stop:
     self._signal = 0
     self._deadline = float("inf")
     self._before: dict[int, object] = {}
+    self._watched: list[Callable[[], None]] = []
 
   def __enter__(self) -> Stop:
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -34,8 +37,23 @@ class Stop:
       raise Interrupted(number)
     self._signal, self._deadline = number, time.monotonic() + self._grace_seconds
 
+  @contextlib.contextmanager
+  def watching(self, check: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile each look at this stop is also a check, which raises where the work has no use any more."""
+    self._watched.append(check)
+    try:
+      yield
+    finally:
+      self._watched.remove(check)
+
+  def look(self) -> None:
+    """Raises what the checks of `watching` raise, and goes on where a stop was asked for."""
+    for check in self._watched:
+      check()
+
   @property
   def requested(self) -> bool:
+    self.look()
     return bool(self._signal)
 
   @property
@@ -44,7 +62,7 @@ class Stop:
 
   def check(self) -> None:
     """Leaves here if a stop was asked for."""
-    if self._signal:
+    if self.requested:
       raise Interrupted(self._signal)
 
   def leave(self, where: str) -> NoReturn:

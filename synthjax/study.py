@@ -1,4 +1,4 @@
-"""Which products a config asks for, and making the missing and the stale ones in order until nothing is missing."""
+"""Which products a config asks for, and what a command makes of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from synthjax import config as fields_of
-from synthjax import devices, residents, workdir
+from synthjax import devices, workdir
 from synthjax.command import Command
 from synthjax.data.sources import check_sources, label_space, open_real, open_source
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
+from synthjax.scheduler import check_inputs, make
 from synthjax.stages.benchmark import Benchmark
 from synthjax.stages.bring import ImportedSet
 from synthjax.stages.embed import RealEmbeddings, SetEmbeddings, encoder_of
@@ -28,7 +29,7 @@ from synthjax.stages.learn import Learner
 from synthjax.stages.matrix import Matrix
 from synthjax.stages.plan_table import plan_table
 from synthjax.stages.predict import predict
-from synthjax.stages.product import DONE, STALE, Product
+from synthjax.stages.product import DONE, Product
 from synthjax.stages.prompts import PromptList
 from synthjax.stages.repeats import Second
 from synthjax.stages.report import Report
@@ -52,7 +53,6 @@ STAGES = (
   "benchmark",
 )  # in order
 ON_REQUEST = ("verify", "predict", "export")
-_POLL_SECONDS = 1.0  # how often to look whether other processes have finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +91,16 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   if config.studies:
     return _design_matrix(config, root, command)
   labels = label_space(config.labels)
-  networks = [Network(config, root, name, labels) for name in _in_order(config.networks)]
+  networks: dict[str, Network] = {}
+  for name in _in_order(config.networks):
+    networks[name] = Network(config, root, name, labels, networks)
   of_list = {name: label_space(own.labels) if own.labels else labels for name, own in config.prompts.items()}
   lists = {name: PromptList(config, root, name, of_list[name]) for name in config.prompts}
   of_set = {
     name: labels if fields_of.is_imported(config, name) else of_list[own.prompts]
     for name, own in config.sets.items()
   }
-  by_name = {network.name: network for network in networks}
+  by_name = {network.name: network for network in networks.values()}
   sets: dict[str, ImageSet] = {
     name: ImportedSet(config, root, name, labels)
     if fields_of.is_imported(config, name)
@@ -201,7 +203,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     )
   made = [*reals.values(), *embeddings.values()], list(keeps.values())
   study = Study(
-    networks,
+    list(networks.values()),
     lists,
     sets,
     *made,
@@ -276,12 +278,14 @@ def run(command: Command) -> None:
   if command.plan:
     print(plan_table(titled))
     return
-  _check_inputs(chosen)
+  check_inputs(chosen)
   _check_devices(chosen)
+  for network in study.networks:
+    network.status()  # one that others were made from, and now asks for more, is refused before hours of training
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
     with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):
-      make(chosen, stop)
+      make(chosen, stop, command.config.runtime.stale_seconds)
   if devices.is_speaker():
     for line in (line for report in reports for line in report.summary()):
       print(line)
@@ -340,16 +344,6 @@ def _to_look_at(chosen: Iterable[Product]) -> list[epath.Path]:
   return pages or [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]
 
 
-def _check_inputs(chosen: Sequence[Product]) -> None:
-  """With --stages, what the chosen stages need must be among them or there: nobody else will make it."""
-  for product in chosen:
-    for needed in product.inputs:
-      if needed not in chosen and (state := needed.status().state) != DONE:
-        raise UserError(
-          f"{product.name} is made from {needed.name}, which is {state}; add {needed.stage} to --stages"
-        )
-
-
 def _check_devices(chosen: Sequence[Product]) -> None:
   """What cannot be trained on these devices is refused before anything is made for it; a finished run is shown on any."""
   if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
@@ -364,33 +358,3 @@ def _check_devices(chosen: Sequence[Product]) -> None:
       except UserError:
         if product.status().state != DONE:
           raise
-
-
-def make(chosen: Sequence[Product], stop: Stop) -> None:
-  """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
-  pending, told = list(chosen), False
-  while pending := pending or [
-    p for p in chosen if p.status().state == STALE
-  ]:  # a filter may have drawn more
-    left = _left(pending, stop)
-    if len(left) == len(pending):
-      if not told and devices.is_speaker():
-        print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
-      told = True
-      stop.sleep(_POLL_SECONDS)
-    pending = left
-
-
-def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
-  """What could not be made now. Joined processes go in one order, since they train together: none goes ahead."""
-  if not devices.is_joined():
-    return [product for i, product in enumerate(pending) if not _made(product, pending[i + 1 :], stop)]
-  done = next((i for i, p in enumerate(pending) if not _made(p, pending[i + 1 :], stop)), len(pending))
-  return list(pending[done:])
-
-
-def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
-  stop.check()
-  residents.expect(p.stage for p in later)
-  with workdir.faults_of_disk(product.name):
-    return product.make(stop)

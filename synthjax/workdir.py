@@ -13,7 +13,8 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -135,6 +136,23 @@ def draft_of(final: AnyPath) -> AnyPath:
   return final.with_name(f".{final.name}.{uuid.uuid4().hex}")
 
 
+def _nothing() -> None:
+  pass
+
+
+_check_again: ContextVar[Callable[[], None]] = ContextVar("check_again", default=_nothing)
+
+
+@contextlib.contextmanager
+def before_writing_again(check: Callable[[], None]) -> Iterator[None]:
+  """Meanwhile whoever finds its draft swept, as that of the dead, checks whether what it writes is still its own."""
+  token = _check_again.set(check)
+  try:
+    yield
+  finally:
+    _check_again.reset(token)
+
+
 def sweep_drafts(folder: epath.Path, older_than: float) -> None:
   """Removes drafts of small files, in a folder and those in it, that a death left before a time of the disk's clock."""
   for place in (folder, *(folder / entry.name for entry in os.scandir(folder) if entry.is_dir())):
@@ -162,11 +180,15 @@ def publish_bytes(final: epath.Path, data: bytes) -> bool:
     except FileNotFoundError:  # stopped for long, and its draft was swept as that of the dead
       if not final.parent.exists():
         raise
+      _check_again.get()()
 
 
-def replace_bytes(final: epath.Path, data: bytes) -> None:
-  """A whole small file in the place of the old one: for what is derived, and can be derived again."""
-  if final.exists() and final.read_bytes() == data:
+def replace_bytes(final: epath.Path, data: bytes, always: bool = False) -> None:
+  """A whole small file in the place of the old one: for what is derived, and can be derived again.
+
+  The old file stays where it says the same, unless `always`: then another process may still write to the old one.
+  """
+  if not always and final.exists() and final.read_bytes() == data:
     return
   made = _write_apart(final, data)
   try:
@@ -175,7 +197,8 @@ def replace_bytes(final: epath.Path, data: bytes) -> None:
   except FileNotFoundError:  # as above
     if not final.parent.exists():
       raise
-    return replace_bytes(final, data)
+    _check_again.get()()
+    return replace_bytes(final, data, always)
   except OSError as e:
     made.unlink(missing_ok=True)
     raise no_room(e, final.parent) or e from e

@@ -7,6 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "synthjax"
 STOREYS = [
   {"main"},
   {"study"},
+  {"scheduler"},
   {"stages"},
   {
     "prompts",

@@ -182,7 +182,7 @@ class ImportedSet(ImageSet):
   def make(self, stop: Stop) -> bool:
     records.settle(self.folder, self._record())
     if not self._has_index:
-      with owner_of(self.folder, self._runtime) as owner:
+      with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
         if not owner.take("index"):
           return False
         if not self._has_index:
@@ -192,7 +192,7 @@ class ImportedSet(ImageSet):
     have = self._landed(plan, needed)
     if len(have) < needed and not self._bring(plan, needed, have, stop):
       return False
-    return self._finish(plan, needed)
+    return self._finish(plan, needed, stop)
 
   def _write_index(self, stop: Stop) -> None:
     """Every image is decoded once: what cannot be read is known before it is counted on."""
@@ -234,7 +234,7 @@ class ImportedSet(ImageSet):
     serialize = schema.serializer(self.labels.ids)
     done = sum(len(plan.shards[i]) for i in have)
     progress = progress_of(self.name, plan.size(needed), done, self._runtime)
-    with owner_of(self.folder, self._runtime) as owner:
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       for shard in plan.shards[:needed]:
         stop.check()
         name = shards.shard_name(shard.index)

@@ -190,7 +190,7 @@ class SetEmbeddings:
     residents.begin(self.stage)
     total = plan.size(needed)
     progress = progress_of(self.name, total, total - sum(len(plan.shards[i]) for i in missing), self._runtime)
-    with owner_of(self.folder, self._runtime) as owner:
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       for index in missing:
         stop.check()
         if not owner.take(self._file(index).name):
@@ -307,7 +307,7 @@ class RealEmbeddings:
       return True
     stop.check()
     records.settle(self.folder, self._record)
-    with owner_of(self.folder, self._runtime) as owner:
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       if not owner.take("all"):
         return False
       residents.begin(self.stage)

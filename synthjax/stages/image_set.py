@@ -205,9 +205,9 @@ class ImageSet(abc.ABC):
     progress = Progress(f"{self.name}, reading", len(plan.shards), **options)
     return [*found, *dataset.faults(self.folder, plan, progress.counting(plan.shards), needed)]
 
-  def _finish(self, plan: Plan, needed: int) -> bool:
+  def _finish(self, plan: Plan, needed: int, stop: Stop) -> bool:
     """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""
-    with owner_of(self.folder, self._runtime) as owner:
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       if not owner.take("metadata"):
         return False
       damaged = [path for path in self._derived if path.exists() and checksums.fault(path)]
@@ -215,6 +215,7 @@ class ImageSet(abc.ABC):
         print(f"{self.name}: {path.name} is damaged, and is written again", file=sys.stderr)
       if damaged or not self._has_metadata() or dataset.listed(self.folder) < plan.size(needed):
         self._write_sheet()
+        stop.look()
         dataset.write_metadata(self.folder, self._set, plan, needed, self.labels)
       records.update(self.folder, self._record())
     return True

@@ -211,7 +211,7 @@ class KeepList:
     while all(needed.make(stop) for needed in self.inputs):
       stop.check()
       records.settle(self.folder, self._record())
-      with owner_of(self.folder, self._runtime) as owner:
+      with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
         if not owner.take(_CLAIM):
           return False
         if self.status().state == DONE or self._choose(owner):  # another may have just finished it
@@ -237,12 +237,7 @@ class KeepList:
     if choice is None:
       self._ask(plan, reach[-1])
       return False
-    try:
-      return self._publish(owner, judged[0], choice, len(reach) - 1)
-    except FileNotFoundError:
-      if owner.holds(_CLAIM):
-        raise
-      return False  # who took over swept up what this process was writing
+    return self._publish(owner, judged[0], choice, len(reach) - 1)
 
   def _prefix(
     self, look: Callable[[list[np.ndarray]], Choice | None]

@@ -280,13 +280,8 @@ class Learner:
       return self._made(stop)
 
   def _made(self, stop: Stop) -> bool:
-    run = {
-      "learner": self.learner,
-      "fields": self.fields,
-      "identity": self.identity,
-      "images": self.synthetic_images,
-    }
-    runs.begin(self.folder, run)
+    made_from = {"identity": self.identity, "images": self.synthetic_images}
+    runs.begin(self.folder, {"learner": self.learner, "fields": self.fields} | made_from)
     whole = True
     with owner_of(self.folder, self._runtime) as owner:
       for seed in range(self.seeds):
@@ -294,7 +289,8 @@ class Learner:
         if not agreement.from_first(int(mine)):
           whole = False
           continue
-        self._make_seed(seed, stop)
+        with owner.making(stop):
+          self._make_seed(seed, stop)
         owner.release(f"seed-{seed}")
     agreement.meet(f"{self.name} is made")
     if not whole:

@@ -275,7 +275,7 @@ class DrawnSet(ImageSet):
     have = self._landed(plan, needed)
     if len(have) < needed and not self._sample(plan, needed, have, stop):
       return False
-    return self._finish(plan, needed)
+    return self._finish(plan, needed, stop)
 
   def _is_begun_as_wanted(self) -> bool:
     return records.compare(self.folder, self._record()) is not None
@@ -311,14 +311,14 @@ class DrawnSet(ImageSet):
     )
 
   def _sample(self, plan: Plan, needed: int, have: list[int], stop: Stop) -> bool:
-    drawer = self.drawer()
-    drawer.check_fit(devices.memory_limit(self._runtime.device_memory_gb))
-    if devices.is_speaker():
-      kernels = "; ".join(f"{kernel} {', '.join(of)}" for kernel, of in drawer.kernels.items())
-      print(f"{self.name}: attention: {kernels}", file=sys.stderr)
-    where, done = devices.describe(), sum(len(plan.shards[i]) for i in have)
-    progress = progress_of(self.name, plan.size(needed), done, self._runtime)
-    with owner_of(self.folder, self._runtime) as owner:
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
+      drawer = self.drawer()  # minutes of reading, in which this process shows that it lives
+      drawer.check_fit(devices.memory_limit(self._runtime.device_memory_gb))
+      if devices.is_speaker():
+        kernels = "; ".join(f"{kernel} {', '.join(of)}" for kernel, of in drawer.kernels.items())
+        print(f"{self.name}: attention: {kernels}", file=sys.stderr)
+      where, done = devices.describe(), sum(len(plan.shards[i]) for i in have)
+      progress = progress_of(self.name, plan.size(needed), done, self._runtime)
       try:
         whole = sampler.sample(plan, needed, drawer, self.sink(self.folder), owner, progress, stop)
       except jax.errors.JaxRuntimeError as e:

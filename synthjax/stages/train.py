@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ from synthjax.models.flax_classes import (
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
 )
-from synthjax.stages.product import DONE, MISSING, STALE, Product, Status, file_faults, owner_of
+from synthjax.stages.product import DONE, MISSING, STALE, Status, file_faults, owner_of
 from synthjax.stopping import Stop
 from synthjax.tasks import contrast
 from synthjax.tasks.autoencode import Autoencode
@@ -53,18 +54,29 @@ from synthjax.weights.write import write_params
 
 Array = np.ndarray
 _RESULT = "result.json"
+OF_NETWORKS = ("autoencoder", "text_encoder", "begin_with")  # fields that name what a generator is made from
 _SHIPPED = "embedded:"
 
 
 class Network:
   stage = "train"
-  inputs: tuple[Product, ...] = ()  # an autoencoder is another network, of the same stage
 
-  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
+  def __init__(
+    self,
+    config: ConfigDict,
+    root: epath.Path,
+    name: str,
+    labels: LabelSpace,
+    networks: Mapping[str, Network] = MappingProxyType({}),
+  ):
+    """`networks` has those that it may be made from."""
     self.name, self.folder = f"networks/{name}", root / "networks" / name
     self._root, self._runtime = root, config.runtime
     self._fields: dict[str, Any] = config.networks[name].to_dict()
     self._labels = spaces.load(self._fields["labels"]) if self._fields["labels"] else labels
+    self.inputs: tuple[Network, ...] = tuple(
+      networks[self._fields[f]] for f in self._made_from if self._fields[f] in networks
+    )
 
   @property
   def weights(self) -> Path:
@@ -78,13 +90,20 @@ class Network:
     return Path(self._root / "networks" / name / "weights") if name else None
 
   @property
+  def _made_from(self) -> tuple[str, ...]:
+    """The fields that name other networks."""
+    return OF_NETWORKS if self._fields["task"] == "denoise" else ()
+
+  @property
   def _others(self) -> dict[str, Path]:
     """All networks that this one is made from, by the fields that name them."""
-    fields = ("autoencoder", "text_encoder", "begin_with") if self._fields["task"] == "denoise" else ()
-    return {f: path for f in fields if (path := self._other(f))}
+    return {f: path for f in self._made_from if (path := self._other(f))}
 
   def _is_ready(self) -> bool:
-    return all(path.exists() for path in self._others.values())
+    """Weights of another network that is to be trained further are not those to begin with."""
+    return all(network.status().state == DONE for network in self.inputs) and all(
+      path.exists() for path in self._others.values()
+    )
 
   def _record(self) -> records.Record:
     identity = fields_of.identity_of(fields_of.NETWORK, self._fields)
@@ -111,6 +130,11 @@ class Network:
 
   def status(self) -> Status:
     begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields["steps"]
+    if begun and (grown := next((n for n in self.inputs if n.status().state == STALE), None)):
+      raise UserError(
+        f"{self.name} was made from {grown.name}, which is to be trained further; put its steps back, or give it or "
+        f"{self.name} another name, or remove {self.folder}"
+      )
     if begun and self._is_ready():
       records.compare(self.folder, self._record())
     return Status(DONE if done >= want else STALE if done else MISSING, min(done, want), want, "steps")
@@ -120,7 +144,7 @@ class Network:
       return True
     if not self._is_ready():
       return False  # another process is still training what this one is made from
-    with owner_of(self.folder, self._runtime) as owner:
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       if not owner.take("run"):
         return False
       records.settle(self.folder, self._record())
@@ -145,8 +169,8 @@ class Network:
         checksums.cover(path)
       for path in checksums.files(self.folder / "tokenizer"):
         checksums.cover(path)
-      shutil.rmtree(self.weights, ignore_errors=True)
-      draft.rename(self.weights)
+      stop.look()
+      workdir.replace_folder(epath.Path(draft), epath.Path(self.weights))
       checksums.replace(self.folder / _RESULT, workdir.to_json({"steps": recipe.steps}))
       records.update(self.folder, self._record())
     return True

@@ -277,7 +277,7 @@ class Arm:
   def _made(self, stop: Stop) -> bool:
     run = {"arm": self.arm, "fields": self._fields, "identity": self.identity, "images": self.images}
     runs.begin(self.folder, run)
-    with owner_of(self.folder, self._runtime) as owner:
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       if not owner.take("run"):
         return False
       for index, seeds in enumerate(self._groups()):
@@ -290,6 +290,7 @@ class Arm:
             features = self._seen(real, classifier)
             logits = classifier.logits(features.features)
             tally = Tally.empty(len(self._encoder.labels)).update(logits, features.labels)
+            stop.check()
             results.publish(self._result(self.folder, test, seed), tally)
       runs.finish(self.folder, self._rows())
     return True

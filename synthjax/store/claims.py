@@ -13,13 +13,21 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import uuid
+from collections.abc import Iterator
 
 from etils import epath
 
-from synthjax import workdir
+from synthjax import devices, workdir
+from synthjax.errors import Interrupted
+from synthjax.stopping import Stop
 
 _BEAT = ".alive"
+
+
+class Lost(Exception):
+  """Another process has taken over what this one was making: it was stopped for so long that it looked dead."""
 
 
 class Owner:
@@ -33,6 +41,8 @@ class Owner:
     self._stop = threading.Event()
     self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
     self._held: dict[str, list[epath.Path]] = {}
+    self._beaten = time.monotonic()  # the last time that the heartbeat was fresh
+    self._may_look_dead = self._was_lost = False
 
   def __enter__(self) -> Owner:
     self._begin()
@@ -44,7 +54,7 @@ class Owner:
     for _ in range(100):  # another owner may be removing the empty folder in this moment
       with contextlib.suppress(FileNotFoundError, FileExistsError):
         self._folder.mkdir(parents=True, exist_ok=True)
-        workdir.touch(self._folder / f"{self.id}{_BEAT}")
+        workdir.touch(self._beat_file)
         return
     raise OSError(f"{self._folder} cannot be made")
 
@@ -72,9 +82,15 @@ class Owner:
       return False
     generation = int(older[-1].name.rsplit(".", 1)[1]) + 1 if older else 0
     mine = self._folder / f"{name}.claim.{generation:04d}"
-    if not workdir.create_exclusive(mine, self.id):
+    try:
+      if not workdir.create_exclusive(mine, self.id):
+        return False
+    except FileNotFoundError:  # stopped for long, and the empty folder was removed
+      self._begin()
       return False
     self._held[name] = [*older, mine]
+    if older:  # whoever lives writes its draft again
+      workdir.sweep_drafts(self._folder.parent, self._now())
     return True
 
   def holds(self, name: str) -> bool:
@@ -86,10 +102,41 @@ class Owner:
   def release(self, name: str) -> None:
     """Of a part that another has taken over meanwhile, the claims are theirs to remove."""
     held = self._held[name] if self.holds(name) else []
+    self._was_lost |= not held and self._may_have_lost()
     self._held.pop(name, None)
     # Oldest first: were the newest gone and an older, void one left, the part would look claimed anew.
     for claim in held:
       workdir.remove(claim)
+
+  @contextlib.contextmanager
+  def making(self, stop: Stop) -> Iterator[None]:
+    """Around work on what was taken. Once another process has any of it the work ends as Lost, whatever it failed by:
+    files are swept up and replaced under it. Each look at `stop` is also one at the claims."""
+    if devices.is_joined():  # all of them stop with the one that was stopped
+      yield
+      return
+    with stop.watching(self.check), workdir.before_writing_again(self.check):
+      try:
+        yield
+      except (Interrupted, Lost):
+        raise
+      except Exception as e:
+        if self._has_lost():
+          raise Lost from e
+        raise
+
+  def check(self) -> None:
+    """Raises Lost once another process has what this one took. Reads nothing while the heartbeat has been in time."""
+    if self._may_have_lost() and self._has_lost():
+      raise Lost
+
+  def _has_lost(self) -> bool:
+    return self._was_lost or not all(map(self.holds, list(self._held)))
+
+  def _may_have_lost(self) -> bool:
+    """Whether another process may ever have seen this one's heartbeat stale."""
+    self._may_look_dead |= time.monotonic() - self._beaten > self._stale_seconds / 2
+    return self._may_look_dead
 
   def is_alive(self, owner: str) -> bool:
     """Whether an owner's heartbeat is fresh. An empty name is a claim that is being written this moment."""
@@ -98,7 +145,7 @@ class Owner:
     if _is_dead_here(owner):
       return False
     beat = workdir.modified(self._folder / f"{owner}{_BEAT}")
-    now = workdir.touch(self._folder / f"{self.id}{_BEAT}")
+    now = self._now()
     return beat is not None and now - beat < self._stale_seconds
 
   def _generations(self, name: str) -> list[epath.Path]:
@@ -112,7 +159,7 @@ class Owner:
     if owner:
       return owner
     # Created and not yet written: fresh if it is young, void if its maker died in between.
-    age = workdir.touch(self._folder / f"{self.id}{_BEAT}") - (workdir.modified(claim) or 0)
+    age = self._now() - (workdir.modified(claim) or 0)
     return "" if age < self._stale_seconds else "+nobody"
 
   def _sweep(self) -> None:
@@ -123,8 +170,7 @@ class Owner:
         for part in workdir.names(self._folder, f"*.{owner}.part"):
           workdir.remove(self._folder / part)
         workdir.remove(self._folder / name)
-    now = workdir.touch(self._folder / f"{self.id}{_BEAT}")
-    workdir.sweep_drafts(self._folder.parent, now - self._stale_seconds)
+    workdir.sweep_drafts(self._folder.parent, self._now() - self._stale_seconds)
 
   def _forget_landed(self) -> None:
     """Removes the claims on files that are there: nobody asks for those again, so a death between landing and release
@@ -133,10 +179,31 @@ class Owner:
       if (self._folder.parent / claim.rsplit(".claim.", 1)[0]).is_file():
         workdir.remove(self._folder / claim)
 
+  @property
+  def _beat_file(self) -> epath.Path:
+    return self._folder / f"{self.id}{_BEAT}"
+
+  def _now(self) -> float:
+    """By the file system's clock. The folder may have been removed, if this process was stopped for long."""
+    try:
+      return workdir.touch(self._beat_file)
+    except FileNotFoundError:
+      self._begin()
+      return workdir.touch(self._beat_file)
+
   def _beat(self) -> None:
     while not self._stop.wait(self._heartbeat_seconds):
+      began = time.monotonic()
       with contextlib.suppress(OSError):  # a disk that hiccups: the next beat may pass
-        workdir.touch(self._folder / f"{self.id}{_BEAT}")
+        self._now()
+        self._may_have_lost()  # before the beat is known to be fresh again
+        self._beaten = began
+
+
+def heartbeats(working: epath.Path) -> dict[str, float]:
+  """Owner -> when it last showed that it lives."""
+  names = workdir.names(working, f"*{_BEAT}")
+  return {name.removesuffix(_BEAT): workdir.modified(working / name) or 0.0 for name in names}
 
 
 def _host() -> str:

@@ -217,6 +217,7 @@ def train(
         last = f"at step {checkpoints.latest} it had {', '.join(f'{k} {v:.4g}' for k, v in found.items())}"
       raise UserError(f"{name}: the loss is {e.loss} at step {e.step}; {mend}; {last}") from None
     timing = progress.timing()
+    stop.look()
     checkpoints.save(recipe.steps, state)
     if agreement.last(STOP if stop.requested else NOTHING) == STOP:
       stop.leave(f"with step {recipe.steps} of {name} saved")

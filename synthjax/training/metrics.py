@@ -1,4 +1,7 @@
-"""metrics.jsonl and TensorBoard: each step once, also after a resume. They have a checksum once they are closed."""
+"""metrics.jsonl and TensorBoard: each step once, also after a resume. They have a checksum once they are closed.
+
+A process that was taken for dead may go on with the file that it had opened: its rows are in nobody's way.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from synthjax import checksums, workdir
+from synthjax.errors import Interrupted
 
 FILE = "metrics.jsonl"
 _EVENTS = "events.out.tfevents.*"
@@ -31,20 +35,23 @@ class Metrics:
     folder.mkdir(parents=True, exist_ok=True)
     self._folder, path = folder, folder / FILE
     checksums.uncover(path)
-    workdir.replace_bytes(path, b"".join(line for line, row in _rows(path) if row["step"] <= step))
-    self._file = path.open("a")
+    known = b"".join(line for line, row in _rows(path) if row["step"] <= step)
+    workdir.replace_bytes(path, known, always=True)
+    self._file, before = path.open("a"), set(workdir.names(folder, _EVENTS))
     self._events = _Events(folder, step + 1)
+    self._own = sorted(set(workdir.names(folder, _EVENTS)) - before)
 
   def __enter__(self) -> Metrics:
     return self
 
-  def __exit__(self, *_: object) -> None:
+  def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
     if self._file:
       with contextlib.closing(self._events):
         self._file.close()
-      for name in (FILE, *workdir.names(self._folder, _EVENTS)):
-        if not checksums.is_covered(self._folder / name):
-          checksums.cover(self._folder / name)
+      is_ours = error is None or issubclass(error, Interrupted)  # else another may have begun to write it
+      for path in [self._folder / name for name in ([*self._own, FILE] if is_ours else self._own)]:
+        if path.exists() and not checksums.is_covered(path):
+          checksums.cover(path)
 
   def write(self, step: int, values: dict[str, float]) -> None:
     if not self._file:

@@ -5,7 +5,8 @@ import pytest
 from etils import epath
 
 from synthjax import workdir
-from synthjax.store.claims import Owner
+from synthjax.stopping import Stop
+from synthjax.store.claims import Lost, Owner
 from tests.conftest import dead_process
 
 
@@ -117,3 +118,78 @@ def test_a_claim_that_another_began_anew_is_not_taken_for_the_own_one(product):
       assert not stopped.holds("x")
       stopped.release("x")
       assert third.holds("x")
+
+
+# --- a process that stood still, and was taken for dead ------------------------------------------------
+
+
+def stand_still(product, owner: Owner, *, sweeps: bool = False) -> None:
+  """Its heartbeat grows old meanwhile, and another process makes the part that it holds."""
+  owner._beaten -= 60
+  beat = product / workdir.WORKING / f"{owner.id}.alive"
+  os.utime(beat, (time.time() - 60,) * 2)
+  with Owner(product, stale_seconds=30) as other:
+    assert other.take("x")
+    if sweeps:
+      (product / "x").write_text("made by the other")
+
+
+def sleeper(product) -> Owner:
+  return Owner(product, heartbeat_seconds=600, stale_seconds=30)
+
+
+def test_work_on_what_another_has_taken_over_ends_at_the_next_look_whether_to_stop(product):
+  with Stop() as stop, sleeper(product) as owner:
+    assert owner.take("x")
+    with pytest.raises(Lost), owner.making(stop):
+      assert not stop.requested
+      stand_still(product, owner)
+      stop.check()
+    assert not stop.requested  # what it does next is no longer watched
+
+
+@pytest.mark.parametrize("sweeps", [False, True])
+def test_whatever_fails_after_a_takeover_is_no_error(product, sweeps):
+  with Stop() as stop, sleeper(product) as owner:
+    assert owner.take("x")
+    with pytest.raises(Lost), owner.making(stop):
+      stand_still(product, owner, sweeps=sweeps)
+      raise RuntimeError("the file that was being written is gone")
+
+
+def test_what_fails_while_a_part_is_held_is_an_error(product):
+  with Stop() as stop, sleeper(product) as owner:
+    assert owner.take("x")
+    with pytest.raises(RuntimeError), owner.making(stop):
+      raise RuntimeError("a bug")
+
+
+def test_a_draft_of_what_was_taken_over_is_not_written_again(product):
+  """Stopped just before it gives a file its name."""
+  with Stop() as stop, sleeper(product) as owner:
+    assert owner.take("x")
+    replace = os.replace
+
+    def stopped(made, final):
+      os.replace = replace
+      time.sleep(0.01)  # the disk's clock
+      stand_still(product, owner)
+      workdir.replace_bytes(product / "notes.json", b"the other's")
+      return replace(made, final)
+
+    with pytest.raises(Lost), owner.making(stop):
+      os.replace = stopped
+      try:
+        workdir.replace_bytes(product / "notes.json", b"the first one's")
+      finally:
+        os.replace = replace
+  assert (product / "notes.json").read_bytes() == b"the other's"
+
+
+def test_an_owner_whose_folder_was_removed_meanwhile_takes_parts_again(product):
+  import shutil
+
+  with sleeper(product) as owner:
+    shutil.rmtree(product / workdir.WORKING)
+    assert owner.take("x") or owner.take("x")
+  assert workdir.names(product) == []
