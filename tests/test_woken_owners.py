@@ -4,14 +4,13 @@ The process stops itself (SIGSTOP) just before one of its changes to the disk, o
 how many places that is tried, spread over all changes that an undisturbed study makes.
 """
 
-import json
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.forked_studies import Studies
 
 PLACES = int(os.environ.get("SYNTHJAX_PLACES", "3"))
 CONFIG = """
@@ -34,84 +33,6 @@ def get_config(arg="6"):
   config.runtime.update(dict(heartbeat_seconds=0.1, stale_seconds=0.8, compile_cache={cache!r}))
   return config
 """
-_CHANGES = ("link", "replace", "rename", "unlink", "rmdir")
-
-
-class Places:
-  """Counts the changes that a process makes to the files below a folder, and stops it at one of them."""
-
-  def __init__(self, below: Path, stop_at: int | None):
-    self._below, self._stop_at, self.seen = str(below), stop_at, []
-    for name in _CHANGES:
-      setattr(os, name, self._counted(name, getattr(os, name)))
-
-  def _counted(self, name: str, change: Callable) -> Callable:
-    def counted(path, *args, **kwargs):
-      if not str(path).startswith(self._below):
-        return change(path, *args, **kwargs)
-      self.seen.append(f"{name} {Path(str(path)).relative_to(self._below)}")
-      place = 2 * len(self.seen) - 1  # odd: before the change
-      self._stop(place)
-      try:
-        return change(path, *args, **kwargs)
-      finally:
-        self._stop(place + 1)
-
-    return counted
-
-  def _stop(self, place: int) -> None:
-    if place == self._stop_at:
-      os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def _study(config: str, workdir: Path, stop_at: int | None, log: Path, *flags: str) -> None:
-  """In a process of its own, which has imported everything: what `python -m synthjax.main` does."""
-  from synthjax import main
-
-  with log.open("w") as out:
-    os.dup2(out.fileno(), 1)
-    os.dup2(out.fileno(), 2)
-  places = Places(workdir, stop_at)
-  try:
-    code = main.main([f"--config={config}", f"--workdir={workdir}", "--distributed=off", *flags])
-  except SystemExit as e:
-    code = e.code
-  log.with_suffix(".json").write_text(json.dumps(places.seen))
-  os._exit(code or 0)
-
-
-class Studies:
-  """Starts studies as forks of one process without threads or devices: a start takes no imports."""
-
-  def __init__(self, folder: Path):
-    self._context, self._folder, self._n = multiprocessing.get_context("forkserver"), folder, 0
-    self._context.set_forkserver_preload(["synthjax.main", "synthjax.study"])
-
-  def start(self, config: str, workdir: Path, stop_at: int | None = None, *flags: str):
-    self._n += 1
-    log = self._folder / f"{self._n:03d}.log"
-    process = self._context.Process(target=_study, args=(config, workdir, stop_at, log, *flags))
-    process.start()
-    process.log = log
-    return process
-
-  def ends(self, process, may_wait: bool = False) -> bool:
-    """Whether it ends well; that it ends is asserted, unless it may wait for what a process of another config holds."""
-    process.join(timeout=30 if may_wait else 120)
-    if process.exitcode is None:
-      process.kill()
-      process.join()
-      assert may_wait, f"still running: {process.log.read_text()}"
-      return False
-    return process.exitcode == 0
-
-  def finish(self, process) -> None:
-    assert self.ends(process), f"exit code {process.exitcode}: {process.log.read_text()}"
-
-  def run(self, config: str, workdir: Path, *flags: str) -> list[str]:
-    process = self.start(config, workdir, None, *flags)
-    self.finish(process)
-    return json.loads(process.log.with_suffix(".json").read_text())
 
 
 def _wait_until_stopped(process) -> bool:
