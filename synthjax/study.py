@@ -37,6 +37,7 @@ from synthjax.stages.train import Network
 from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
+from synthjax.store import leftovers
 from synthjax.training import sharding
 
 STAGES = (
@@ -278,6 +279,10 @@ def run(command: Command) -> None:
     return
   _check_inputs(chosen)
   _check_devices(chosen)
+  if chosen and devices.is_speaker():  # to verify changes nothing
+    runtime = command.config.runtime
+    for place in (root, *(root / name for name in study.studies)):
+      leftovers.sweep(place, runtime.heartbeat_seconds, runtime.stale_seconds)
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
     with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):

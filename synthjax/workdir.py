@@ -12,19 +12,23 @@ import fnmatch
 import json
 import os
 import re
-import uuid
+import shutil
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 from etils import epath
 
-from synthjax import documents
+from synthjax import documents, processes
 from synthjax.errors import UserError
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 AnyPath = TypeVar("AnyPath", bound=PurePath)
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
+_DRAFT = re.compile(r"\.(?P<final>.+)\.(?P<tag>[0-9a-f]{32})", re.DOTALL)
+_UNHEARD_OF = (
+  3600.0  # seconds without a new byte, after which a folder of another machine's process is a dead one's
+)
+PROBE = "probe"  # a file of this name never comes about
 WORKING = ".working"  # claims, heartbeats and files being written, inside a product's folder
 
 
@@ -35,7 +39,7 @@ def open_workdir(path: str) -> epath.Path:
   workdir = epath.Path(path).expanduser()
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"workdir {path} is a file; give a folder as --workdir")
-  probe = workdir / f".probe-{uuid.uuid4().hex}"
+  probe = draft_of(workdir / PROBE)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     probe.write_text("")
@@ -131,16 +135,72 @@ def publish(made: epath.Path, final: epath.Path) -> bool:
 
 
 def draft_of(final: AnyPath) -> AnyPath:
-  """Where to make what shall get that name: beside it, and no other process's."""
-  return final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+  """Where to make what shall get that name: beside it, and no other process's. All that is temporary is named here."""
+  return final.with_name(f".{final.name}.{processes.tag()}")
 
 
-def sweep_drafts(folder: epath.Path, older_than: float) -> None:
-  """Removes drafts of small files, in a folder and those in it, that a death left before a time of the disk's clock."""
-  for place in (folder, *(folder / entry.name for entry in os.scandir(folder) if entry.is_dir())):
-    for name in filter(_DRAFT.fullmatch, names(place)):
-      if (modified(place / name) or older_than) < older_than and not os.path.isdir(place / name):
-        remove(place / name)
+def drafts(folder: epath.Path, of: str = "") -> list[epath.Path]:
+  """Those in a folder: all, or those of a single name."""
+  named = [(n, m) for n in names(folder) if (m := _DRAFT.fullmatch(n)) and of in ("", m["final"])]
+  return [folder / name for name, _ in named]
+
+
+def sweep_drafts(folder: epath.Path, older_than: float, of: str = "") -> None:
+  """Removes what processes that have ended were making in a folder.
+
+  Of one that ran on another machine, what nobody has touched since a time of the disk's clock.
+  """
+  for draft in drafts(folder, of):
+    sweep_draft(draft, older_than)
+
+
+def sweep_draft(draft: epath.Path, older_than: float) -> None:
+  if not _is_left(draft, older_than):
+    return
+  if draft.is_dir() and not os.path.islink(draft):
+    shutil.rmtree(draft, ignore_errors=True)  # another process may be sweeping too
+  else:
+    remove(draft)
+
+
+def _is_left(draft: epath.Path, older_than: float) -> bool:
+  match = _DRAFT.fullmatch(draft.name)
+  assert match
+  is_dead = processes.is_dead(match["tag"])
+  if is_dead is not None:
+    return is_dead
+  if draft.is_dir() and not os.path.islink(draft):
+    older_than -= _UNHEARD_OF  # libraries fill it at their own pace
+  return _newest(draft) < older_than
+
+
+def _newest(path: epath.Path) -> float:
+  """When the newest of its files was written, or it itself."""
+  inside = (os.path.join(place, name) for place, _, files in os.walk(path) for name in files)
+  times = []
+  for name in (path, *inside):
+    with contextlib.suppress(FileNotFoundError):
+      times.append(os.lstat(name).st_mtime)
+  return max(times, default=0.0)
+
+
+def folders(folder: epath.Path, links: bool = False) -> list[epath.Path]:
+  """Those in a folder, without what is hidden; and the links to others."""
+  try:
+    with os.scandir(folder) as entries:
+      found = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=links))
+  except (FileNotFoundError, NotADirectoryError):
+    return []
+  return [folder / name for name in found]
+
+
+def now(folder: epath.Path) -> float:
+  """By the clock of a folder's file system."""
+  probe = draft_of(folder / PROBE)
+  try:
+    return touch(probe)
+  finally:
+    remove(probe)
 
 
 def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
@@ -193,12 +253,13 @@ def replace_folder(made: epath.Path, final: epath.Path) -> None:
   try:
     os.rename(made, final)
   except BaseException:
-    if older.exists():
+    with contextlib.suppress(OSError):  # another process may have put its own there meanwhile
       os.rename(older, final)
     raise
+  finally:
+    if final.exists():
+      shutil.rmtree(older, ignore_errors=True)
   sync(final.parent)
-  if older.exists():
-    older.rmtree()
 
 
 def create_exclusive(path: epath.Path, text: str) -> bool:

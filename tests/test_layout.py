@@ -40,6 +40,7 @@ STOREYS = [
     "checks_limits",
     "checks_networks",
     "command",
+    "processes",
     "workdir",
     "residents",
     "records",

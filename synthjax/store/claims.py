@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import uuid
 
 from etils import epath
 
 from synthjax import workdir
+from synthjax.processes import host as _host
+from synthjax.processes import start_of as _start_of
 
 _BEAT = ".alive"
 
@@ -54,7 +55,8 @@ class Owner:
     for name in list(self._held):
       self.release(name)
     self._forget_landed()
-    for left in workdir.names(self._folder, f"*{self.id}*"):
+    # The heartbeat last: what an owner without one was writing is known by nobody.
+    for left in sorted(workdir.names(self._folder, f"*{self.id}*"), key=lambda name: name.endswith(_BEAT)):
       workdir.remove(self._folder / left)
     workdir.remove_empty(self._folder)
 
@@ -124,7 +126,19 @@ class Owner:
           workdir.remove(self._folder / part)
         workdir.remove(self._folder / name)
     now = workdir.touch(self._folder / f"{self.id}{_BEAT}")
-    workdir.sweep_drafts(self._folder.parent, now - self._stale_seconds)
+    for place in (self._folder.parent, *workdir.folders(self._folder.parent)):
+      workdir.sweep_drafts(place, now - self._stale_seconds)
+
+  def take_from_dead(self) -> None:
+    """Removes the claims of the dead, on whatever part: of a product that is done, nobody asks for them again."""
+    for name in sorted({n.rsplit(".claim.", 1)[0] for n in workdir.names(self._folder, "*.claim.*")}):
+      if name not in self._held and self.take(name):
+        self.release(name)
+
+  def is_alone(self) -> bool:
+    """Whether no other process is at work on the product."""
+    beats = workdir.names(self._folder, f"*{_BEAT}")
+    return not any(self.is_alive(owner) for b in beats if (owner := b.removesuffix(_BEAT)) != self.id)
 
   def _forget_landed(self) -> None:
     """Removes the claims on files that are there: nobody asks for those again, so a death between landing and release
@@ -137,25 +151,6 @@ class Owner:
     while not self._stop.wait(self._heartbeat_seconds):
       with contextlib.suppress(OSError):  # a disk that hiccups: the next beat may pass
         workdir.touch(self._folder / f"{self.id}{_BEAT}")
-
-
-def _host() -> str:
-  """This boot of this machine, and the process namespace in it: names repeat, and containers count apart."""
-  try:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-      boot = file.read().strip()[:8]
-    return f"{socket.gethostname()}-{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
-  except OSError:
-    return socket.gethostname()
-
-
-def _start_of(pid: int) -> str:
-  """When a process began, in the kernel's ticks: tells it from a later one with the same number. "" = unknown."""
-  try:
-    with open(f"/proc/{pid}/stat") as file:
-      return file.read().rsplit(")", 1)[1].split()[19]
-  except OSError:
-    return ""
 
 
 def _is_dead_here(owner: str) -> bool:

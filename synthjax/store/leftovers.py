@@ -1,0 +1,90 @@
+"""What processes that died left in a workdir, removed when the next one starts: of a finished product nobody else does.
+
+Looked for where products make files, by the names that they give to what is temporary; a set's own files are listed and
+not read, and an export's neither. Nothing goes that a living process may hold, on this machine or another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+
+from etils import epath
+
+from synthjax import workdir
+from synthjax.errors import UserError
+from synthjax.store import export_folder, kept
+from synthjax.store.claims import Owner
+
+KINDS = (
+  "prompts",
+  "images",
+  "embeddings",
+  "keep",
+  "runs",
+  "networks",
+  "generators",
+  "weights",
+  "report",
+  "benchmark",
+)
+_KEPT = "keep"  # the kind that has lists
+ROOT_FILES = ("results.jsonl", "matrix.csv", "predictions.csv", workdir.PROBE)
+_ORBAX = ".orbax-checkpoint-tmp"  # in the name of a checkpoint until it is whole
+_OF_ORBAX = ("checkpoints", "best", "checkpoints.damaged", "best.damaged")
+_DEPTH = 5  # runs/<hash>/group-00000/phase-0/checkpoints
+
+
+def sweep(root: epath.Path, heartbeat_seconds: float, stale_seconds: float) -> None:
+  """Of a study. Several processes may do so at once, while others are at work. What cannot be removed stays."""
+  with contextlib.suppress(OSError):
+    older_than = workdir.now(root) - stale_seconds
+    for name in ROOT_FILES:
+      workdir.sweep_drafts(root, older_than, of=name)
+    workdir.sweep_drafts(root / export_folder.DEFAULT, older_than)
+    for kind in KINDS:
+      for place in _places(root / kind, _DEPTH):
+        with contextlib.suppress(OSError):
+          workdir.sweep_drafts(place, older_than)
+          _sweep_place(root / kind, place, heartbeat_seconds, stale_seconds)
+
+
+def _sweep_place(kind: epath.Path, place: epath.Path, heartbeat_seconds: float, stale_seconds: float) -> None:
+  checkpoints = _begun_checkpoints(place)
+  lists = kind.name == _KEPT and (place / kept.LISTS).is_dir() and _has_older(place)
+  if not (checkpoints or lists or workdir.names(place, workdir.WORKING)):
+    return
+  product = kind / place.relative_to(kind).parts[0] if checkpoints else place
+  with Owner(product, heartbeat_seconds=heartbeat_seconds, stale_seconds=stale_seconds) as owner:
+    _sweep_product(place, owner, lists, checkpoints)
+
+
+def _sweep_product(place: epath.Path, owner: Owner, lists: bool, checkpoints: list[epath.Path]) -> None:
+  if checkpoints and owner.is_alone():  # found before: who begins now has begun none of them
+    for folder in checkpoints:
+      shutil.rmtree(folder, ignore_errors=True)
+  if lists and owner.take(kept.CLAIM):
+    kept.sweep(place)
+    owner.release(kept.CLAIM)
+  owner.take_from_dead()
+
+
+def _places(folder: epath.Path, depth: int) -> Iterator[epath.Path]:
+  """A folder and those in it, without checkpoints' and what is hidden. One may be a link to where there is room."""
+  if not folder.is_dir():
+    return
+  yield folder
+  if depth and folder.name not in _OF_ORBAX:
+    for inner in workdir.folders(folder, links=depth == _DEPTH):
+      yield from _places(inner, depth - 1)
+
+
+def _begun_checkpoints(place: epath.Path) -> list[epath.Path]:
+  return [folder for folder in workdir.folders(place) if _ORBAX in folder.name]
+
+
+def _has_older(place: epath.Path) -> bool:
+  with contextlib.suppress(UserError, OSError):  # what is wrong with it is told by who reads it
+    return bool(kept.older(place))
+  return False
