@@ -280,9 +280,7 @@ def run(command: Command) -> None:
   _check_inputs(chosen)
   _check_devices(chosen)
   if chosen and devices.is_speaker():  # to verify changes nothing
-    runtime = command.config.runtime
-    for place in (root, *(root / name for name in study.studies)):
-      leftovers.sweep(place, runtime.heartbeat_seconds, runtime.stale_seconds)
+    leftovers.sweep((root, *(root / name for name in study.studies)), command.config.runtime)
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
     with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):

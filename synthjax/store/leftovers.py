@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from etils import epath
+from ml_collections import ConfigDict
 
 from synthjax import workdir
 from synthjax.errors import UserError
@@ -36,27 +37,32 @@ _OF_ORBAX = ("checkpoints", "best", "checkpoints.damaged", "best.damaged")
 _DEPTH = 5  # runs/<hash>/group-00000/phase-0/checkpoints
 
 
-def sweep(root: epath.Path, heartbeat_seconds: float, stale_seconds: float) -> None:
-  """Of a study. Several processes may do so at once, while others are at work. What cannot be removed stays."""
-  with contextlib.suppress(OSError):
-    older_than = workdir.now(root) - stale_seconds
-    for name in ROOT_FILES:
-      workdir.sweep_drafts(root, older_than, of=name)
-    workdir.sweep_drafts(root / export_folder.DEFAULT, older_than)
-    for kind in KINDS:
-      for place in _places(root / kind, _DEPTH):
-        with contextlib.suppress(OSError):
-          workdir.sweep_drafts(place, older_than)
-          _sweep_place(root / kind, place, heartbeat_seconds, stale_seconds)
+def sweep(roots: Iterable[epath.Path], runtime: ConfigDict) -> None:
+  """Of studies. Several processes may do so at once, while others are at work. What cannot be removed stays."""
+  for root in roots:
+    with contextlib.suppress(OSError):
+      _sweep(root, runtime)
 
 
-def _sweep_place(kind: epath.Path, place: epath.Path, heartbeat_seconds: float, stale_seconds: float) -> None:
+def _sweep(root: epath.Path, runtime: ConfigDict) -> None:
+  older_than = workdir.now(root) - runtime.stale_seconds
+  for name in ROOT_FILES:
+    workdir.sweep_drafts(root, older_than, of=name)
+  workdir.sweep_drafts(root / export_folder.DEFAULT, older_than)
+  for kind in KINDS:
+    for place in _places(root / kind, _DEPTH):
+      with contextlib.suppress(OSError):
+        workdir.sweep_drafts(place, older_than)
+        _sweep_place(root / kind, place, runtime)
+
+
+def _sweep_place(kind: epath.Path, place: epath.Path, runtime: ConfigDict) -> None:
   checkpoints = _begun_checkpoints(place)
   lists = kind.name == _KEPT and (place / kept.LISTS).is_dir() and _has_older(place)
   if not (checkpoints or lists or workdir.names(place, workdir.WORKING)):
     return
-  product = kind / place.relative_to(kind).parts[0] if checkpoints else place
-  with Owner(product, heartbeat_seconds=heartbeat_seconds, stale_seconds=stale_seconds) as owner:
+  product, seconds = kind / place.relative_to(kind).parts[0] if checkpoints else place, runtime.stale_seconds
+  with Owner(product, heartbeat_seconds=runtime.heartbeat_seconds, stale_seconds=seconds) as owner:
     _sweep_product(place, owner, lists, checkpoints)
 
 

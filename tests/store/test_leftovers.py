@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from etils import epath
+from ml_collections import ConfigDict
 
 from synthjax import processes, workdir
 from synthjax.store import leftovers
@@ -34,7 +35,7 @@ def root(tmp_path) -> epath.Path:
 
 
 def sweep(root: epath.Path) -> None:
-  leftovers.sweep(root, heartbeat_seconds=0.1, stale_seconds=60)
+  leftovers.sweep([root], ConfigDict(dict(heartbeat_seconds=0.1, stale_seconds=60)))
 
 
 def make(root: epath.Path, name: str, is_folder: bool = False, age: float = 0.0) -> epath.Path:
