@@ -77,9 +77,9 @@ def replace(final: epath.Path, data: bytes) -> None:
 
 
 def forget(path: epath.Path) -> None:
-  """Removes a file on purpose, so that nobody misses it."""
-  workdir.remove(path)
+  """Removes a file on purpose, so that nobody misses it: not even where a death comes between the two."""
   uncover(path)
+  workdir.remove(path)
 
 
 def uncover(path: epath.Path) -> None:
@@ -151,6 +151,13 @@ def _described(shape: Shape) -> str:
     case [_]:
       return "a list"
   return {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number"}[shape]
+
+
+def uncover_missing(folder: epath.Path, pattern: str) -> None:
+  """For files that nobody makes anew: a death between a checksum and its file would have them missed for good."""
+  for mark in workdir.names(folder / FOLDER, f"{pattern}.*"):
+    if not (folder / _covered_by(mark)).exists():
+      workdir.remove(folder / FOLDER / mark)
 
 
 def is_covered(path: epath.Path) -> bool:

@@ -38,6 +38,7 @@ from synthjax.stages.train import Network
 from synthjax.stages.tune import Arm
 from synthjax.stages.verify import verify
 from synthjax.stopping import Stop
+from synthjax.store import leftovers
 from synthjax.training import sharding
 
 STAGES = (
@@ -282,6 +283,8 @@ def run(command: Command) -> None:
   _check_devices(chosen)
   for network in study.networks:
     network.status()  # one that others were made from, and now asks for more, is refused before hours of training
+  if chosen and devices.is_speaker():  # to verify changes nothing
+    leftovers.sweep((root, *(root / name for name in study.studies)), command.config.runtime)
   with Stop(command.config.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
     with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):

@@ -12,7 +12,7 @@ import fnmatch
 import json
 import os
 import re
-import uuid
+import shutil
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import PurePath
@@ -20,12 +20,17 @@ from typing import Any, TypeVar
 
 from etils import epath
 
-from synthjax import documents
+from synthjax import documents, processes
 from synthjax.errors import UserError
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 AnyPath = TypeVar("AnyPath", bound=PurePath)
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
+_DRAFT = re.compile(r"\.(?P<final>.+)\.(?P<tag>[0-9a-f]{32})", re.DOTALL)
+_ASIDE = "~"  # ends the name of what is moved aside while another takes its place
+_UNHEARD_OF = (
+  3600.0  # seconds without a new byte, after which a folder of another machine's process is a dead one's
+)
+PROBE = "probe"  # a file of this name never comes about
 WORKING = ".working"  # claims, heartbeats and files being written, inside a product's folder
 
 
@@ -36,7 +41,7 @@ def open_workdir(path: str) -> epath.Path:
   workdir = epath.Path(path).expanduser()
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"workdir {path} is a file; give a folder as --workdir")
-  probe = workdir / f".probe-{uuid.uuid4().hex}"
+  probe = draft_of(workdir / PROBE)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     probe.write_text("")
@@ -132,8 +137,8 @@ def publish(made: epath.Path, final: epath.Path) -> bool:
 
 
 def draft_of(final: AnyPath) -> AnyPath:
-  """Where to make what shall get that name: beside it, and no other process's."""
-  return final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+  """Where to make what shall get that name: beside it, and no other process's. All that is temporary is named here."""
+  return final.with_name(f".{final.name}.{processes.tag()}")
 
 
 def _nothing() -> None:
@@ -153,12 +158,84 @@ def before_writing_again(check: Callable[[], None]) -> Iterator[None]:
     _check_again.reset(token)
 
 
-def sweep_drafts(folder: epath.Path, older_than: float) -> None:
-  """Removes drafts of small files, in a folder and those in it, that a death left before a time of the disk's clock."""
-  for place in (folder, *(folder / entry.name for entry in os.scandir(folder) if entry.is_dir())):
-    for name in filter(_DRAFT.fullmatch, names(place)):
-      if (modified(place / name) or older_than) < older_than and not os.path.isdir(place / name):
-        remove(place / name)
+def drafts(folder: epath.Path, of: str = "") -> list[epath.Path]:
+  """Those in a folder: all, or those of a single name."""
+  named = [(n, m) for n in names(folder) if (m := _DRAFT.fullmatch(n))]
+  return [folder / name for name, match in named if of in ("", match["final"].removesuffix(_ASIDE))]
+
+
+def sweep_drafts(folder: epath.Path, older_than: float, of: str = "") -> None:
+  """Removes what processes that have ended were making in a folder.
+
+  Of one that ran on another machine, what nobody has touched since a time of the disk's clock.
+  """
+  for draft in drafts(folder, of):
+    sweep_draft(draft, older_than)
+
+
+def remove_drafts(folder: epath.Path, of: str) -> None:
+  """Removes what a process that was taken for dead is making in a folder: it checks before it writes that again."""
+  for draft in drafts(folder) if of else ():
+    if draft.name.rsplit(".", 1)[1].startswith(of):
+      _remove_draft(draft)
+
+
+def sweep_draft(draft: epath.Path, older_than: float) -> None:
+  if not _is_left(draft, older_than):
+    return
+  match = _DRAFT.fullmatch(draft.name)
+  if match and match["final"].endswith(_ASIDE):  # a death came before the new folder had the name
+    with contextlib.suppress(OSError):
+      os.rename(draft, draft.with_name(match["final"].removesuffix(_ASIDE)))
+      return
+  _remove_draft(draft)
+
+
+def _remove_draft(draft: epath.Path) -> None:
+  if draft.is_dir() and not os.path.islink(draft):
+    shutil.rmtree(draft, ignore_errors=True)  # another process may be sweeping too
+  else:
+    remove(draft)
+
+
+def _is_left(draft: epath.Path, older_than: float) -> bool:
+  match = _DRAFT.fullmatch(draft.name)
+  assert match
+  is_dead = processes.is_dead(match["tag"])
+  if is_dead is not None:
+    return is_dead
+  if draft.is_dir() and not os.path.islink(draft):
+    older_than -= _UNHEARD_OF  # libraries fill it at their own pace
+  return _newest(draft) < older_than
+
+
+def _newest(path: epath.Path) -> float:
+  """When the newest of its files was written, or it itself."""
+  inside = (os.path.join(place, name) for place, _, files in os.walk(path) for name in files)
+  times = []
+  for name in (path, *inside):
+    with contextlib.suppress(FileNotFoundError):
+      times.append(os.lstat(name).st_mtime)
+  return max(times, default=0.0)
+
+
+def folders(folder: epath.Path, links: bool = False) -> list[epath.Path]:
+  """Those in a folder, without what is hidden; and the links to others."""
+  try:
+    with os.scandir(folder) as entries:
+      found = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=links))
+  except (FileNotFoundError, NotADirectoryError):
+    return []
+  return [folder / name for name in found]
+
+
+def now(folder: epath.Path) -> float:
+  """By the clock of a folder's file system."""
+  probe = draft_of(folder / PROBE)
+  try:
+    return touch(probe)
+  finally:
+    remove(probe)
 
 
 def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
@@ -210,18 +287,19 @@ def replace_folder(made: epath.Path, final: epath.Path) -> None:
 
   The older one is moved aside, and goes last: at no moment are both gone.
   """
-  older = draft_of(final)
+  older = draft_of(final.with_name(final.name + _ASIDE))
   with contextlib.suppress(FileNotFoundError):
     os.rename(final, older)
   try:
     os.rename(made, final)
   except BaseException:
-    if older.exists():
+    with contextlib.suppress(OSError):  # another process may have put its own there meanwhile
       os.rename(older, final)
     raise
+  finally:
+    if final.exists():
+      shutil.rmtree(older, ignore_errors=True)
   sync(final.parent)
-  if older.exists():
-    older.rmtree()
 
 
 def create_exclusive(path: epath.Path, text: str) -> bool:

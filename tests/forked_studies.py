@@ -4,25 +4,29 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _CHANGES = ("link", "replace", "rename", "unlink", "rmdir")
+ALL_CHANGES = (*_CHANGES, "mkdir", "symlink")
 
 
 class Places:
-  """Counts the changes that a process makes to the files below a folder, and stops it at one of them."""
+  """Counts the changes that a process makes to the files below a folder, and stops or kills it at one of them."""
 
-  def __init__(self, below: Path, stop_at: int | None):
-    self._below, self._stop_at, self.seen = str(below), stop_at, []
-    for name in _CHANGES:
+  def __init__(
+    self, below: Path, stop_at: int | None, by: int = signal.SIGSTOP, changes: Sequence[str] = _CHANGES
+  ):
+    self._below, self._stop_at, self._by, self.seen = str(below), stop_at, by, []
+    for name in changes:
       setattr(os, name, self._counted(name, getattr(os, name)))
 
   def _counted(self, name: str, change: Callable) -> Callable:
     def counted(path, *args, **kwargs):
-      if not str(path).startswith(self._below):
+      changed = str(args[0] if name == "symlink" else path)
+      if not changed.startswith(self._below):
         return change(path, *args, **kwargs)
-      self.seen.append(f"{name} {Path(str(path)).relative_to(self._below)}")
+      self.seen.append(f"{name} {Path(changed).relative_to(self._below)}")
       place = 2 * len(self.seen) - 1  # odd: before the change
       self._stop(place)
       try:
@@ -34,17 +38,19 @@ class Places:
 
   def _stop(self, place: int) -> None:
     if place == self._stop_at:
-      os.kill(os.getpid(), signal.SIGSTOP)
+      os.kill(os.getpid(), self._by)
 
 
-def _study(config: str, workdir: Path, stop_at: int | None, log: Path, *flags: str) -> None:
+def _study(
+  config: str, workdir: Path, stop_at: int | None, by: int, changes: Sequence[str], log: Path, *flags: str
+) -> None:
   """In a process of its own, which has imported everything: what `python -m synthjax.main` does."""
   from synthjax import main
 
   with log.open("w") as out:
     os.dup2(out.fileno(), 1)
     os.dup2(out.fileno(), 2)
-  places = Places(workdir, stop_at)
+  places = Places(workdir, stop_at, by, changes)
   try:
     code = main.main([f"--config={config}", f"--workdir={workdir}", "--distributed=off", *flags])
   except SystemExit as e:
@@ -56,21 +62,24 @@ def _study(config: str, workdir: Path, stop_at: int | None, log: Path, *flags: s
 class Studies:
   """Starts studies as forks of one process without threads or devices: a start takes no imports."""
 
-  def __init__(self, folder: Path):
+  def __init__(self, folder: Path, by: int = signal.SIGSTOP, changes: Sequence[str] = _CHANGES):
+    self._by, self._changes = by, changes
     self._context, self._folder, self._n = multiprocessing.get_context("forkserver"), folder, 0
     self._context.set_forkserver_preload(["synthjax.main", "synthjax.study"])
 
   def start(self, config: str, workdir: Path, stop_at: int | None = None, *flags: str):
     self._n += 1
     log = self._folder / f"{self._n:03d}.log"
-    process = self._context.Process(target=_study, args=(config, workdir, stop_at, log, *flags))
+    process = self._context.Process(
+      target=_study, args=(config, workdir, stop_at, self._by, self._changes, log, *flags)
+    )
     process.start()
     process.log = log
     return process
 
   def finish(self, process) -> None:
     """It ends, and well."""
-    process.join(timeout=120)
+    process.join(timeout=300)
     if process.exitcode is None:
       process.kill()
       process.join()

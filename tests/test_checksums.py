@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+from etils import epath
 
 from synthjax import checksums, workdir
 from synthjax.errors import UserError
@@ -73,3 +74,36 @@ def test_a_second_run_changes_no_time_of_what_is_there(tmp_path):
   before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
   checksums.replace(tmp_path / "a", b"same")
   assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_death_while_a_file_is_removed_leaves_nothing_that_is_missed(tmp_path, monkeypatch):
+  file, remove = epath.Path(tmp_path) / "state.json", workdir.remove
+  for deadly in (1, 2):
+    checksums.replace(file, b"{}")
+    seen = []
+
+    def dies(path, deadly=deadly, seen=seen):
+      seen.append(path)
+      if len(seen) == deadly:
+        raise KeyboardInterrupt
+      remove(path)
+
+    monkeypatch.setattr(workdir, "remove", dies)
+    with pytest.raises(KeyboardInterrupt):
+      checksums.forget(file)
+    monkeypatch.setattr(workdir, "remove", remove)
+    assert not any(map(checksums.fault, checksums.files(epath.Path(tmp_path))))
+    checksums.forget(file)
+  assert not file.exists() and not list((tmp_path / checksums.FOLDER).iterdir())
+
+
+def test_checksums_of_files_that_nobody_makes_anew_go_with_them(tmp_path):
+  folder = epath.Path(tmp_path)
+  for name in ("1.json", "2.json", "notes.txt"):
+    checksums.replace(folder / name, b"{}")
+    (folder / name).unlink() if name != "2.json" else None
+  checksums.uncover_missing(folder, "*.json")
+  assert {name.rsplit(".", 1)[0] for name in workdir.names(folder / checksums.FOLDER)} == {
+    "2.json",
+    "notes.txt",
+  }

@@ -41,6 +41,7 @@ STOREYS = [
     "checks_limits",
     "checks_networks",
     "command",
+    "processes",
     "workdir",
     "residents",
     "records",

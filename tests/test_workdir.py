@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 
@@ -73,3 +74,33 @@ def test_names_in_a_folder_with_brackets(tmp_path):
   folder.mkdir()
   (folder / "a.json").write_text("")
   assert workdir.names(folder, "*.json") == ["a.json"] and workdir.names(folder / "none") == []
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_death_while_a_folder_is_replaced_costs_neither_the_old_nor_the_new(
+  tmp_path, monkeypatch, is_replaced
+):
+  """Killed between the old one's move aside and the new one's, or just after."""
+  folder = epath.Path(tmp_path)
+  old, new = folder / "dataset", workdir.draft_of(folder / "dataset")
+  for place, text in ((old, "old"), (new, "new")):
+    place.mkdir()
+    (place / "words").write_text(text)
+  monkeypatch.setattr(workdir.shutil, "rmtree", lambda *a, **k: None)
+  if not is_replaced:
+    rename, calls = os.rename, []
+
+    def killed(made, final):
+      calls.append(final)
+      if len(calls) > 1:
+        raise KeyboardInterrupt
+      rename(made, final)
+
+    monkeypatch.setattr(os, "rename", killed)
+  with contextlib.nullcontext() if is_replaced else pytest.raises(KeyboardInterrupt):
+    workdir.replace_folder(new, old)
+  monkeypatch.undo()
+  monkeypatch.setattr(workdir.processes, "is_dead", lambda tag: True)
+  workdir.sweep_drafts(folder, 0.0)
+  assert workdir.names(folder) == ["dataset"]
+  assert (old / "words").read_text() == ("new" if is_replaced else "old")

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from synthjax import devices, workdir
 from synthjax.errors import UserError, nearest
@@ -32,6 +33,7 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   if out.exists():
     return out
   out.parent.mkdir(parents=True, exist_ok=True)
+  workdir.sweep_drafts(epath.Path(out.parent), workdir.now(epath.Path(out.parent)), of=out.name)
   draft = workdir.draft_of(out)
   write_configs(architecture, draft)
   for i, (part, shapes) in enumerate(StableDiffusion(draft).param_shapes().items()):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import functools
-import time
 from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from synthjax import workdir
 from synthjax.progress import Progress
 from synthjax.prompts.strategies import Prompt
 from synthjax.sampling import sampler
@@ -48,7 +48,7 @@ class Loop:
 
   def whole(self, drawer: Draws, n: int) -> float:
     """Images/s of everything: JPEG, records, shards, syncs."""
-    plan, folder = self.plan(n), self._folder / f"round-{time.monotonic_ns()}"
+    plan, folder = self.plan(n), workdir.draft_of(self._folder / "round")
     sink = sampler.Sink(folder, self.encode, schema.serializer([_CLASS]), self._threads)
     progress = Progress("", n, speak=False)
     folder.mkdir(parents=True)

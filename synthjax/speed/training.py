@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +56,7 @@ class TrainingCase:
     self._task = Classify(
       module, fields.classes, Augment(size=fields.size, crop=0.08, flip=True), by_domain=auxiliary
     )
-    self._steps, self._runs = 0, itertools.count()
+    self._steps = 0
     self.facts = {
       "network": fields.model,
       "size": fields.size,
@@ -118,7 +117,7 @@ class TrainingCase:
     return self._train()
 
   def _train(self) -> float:
-    folder = self._folder / f"run-{next(self._runs)}"
+    folder = workdir.draft_of(self._folder / "run")
     try:
       loop.train(
         self._task,

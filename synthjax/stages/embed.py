@@ -185,6 +185,7 @@ class SetEmbeddings:
     plan, needed = self._set.landed()
     missing = [i for i in range(needed) if not self._file(i).exists()]
     if not missing:
+      self._write_growth(plan.size(needed))
       return True
     records.settle(self.folder, self._record())
     residents.begin(self.stage)
@@ -209,8 +210,14 @@ class SetEmbeddings:
     progress.close()
     if not self.has(needed):
       return False
-    records.update(self.folder, self._record(total))
+    self._write_growth(total)
     return True
+
+  def _write_growth(self, images: int) -> None:
+    """What the record says of it: a death may have come after the last features."""
+    found = records.load(self.folder)
+    if found and found.growth["images"] < images:
+      records.update(self.folder, self._record(images))
 
   def _file(self, index: int) -> epath.Path:
     return self.folder / f"{index:05d}.npz"

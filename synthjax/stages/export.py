@@ -52,6 +52,7 @@ def export(
     if product is not None and product.status().state != DONE:
       raise UserError(f"{product.name} is {product.status().state}; run the study first, then export it")
   out = export_folder.locate(fields.out, root, f"{fields.images.replace('/', '-')}-{fields.format}")
+  export_folder.sweep(out)
   stays = keep.ids() if keep else None
   plan, needed = image_set.landed()
   basis = {"images": fields.images, "format": fields.format, "licence": fields.licence}

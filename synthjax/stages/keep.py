@@ -40,11 +40,11 @@ from synthjax.stopping import Stop
 from synthjax.store import export
 from synthjax.store import kept as lists
 from synthjax.store.claims import Owner
+from synthjax.store.kept import CLAIM as _CLAIM
 from synthjax.store.kept import PAIRS, Kept
 
 DATASET = "dataset"
 _BASIS = "kept_from.json"
-_CLAIM = "list"
 _OLDER_RULE = (
   "an older release chose among other images: what other filters or quotas had drawn counted, or moved what was seen; "
   "the list is made again"

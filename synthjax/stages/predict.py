@@ -64,6 +64,7 @@ def predict(
   out = epath.Path(fields.output).expanduser() if fields.output else root / "predictions.csv"
   if not Path(out).parent.is_dir():
     raise UserError(f"config.predict.output {out}: its folder does not exist")
+  workdir.sweep_drafts(out.parent, workdir.now(out.parent) - config.runtime.stale_seconds, of=out.name)
   source = open_source(fields.images, None)
   chosen = _chosen(fields, arms, learners)
   if isinstance(chosen, Learner):

@@ -337,8 +337,10 @@ class DrawnSet(ImageSet):
             "waiting_share": progress.waiting_share,
             "attention": drawer.kernels,
           }
-          (self.folder / SESSIONS).mkdir(exist_ok=True)
-          checksums.publish(self.folder / SESSIONS / f"{owner.id}.json", workdir.to_json(session))
+          file = self.folder / SESSIONS / f"{owner.id}.json"
+          file.parent.mkdir(exist_ok=True)
+          workdir.publish_bytes(file, workdir.to_json(session))
+          checksums.cover(file)  # after it: after a death between the two, nobody makes it anew
     stop.check()
     return whole
 

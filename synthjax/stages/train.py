@@ -163,7 +163,7 @@ class Network:
       state = train(
         task, batch_at, recipe, self.folder, name=self.name, batch_size=fields["batch"], pace=pace, stop=stop
       )
-      draft = self.weights.with_name(f".weights.{owner.id}")
+      draft = workdir.draft_of(self.weights)
       export(state, draft)
       for path in checksums.files(epath.Path(draft)):
         checksums.cover(path)
@@ -171,8 +171,9 @@ class Network:
         checksums.cover(path)
       stop.look()
       workdir.replace_folder(epath.Path(draft), epath.Path(self.weights))
-      checksums.replace(self.folder / _RESULT, workdir.to_json({"steps": recipe.steps}))
       records.update(self.folder, self._record())
+      # Last: nobody looks at a network again that has its result.
+      checksums.replace(self.folder / _RESULT, workdir.to_json({"steps": recipe.steps}))
     return True
 
   def faults(self) -> list[Fault]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import time
 import uuid
@@ -19,8 +18,10 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from synthjax import devices, workdir
+from synthjax import devices, processes, workdir
 from synthjax.errors import Interrupted
+from synthjax.processes import host as _host
+from synthjax.processes import start_of as _start_of
 from synthjax.stopping import Stop
 
 _BEAT = ".alive"
@@ -64,7 +65,8 @@ class Owner:
     for name in list(self._held):
       self.release(name)
     self._forget_landed()
-    for left in workdir.names(self._folder, f"*{self.id}*"):
+    # The heartbeat last: what an owner without one was writing is known by nobody.
+    for left in sorted(workdir.names(self._folder, f"*{self.id}*"), key=lambda name: name.endswith(_BEAT)):
       workdir.remove(self._folder / left)
     workdir.remove_empty(self._folder)
 
@@ -89,8 +91,10 @@ class Owner:
       self._begin()
       return False
     self._held[name] = [*older, mine]
-    if older:  # whoever lives writes its draft again
-      workdir.sweep_drafts(self._folder.parent, self._now())
+    if older:  # it may only stand still: what it was writing shall not replace what is made now
+      maker = processes.maker(self._owner_of(older[-1]))
+      for place in self._places:
+        workdir.remove_drafts(place, of=maker)
     return True
 
   def holds(self, name: str) -> bool:
@@ -170,7 +174,20 @@ class Owner:
         for part in workdir.names(self._folder, f"*.{owner}.part"):
           workdir.remove(self._folder / part)
         workdir.remove(self._folder / name)
-    workdir.sweep_drafts(self._folder.parent, self._now() - self._stale_seconds)
+    older_than = self._now() - self._stale_seconds
+    for place in self._places:
+      workdir.sweep_drafts(place, older_than)
+
+  def take_from_dead(self) -> None:
+    """Removes the claims of the dead, on whatever part: of a product that is done, nobody asks for them again."""
+    for name in sorted({n.rsplit(".claim.", 1)[0] for n in workdir.names(self._folder, "*.claim.*")}):
+      if name not in self._held and self.take(name):
+        self.release(name)
+
+  def is_alone(self) -> bool:
+    """Whether no other process is at work on the product."""
+    beats = workdir.names(self._folder, f"*{_BEAT}")
+    return not any(self.is_alive(owner) for b in beats if (owner := b.removesuffix(_BEAT)) != self.id)
 
   def _forget_landed(self) -> None:
     """Removes the claims on files that are there: nobody asks for those again, so a death between landing and release
@@ -178,6 +195,11 @@ class Owner:
     for claim in workdir.names(self._folder, "*.claim.*"):  # sorted, so oldest first here too
       if (self._folder.parent / claim.rsplit(".claim.", 1)[0]).is_file():
         workdir.remove(self._folder / claim)
+
+  @property
+  def _places(self) -> list[epath.Path]:
+    """Where the product's parts have their drafts."""
+    return [self._folder.parent, *workdir.folders(self._folder.parent)]
 
   @property
   def _beat_file(self) -> epath.Path:
@@ -206,28 +228,10 @@ def heartbeats(working: epath.Path) -> dict[str, float]:
   return {name.removesuffix(_BEAT): workdir.modified(working / name) or 0.0 for name in names}
 
 
-def _host() -> str:
-  """This boot of this machine, and the process namespace in it: names repeat, and containers count apart."""
-  try:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-      boot = file.read().strip()[:8]
-    return f"{socket.gethostname()}-{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
-  except OSError:
-    return socket.gethostname()
-
-
-def _start_of(pid: int) -> str:
-  """When a process began, in the kernel's ticks: tells it from a later one with the same number. "" = unknown."""
-  try:
-    with open(f"/proc/{pid}/stat") as file:
-      return file.read().rsplit(")", 1)[1].split()[19]
-  except OSError:
-    return ""
-
-
 def _is_dead_here(owner: str) -> bool:
   """Whether an owner was a process of this very host and is gone."""
   host, pid, start, *_ = [*owner.split("+"), "", "", ""]
   if host != _host() or not pid.isdigit() or not start:
     return False
-  return _start_of(int(pid)) != start
+  now = _start_of(int(pid))
+  return now != start if now else processes.is_over(int(pid))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -148,10 +147,14 @@ def write_tfds_files(
   )
   info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)
   info.set_splits(tfds.core.SplitDict([split]))
-  with tempfile.TemporaryDirectory() as draft:  # TFDS writes its files in place; ours appear whole
+  draft = workdir.draft_of(folder / "metadata")  # TFDS writes its files in place; ours appear whole
+  draft.mkdir()
+  try:
     info.write_to_directory(draft)
-    for file in sorted(Path(draft).iterdir()):
+    for file in sorted(draft.iterdir()):
       checksums.replace(folder / file.name, file.read_bytes())
+  finally:
+    shutil.rmtree(draft, ignore_errors=True)
 
 
 def _dataset_name(name: str) -> str:

@@ -6,13 +6,13 @@ somebody's work, and stops the replacement. The new folder is made beside the ol
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
-import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from etils import epath
 
@@ -23,7 +23,9 @@ RECORD = "export.json"
 DEFAULT = "exports"  # in the workdir
 _FILES = "files"  # the digest
 _GROWS = ("n", "ids")  # with the set; every other field is a setting
-_ABANDONED = 3600.0  # seconds without a new byte, after which a draft is a dead process's
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # another process has put its own there
+_TRIES = 20
+Answer = TypeVar("Answer")
 
 
 def locate(out: str, root: epath.Path, default: str) -> epath.Path:
@@ -37,8 +39,20 @@ def locate(out: str, root: epath.Path, default: str) -> epath.Path:
     raise UserError(f"config.export.out {out} cannot be followed ({e}); give another folder") from None
 
 
+def sweep(out: epath.Path) -> None:
+  """Removes drafts that exports to this folder left when they were killed."""
+  with contextlib.suppress(OSError):  # where nobody may write, nothing of ours can lie
+    found = [draft for draft in workdir.drafts(out.parent, of=out.name) if draft.is_dir()]
+    for draft in found:
+      workdir.sweep_draft(draft, workdir.now(out.parent))
+
+
 def is_made(out: epath.Path, wanted: Mapping[str, Any]) -> bool:
   """True: it is this very export. False: there is room for it. An error, where somebody else's things lie there."""
+  return _while_it_stays(out, lambda: _is_made(out, wanted))
+
+
+def _is_made(out: epath.Path, wanted: Mapping[str, Any]) -> bool:
   if not out.exists():
     return False
   if not out.is_dir():
@@ -59,8 +73,12 @@ def is_made(out: epath.Path, wanted: Mapping[str, Any]) -> bool:
 
 def is_changed(out: epath.Path) -> bool:
   """Whether it is known to hold something else than what was exported; of an older release's, nothing is known."""
-  found = _record(out).get(_FILES)
-  return found is not None and found != _digest(out)
+
+  def look() -> bool:
+    found = _record(out).get(_FILES)
+    return found is not None and found != _digest(out)
+
+  return _while_it_stays(out, look)
 
 
 def begin(out: epath.Path, root: epath.Path) -> epath.Path:
@@ -85,17 +103,42 @@ def begin(out: epath.Path, root: epath.Path) -> epath.Path:
 def publish(draft: epath.Path, out: epath.Path, made_from: Mapping[str, Any]) -> None:
   """Gives a filled draft its place, after a second look at it; where another process was quicker, its export stays."""
   (draft / RECORD).write_bytes(workdir.to_json({**made_from, _FILES: _digest(draft)}))
-  if is_made(out, made_from):
-    return
-  _check_replaceable(out)
+  for left in reversed(range(_TRIES)):
+    if is_made(out, made_from):
+      return
+    _check_replaceable(out)
+    try:
+      return workdir.replace_folder(draft, out)
+    except OSError as e:
+      if e.errno not in _TAKEN or not left:
+        raise UserError(f"config.export.out {out} cannot be replaced ({e}); give another folder") from e
+
+
+def _while_it_stays(out: epath.Path, look: Callable[[], Answer]) -> Answer:
+  """What a look at the folder finds, and anew where another process has put a new one there meanwhile."""
+  for left in reversed(range(_TRIES)):
+    before = _which(out)
+    try:
+      return look()
+    except (OSError, UserError):
+      if before == _which(out) or not left:
+        raise
+  raise AssertionError
+
+
+def _which(folder: epath.Path) -> tuple[int, int] | None:
   try:
-    workdir.replace_folder(draft, out)
-  except OSError as e:
-    raise UserError(f"config.export.out {out} cannot be replaced ({e}); give another folder") from e
-  _sweep(out)
+    found = os.stat(folder)
+  except OSError:
+    return None
+  return found.st_dev, found.st_ino
 
 
 def _check_replaceable(out: epath.Path) -> None:
+  _while_it_stays(out, lambda: _check_as_it_is(out))
+
+
+def _check_as_it_is(out: epath.Path) -> None:
   if not out.exists() or not workdir.names(out) or _record(out).get(_FILES) == _digest(out):
     return
   raise UserError(
@@ -124,18 +167,3 @@ def _digest(folder: epath.Path) -> str:
   card = folder / "README.md"
   text = hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else ""
   return records.digest([sorted(row for row in rows if row[0] != RECORD), text])
-
-
-def _sweep(out: epath.Path) -> None:
-  """Removes drafts that exports to this folder left when they were killed."""
-  now = os.stat(out.parent).st_mtime  # by the disk's clock: the folder has just been put there
-  draft = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{32}}")
-  for path in (out.parent / name for name in workdir.names(out.parent) if draft.fullmatch(name)):
-    if path.is_dir() and not os.path.islink(path) and _touched(path) < now - _ABANDONED:
-      shutil.rmtree(path, ignore_errors=True)
-
-
-def _touched(folder: epath.Path) -> float:
-  """When the newest of its files was written."""
-  paths = (os.path.join(place, name) for place, _, files in os.walk(folder) for name in (*files, "."))
-  return max((os.lstat(path).st_mtime for path in paths), default=0.0)

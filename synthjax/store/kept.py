@@ -26,6 +26,7 @@ from etils import epath
 from synthjax import checksums, records, workdir
 from synthjax.errors import UserError
 
+CLAIM = "list"  # of who makes one
 LIST = "list"  # in the record's growth
 LISTS, CURRENT = "lists", "current"
 IDS, SCORES, SUMMARY = NEEDED = ("ids.txt", "scores.npz", "summary.json")
@@ -110,10 +111,14 @@ def publish(folder: epath.Path, record: records.Record, name: str) -> None:
 
 def sweep(folder: epath.Path) -> None:
   """Removes the lists that hold no more. A process that reads one finds another named when it looks again."""
+  for name in older(folder):
+    shutil.rmtree(folder / LISTS / name, ignore_errors=True)  # another process may be sweeping too
+
+
+def older(folder: epath.Path) -> list[str]:
+  """Lists that are not the one that holds: older ones, or one that is being laid down."""
   kept = find(folder, records.load(folder))
-  for name in workdir.names(folder / LISTS):
-    if kept and kept.name and name != kept.name:
-      shutil.rmtree(folder / LISTS / name, ignore_errors=True)  # another process may be sweeping too
+  return [name for name in workdir.names(folder / LISTS) if kept and kept.name and name != kept.name]
 
 
 def show(folder: epath.Path) -> None:

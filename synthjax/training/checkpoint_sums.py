@@ -102,6 +102,7 @@ class Sums:
     for step in _steps(self._folder):
       if not (self._steps / str(step)).exists():
         checksums.forget(self._file(step))
+    checksums.uncover_missing(self._folder, "*.json")
 
 
 def covers(path: epath.Path) -> bool:

@@ -216,14 +216,13 @@ def train(
         found = watch.evaluate(checkpoints.restore(like).learnt)
         last = f"at step {checkpoints.latest} it had {', '.join(f'{k} {v:.4g}' for k, v in found.items())}"
       raise UserError(f"{name}: the loss is {e.loss} at step {e.step}; {mend}; {last}") from None
-    timing = progress.timing()
     stop.look()
+    if start < recipe.steps and jax.process_index() == 0:  # before the state that says that all is done
+      checksums.replace(folder / TIMING, workdir.to_json(progress.timing()))
     checkpoints.save(recipe.steps, state)
     if agreement.last(STOP if stop.requested else NOTHING) == STOP:
       stop.leave(f"with step {recipe.steps} of {name} saved")
     progress.close()
-    if start < recipe.steps and jax.process_index() == 0:
-      checksums.replace(folder / TIMING, workdir.to_json(timing))
   return state
 
 

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from synthjax import workdir
 from synthjax.errors import UserError
 from synthjax.weights import archive, openai_clip, read, single_file
@@ -44,6 +46,7 @@ def convert(
   if not source.exists():
     raise UserError(f"{source} does not exist")
   out.parent.mkdir(parents=True, exist_ok=True)
+  workdir.sweep_drafts(epath.Path(out.parent), workdir.now(epath.Path(out.parent)), of=out.name)
   draft = workdir.draft_of(out)
   draft.mkdir()
   try:

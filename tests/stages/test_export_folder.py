@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -234,6 +237,35 @@ def test_of_two_at_once_the_first_ones_stays(made, tmp_path, monkeypatch):  # no
   monkeypatch.setitem(stage._WRITERS, "folder", slow)
   exported(made, out, "folder")
   assert before and files_of(out) == before and hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_three_at_once_end_well_and_leave_one_export(grown, tmp_path, monkeypatch, is_there):
+  """All three put theirs in place in the same moment, where nothing lies or an older export does."""
+  (study, grow), out, write = grown, tmp_path / "out", stage._WRITERS["folder"]
+  if is_there:
+    exported(study, out, "folder")
+  grow()
+  all_written, rename = threading.Barrier(3), os.rename
+
+  def writes(*args):
+    write(*args)
+    all_written.wait(60)
+
+  def renames(old, new):
+    found = rename(old, new)
+    if str(old) == str(out):  # moved aside: nothing lies there, and the others come
+      time.sleep(0.2)
+    return found
+
+  monkeypatch.setitem(stage._WRITERS, "folder", writes)
+  monkeypatch.setattr(os, "rename", renames)
+  monkeypatch.setattr(signal, "signal", lambda *_: None)  # threads stand for processes
+  with ThreadPoolExecutor(3) as pool:
+    ends = [pool.submit(exported, study, out, "folder") for _ in range(3)]
+  assert [end.result() for end in ends] == [out] * 3
+  assert images(out) == 20 and hidden(tmp_path) == []
+  assert exported(study, out, "folder") == out
 
 
 # --- links and workdirs --------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_the_claim_of_one_who_died_after_landing_is_forgotten(product):
 def test_drafts_of_the_dead_go_and_those_of_the_living_stay(product):
   (product / "shards").mkdir()
   final = product / "shards" / "train-00001.json"
-  old, young = workdir.draft_of(final), workdir.draft_of(final)
+  old, young = (final.with_name(f".{final.name}.{letter * 32}") for letter in "ab")  # of another machine
   others = [product / ".record.json", product / "shards" / ".notes.txt", workdir.draft_of(product / "folder")]
   others[2].mkdir()
   for file in (old, young, *others[:2]):

@@ -11,6 +11,7 @@ from etils import epath
 from synthjax.errors import Interrupted, UserError
 from synthjax.stopping import Stop
 from synthjax.training import metrics
+from synthjax.training.checkpoint import Checkpoints
 from synthjax.training.loop import Pace, train
 from synthjax.training.optimizer import Recipe, optimizer, schedule
 
@@ -105,6 +106,21 @@ def test_a_finished_run_is_left_alone(tmp_path):
     return batch_at(step)
 
   assert_same(first, run(tmp_path, 5, batches=no_more))
+
+
+def test_a_death_after_the_last_state_leaves_how_fast_it_was(tmp_path, monkeypatch):
+  save = Checkpoints.save
+
+  def dies(self, step, state):
+    save(self, step, state)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(Checkpoints, "save", dies)
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path, 4)
+  monkeypatch.setattr(Checkpoints, "save", save)
+  run(tmp_path, 4)
+  assert (tmp_path / "timing.json").exists()
 
 
 def test_a_loss_that_is_not_finite_is_one_line(tmp_path):

@@ -1,0 +1,96 @@
+"""What processes that died left in a workdir, removed when the next one starts: of a finished product nobody else does.
+
+Looked for where products make files, by the names that they give to what is temporary; a set's own files are listed and
+not read, and an export's neither. Nothing goes that a living process may hold, on this machine or another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax import workdir
+from synthjax.errors import UserError
+from synthjax.store import export_folder, kept
+from synthjax.store.claims import Owner
+
+KINDS = (
+  "prompts",
+  "images",
+  "embeddings",
+  "keep",
+  "runs",
+  "networks",
+  "generators",
+  "weights",
+  "report",
+  "benchmark",
+)
+_KEPT = "keep"  # the kind that has lists
+ROOT_FILES = ("results.jsonl", "matrix.csv", "predictions.csv", workdir.PROBE)
+_ORBAX = ".orbax-checkpoint-tmp"  # in the name of a checkpoint until it is whole
+_OF_ORBAX = ("checkpoints", "best", "checkpoints.damaged", "best.damaged")
+_DEPTH = 5  # runs/<hash>/group-00000/phase-0/checkpoints
+
+
+def sweep(roots: Iterable[epath.Path], runtime: ConfigDict) -> None:
+  """Of studies. Several processes may do so at once, while others are at work. What cannot be removed stays."""
+  for root in roots:
+    with contextlib.suppress(OSError):
+      _sweep(root, runtime)
+
+
+def _sweep(root: epath.Path, runtime: ConfigDict) -> None:
+  older_than = workdir.now(root) - runtime.stale_seconds
+  for name in ROOT_FILES:
+    workdir.sweep_drafts(root, older_than, of=name)
+  workdir.sweep_drafts(root / export_folder.DEFAULT, older_than)
+  for kind in KINDS:
+    for place in _places(root / kind, _DEPTH):
+      with contextlib.suppress(OSError):
+        workdir.sweep_drafts(place, older_than)
+        _sweep_place(root / kind, place, runtime)
+
+
+def _sweep_place(kind: epath.Path, place: epath.Path, runtime: ConfigDict) -> None:
+  checkpoints = _begun_checkpoints(place)
+  lists = kind.name == _KEPT and (place / kept.LISTS).is_dir() and _has_older(place)
+  if not (checkpoints or lists or workdir.names(place, workdir.WORKING)):
+    return
+  product, seconds = kind / place.relative_to(kind).parts[0] if checkpoints else place, runtime.stale_seconds
+  with Owner(product, heartbeat_seconds=runtime.heartbeat_seconds, stale_seconds=seconds) as owner:
+    _sweep_product(place, owner, lists, checkpoints)
+
+
+def _sweep_product(place: epath.Path, owner: Owner, lists: bool, checkpoints: list[epath.Path]) -> None:
+  if checkpoints and owner.is_alone():  # found before: who begins now has begun none of them
+    for folder in checkpoints:
+      shutil.rmtree(folder, ignore_errors=True)
+  if lists and owner.take(kept.CLAIM):
+    kept.sweep(place)
+    owner.release(kept.CLAIM)
+  owner.take_from_dead()
+
+
+def _places(folder: epath.Path, depth: int) -> Iterator[epath.Path]:
+  """A folder and those in it, without checkpoints' and what is hidden. One may be a link to where there is room."""
+  if not folder.is_dir():
+    return
+  yield folder
+  if depth and folder.name not in _OF_ORBAX:
+    for inner in workdir.folders(folder, links=depth == _DEPTH):
+      yield from _places(inner, depth - 1)
+
+
+def _begun_checkpoints(place: epath.Path) -> list[epath.Path]:
+  return [folder for folder in workdir.folders(place) if _ORBAX in folder.name]
+
+
+def _has_older(place: epath.Path) -> bool:
+  with contextlib.suppress(UserError, OSError):  # what is wrong with it is told by who reads it
+    return bool(kept.older(place))
+  return False
