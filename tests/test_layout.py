@@ -44,6 +44,7 @@ STOREYS = [
     "workdir",
     "residents",
     "records",
+    "regular_files",
     "checksums",
     "corrections",
     "errors",
