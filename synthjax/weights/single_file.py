@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthjax.errors import UserError
+from synthjax.models.without_torchvision import hide_torchvision
 from synthjax.weights.read import some
 from synthjax.weights.single_file_configs import CONFIGS, PIPELINES
 
@@ -162,6 +163,7 @@ def _wanted(part: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
   import torch
   import transformers
 
+  hide_torchvision()
   with torch.device("meta"):
     if part in ("unet", "vae"):
       model = getattr(diffusers, config["_class_name"]).from_config(dict(config))
