@@ -5,9 +5,12 @@ One that does not fit the torch beside it fails while it is imported, and with i
 
 from __future__ import annotations
 
+import os
+
 
 def hide_torchvision() -> None:
   """Before the first class of theirs is imported; they ask these flags."""
+  os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read once, when it is first imported
   import diffusers.utils.import_utils
   import transformers.utils.import_utils
 

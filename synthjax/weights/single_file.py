@@ -159,11 +159,11 @@ def _parts(kind: str, configs: Configs) -> dict[str, tuple[str, Callable[[str], 
 
 def _wanted(part: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
   """Names and shapes of diffusers' own class; nothing is allocated."""
+  hide_torchvision()
   import diffusers
   import torch
   import transformers
 
-  hide_torchvision()
   with torch.device("meta"):
     if part in ("unet", "vae"):
       model = getattr(diffusers, config["_class_name"]).from_config(dict(config))
