@@ -108,5 +108,5 @@ def test_a_fifo_among_weights(torch, tmp_path):
     lambda: read.open_tensors(tmp_path / "model.safetensors"),
     lambda: read.folder_digest(tmp_path, (".",)),
   ):
-    with pytest.raises(UserError, match="a FIFO|a pipe"):
+    with pytest.raises(UserError, match=r"a FIFO|a pipe"):
       action()
