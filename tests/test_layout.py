@@ -45,6 +45,7 @@ STOREYS = [
     "workdir",
     "residents",
     "records",
+    "regular_files",
     "checksums",
     "corrections",
     "errors",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthjax import documents
+from synthjax import documents, regular_files
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError, nearest
@@ -45,7 +45,7 @@ class CoopSplit(Source):
 
   def encoded(self, i: int) -> bytes:
     try:
-      return (self._root / self.keys[i]).read_bytes()
+      return regular_files.read_bytes(self._root / self.keys[i])
     except OSError as e:
       raise Unreadable(self.where(i), e.strerror or str(e)) from e
 
@@ -58,7 +58,7 @@ class CoopSplit(Source):
     sha = hashlib.sha256(f"{self._file_digest}\0{self.split}\0{matched}\0".encode())
     for key in self.keys:
       try:
-        with (self._root / key).open("rb") as stream:
+        with regular_files.open_file(self._root / key, regular_files.LARGEST) as stream:
           sha.update(f"{key}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
       except OSError as e:
         raise UserError(f"source coop:{self.name}: {self._root / key} cannot be read: {e.strerror}") from None

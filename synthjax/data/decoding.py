@@ -10,15 +10,30 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # PIL would try others by content, EPS among them
+FORMATS = (
+  "JPEG",
+  "PNG",
+  "WEBP",
+  "BMP",
+  "GIF",
+  "TIFF",
+  "PPM",
+)  # PIL would try others by content, EPS among them
+# Of the names of image files; those of torchvision's ImageFolder are among them.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 _MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 _LONGEST = 100  # times the short side
+# They name no file, and what keeps an image from being read is said by `Unreadable`, which does.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 _TURNED = (b"Exif\0\0", b"tiff:Orientation")  # what may say that a JPEG is to be turned
 
 
@@ -45,6 +60,9 @@ def decode(data: bytes, where: Path | str) -> Image.Image:
       return _plain(image, where)
   except Unreadable:
     raise
+  except UnidentifiedImageError as e:  # its text names a buffer in memory
+    why = f"its content is none of {', '.join(FORMATS)}" if data else "it is empty"
+    raise Unreadable(where, f"cannot identify image file: {why}") from e
   except Exception as e:  # PIL's readers raise whatever a broken file leads them to
     raise Unreadable(where, " ".join(str(e).split())[:200] or type(e).__name__) from e
 
@@ -67,7 +85,7 @@ def plain_jpeg(data: bytes) -> np.ndarray | None:
 
 
 def _plain(image: Image.Image, where: Path | str) -> Image.Image:
-  if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+  if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
     return Image.fromarray(((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
   if image.has_transparency_data:
     seen = image.convert("RGBA")

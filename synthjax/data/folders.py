@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from synthjax import documents
+from synthjax import documents, regular_files
 from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
-from synthjax.data.decoding import Unreadable
+from synthjax.data.decoding import SUFFIXES, Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
-
+_LONGEST_TEXT = 1 << 20  # bytes of a prompt beside its image
 METADATA = (
   "metadata.jsonl"  # what a folder says about its images, as our exports and Hugging Face's folders do
 )
@@ -67,7 +65,8 @@ class Folder(Source):
     if self._metadata is not None:
       return self._metadata.get(self.keys[i], {})
     try:
-      return {"prompt": (self._folder / self.keys[i]).with_suffix(".txt").read_text().strip()}
+      text = regular_files.read_text((self._folder / self.keys[i]).with_suffix(".txt"), _LONGEST_TEXT)
+      return {"prompt": text.strip()}
     except (OSError, UnicodeDecodeError):
       return {}
 
@@ -88,7 +87,7 @@ class Folder(Source):
 
   def encoded(self, i: int) -> bytes:
     try:
-      return (self._folder / self.keys[i]).read_bytes()
+      return regular_files.read_bytes(self._folder / self.keys[i])
     except OSError as e:
       raise Unreadable(self.where(i), e.strerror or str(e)) from e
 
@@ -101,7 +100,7 @@ class Folder(Source):
     for key in self.keys:
       path = self._folder / key
       try:
-        with path.open("rb") as stream:
+        with regular_files.open_file(path, regular_files.LARGEST) as stream:
           content = hashlib.file_digest(stream, "sha256").digest()
           size = stream.tell()
       except OSError as e:

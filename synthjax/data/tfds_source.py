@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import read_only_builder, registered
+from tensorflow_datasets.core.data_sources import array_record
 from tensorflow_datasets.core.utils import error_utils
 
 from synthjax import documents, workdir
-from synthjax.data import tfds_features
+from synthjax.data import tfds_features, tfds_shards
+from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError, nearest
 from synthjax.labels.matching import PASSED_OVER, match
@@ -51,6 +53,10 @@ class TfdsSource(Source):
         f"source {reference}: its files cannot be read at random ({_one_line(e)}); build it again, "
         f"tfds build {_of_command(builder.info)} --file_format=array_record --overwrite"
       ) from None
+    if isinstance(
+      self._rows, array_record.ArrayRecordDataSource
+    ):  # and no mock of TFDS's, which reads no file
+      tfds_shards.check(f"source {reference}", builder.info, {name for name, _, _ in self._spans})
     self._labels = labels
     self._of_place = self._match() if labels else None
 
@@ -84,6 +90,11 @@ class TfdsSource(Source):
       names, places = np.unique(written, return_inverse=True)
       return match(names.tolist(), self._labels, f"source {self._reference}")[places]
     numbers = self._column(self._label).astype(np.int64)
+    if (numbers >= len(self._of_place)).any():
+      key = self._keys[int(np.argmax(numbers >= len(self._of_place)))]
+      raise UserError(
+        f"source {self._reference}: image {key} has a label beyond the {len(self._of_place)} names; build it again"
+      )
     if (numbers < 0).any():
       key = self._keys[int(np.argmax(numbers < 0))]
       raise UserError(f"source {self._reference}: image {key} has no label; name another split")
@@ -94,12 +105,24 @@ class TfdsSource(Source):
     file = epath.Path(os.path.expanduser(_CACHE)) / f"{_stamp(self._info, self._spans)}-{feature}.json"
     if (kept := _kept_column(file, len(self._rows))) is not None:
       return np.array(kept)
-    values = [self._rows[i][feature] for i in range(len(self._rows))]
+    try:
+      values = [self._row(i, feature) for i in range(len(self._rows))]
+    except Unreadable as e:
+      raise UserError(f"source {self._reference}: {e}; build or fetch it again") from None
     values = [v.decode() if isinstance(v, bytes) else v if isinstance(v, str) else int(v) for v in values]
     with contextlib.suppress(OSError):  # a home that cannot be written costs time, not the study
       file.parent.mkdir(parents=True, exist_ok=True)
       workdir.replace_bytes(file, json.dumps(values).encode())
     return np.array(values)
+
+  def _row(self, row: int, feature: str) -> Any:
+    try:
+      if (value := self._rows[row][feature]) is not None:
+        return value
+    except Exception as e:  # TFDS raises whatever a record that does not fit its description leads it to
+      why = f"{type(e).__name__}: {_one_line(e)}"
+      raise Unreadable(self._where(row), f"its {feature} cannot be read ({why})") from e
+    raise Unreadable(self._where(row), f"it has no {feature}")
 
   @functools.cached_property
   def _kept(self) -> np.ndarray:
@@ -123,10 +146,17 @@ class TfdsSource(Source):
     return [self._keys[i] for i in self._kept]
 
   def encoded(self, i: int) -> bytes:
-    return self._rows[int(self._kept[i])][self._image]
+    row = int(self._kept[i])
+    data = self._row(row, self._image)
+    if not isinstance(data, bytes):
+      raise Unreadable(self._where(row), f"its {self._image} is no image file")
+    return data
 
   def where(self, i: int) -> str:
-    return f"tfds:{self.name} image {self.keys[i]}"
+    return self._where(int(self._kept[i]))
+
+  def _where(self, row: int) -> str:
+    return f"tfds:{self.name} image {self._keys[row]}"
 
   @functools.cached_property
   def digest(self) -> str:
@@ -215,6 +245,11 @@ def open_tfds(reference: str, rest: str, labels: LabelSpace | None) -> Source:
       found = read_only_builder._find_builder_dir(wanted, data_dir=folder)
     if found:
       tfds_features.check(Path(found), f"source {reference!r}")
+      with _described(reference, found):
+        builder = read_only_builder.builder_from_files(wanted, data_dir=folder)
+        return TfdsSource(
+          reference, builder, split or _official(reference, name, builder.info.splits), labels
+        )
     builder = read_only_builder.builder_from_files(wanted, data_dir=folder)
   except (registered.DatasetNotFoundError, ValueError) as e:
     known = tfds.list_builders(with_community_datasets=False)
@@ -227,6 +262,20 @@ def open_tfds(reference: str, rest: str, labels: LabelSpace | None) -> Source:
       f"tfds build {name} --file_format=array_record"
     ) from e
   return TfdsSource(reference, builder, split or _official(reference, name, builder.info.splits), labels)
+
+
+@contextlib.contextmanager
+def _described(reference: str, folder: Any) -> Iterator[None]:
+  """TFDS raises whatever a broken description leads it to; that it is there at all is known."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as e:
+    raise UserError(
+      f"source {reference!r}: {folder} is not described as TFDS describes a data set ({type(e).__name__}: "
+      f"{_one_line(e)}); build or fetch it again"
+    ) from e
 
 
 def _official(reference: str, name: str, splits: Sequence[str]) -> str:

@@ -10,28 +10,30 @@ The tars are walked once, when the source is opened: afterwards every image is o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import os
 import tarfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from synthjax import documents
+from synthjax import documents, regular_files
 from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
-from synthjax.data.decoding import Unreadable
+from synthjax.data.decoding import SUFFIXES, Unreadable
 from synthjax.data.source import Source
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import TEMPLATE, LabelSpace
 
 NAMES, IDS, TEMPLATES = "classnames.txt", "classids.txt", "zeroshot_classification_templates.txt"
-_IMAGES = ("webp", "jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff")
+_IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
 _OPEN = 256  # tars held open; the rest are opened anew for each image
 _SMALL = 1 << 20  # bytes of a .cls, .txt or .json that is read
 
@@ -62,7 +64,7 @@ class WebDataset(Source):
     if len(set(keys)) < len(keys):
       keys = [f"{self._tars[s.tar].stem}/{s.key}" for s in self._samples]
     self.keys = keys
-    self._open = {i: os.open(tar, os.O_RDONLY) for i, tar in enumerate(self._tars[:_OPEN])}
+    self._open = {i: regular_files.open_file(tar) for i, tar in enumerate(self._tars[:_OPEN])}
     weakref.finalize(self, _close, tuple(self._open.values()))
 
   def _read_labels(self, labels: LabelSpace) -> np.ndarray:
@@ -77,7 +79,7 @@ class WebDataset(Source):
       lines = None if self._mapping else _lines(self._root / IDS)
       lines = lines or _lines(self._root / NAMES)
       for cls in theirs if lines else ():
-        if not cls.isdigit() or int(cls) >= len(lines):
+        if not (cls.isascii() and cls.isdigit()) or int(cls) >= len(lines):
           raise UserError(
             f"source {where}: .cls {cls!r} is no line of its class names, which are {len(lines)}"
           )
@@ -89,6 +91,8 @@ class WebDataset(Source):
 
   def encoded(self, i: int) -> bytes:
     sample = self._samples[i]
+    if sample.image[1] > regular_files.LARGEST:
+      raise Unreadable(self.where(i), f"it has {sample.image[1]:,} bytes; no image is as large")
     data = self._read(sample.tar, sample.image)
     if len(data) < sample.image[1]:
       raise Unreadable(self.where(i), "the tar ends before the image does")
@@ -111,27 +115,28 @@ class WebDataset(Source):
 
   def _read(self, tar: int, place: tuple[int, int]) -> bytes:
     kept = self._open.get(tar)
-    handle = os.open(self._tars[tar], os.O_RDONLY) if kept is None else kept
     try:
-      return os.pread(handle, place[1], place[0])  # has no position: threads share a handle
+      with contextlib.nullcontext(kept) if kept else regular_files.open_file(self._tars[tar]) as file:
+        return os.pread(file.fileno(), place[1], place[0])  # has no position: threads share a handle
     except OSError as e:
       raise Unreadable(str(self._tars[tar]), e.strerror or str(e)) from e
-    finally:
-      if kept is None:
-        os.close(handle)
 
   @functools.cached_property
   def digest(self) -> str:
     sha = hashlib.sha256(digest_of(self._mapping))
     for i, (key, sample) in enumerate(zip(self.keys, self._samples, strict=True)):
-      data = self.encoded(i)
-      sha.update(f"{key}\0{sample.cls}\0{len(data)}\0".encode() + hashlib.sha256(data).digest())
+      try:
+        data = self.encoded(i)
+      except Unreadable as e:
+        raise UserError(f"source {self._reference.text}: {e}; fetch the tar again") from None
+      about = f"{key}\0{sample.cls}\0{len(data)}\0".encode(errors="surrogateescape")
+      sha.update(about + hashlib.sha256(data).digest())
     return sha.hexdigest()
 
 
-def _close(handles: Sequence[int]) -> None:
-  for handle in handles:
-    os.close(handle)
+def _close(files: Sequence[BinaryIO]) -> None:
+  for file in files:
+    file.close()
 
 
 def _find(reference: Reference) -> tuple[list[Path], Path, str]:
@@ -160,20 +165,45 @@ def _find(reference: Reference) -> tuple[list[Path], Path, str]:
       tars = list(folder.glob("*.tar"))
   tars.sort(key=lambda t: (len(t.stem), t.stem))  # 2.tar before 10.tar
   nshards = folder / "nshards.txt"
-  if nshards.is_file() and nshards.read_text().strip() != str(len(tars)):
+  if (lines := _lines(nshards)) and lines != [str(len(tars))]:
     raise UserError(
-      f"{told}: {nshards} says {nshards.read_text().strip()[:20]} shards, but {len(tars)} are there; fetch the rest"
+      f"{told}: {nshards} says {lines[0][:20]} shards, but {len(tars)} are there; fetch the rest"
     )
   root = next((f for f in (folder, folder.parent) if any((f / n).exists() for n in (NAMES, IDS))), folder)
   return tars, root, folder.name if folder not in (root, reference.path) else "all"
+
+
+class _Headers(io.BufferedReader):
+  """A tar to walk through: only headers are read, and none is as large as one may claim to be."""
+
+  def __init__(self, path: Path):
+    super().__init__(regular_files.open_file(path).detach())
+    self.size = os.fstat(self.fileno()).st_size
+
+  def read(self, size: int | None = -1, /) -> bytes:
+    if size is None or not 0 <= size <= _SMALL:
+      raise tarfile.ReadError(f"a header of {size} bytes")
+    return super().read(size)
+
+
+def _check_member(member: tarfile.TarInfo, end: int) -> None:
+  """What a member says of itself is read as told: it must lie in the file, in one piece."""
+  name = ascii(member.name)[1:-1][:80]
+  if member.issparse():
+    raise tarfile.ReadError(
+      f"{name} is a sparse file, which is not stored in one piece: pack it without --sparse"
+    )
+  if not 0 <= member.size <= end - member.offset_data:
+    raise tarfile.ReadError(f"{name} claims {member.size} bytes, which the file does not have")
 
 
 def _walk(index: int, path: Path) -> Iterator[_Sample]:
   """Neighbours of one name up to its first dot are a sample."""
   sample: _Sample | None = None
   try:
-    with tarfile.open(path, "r:") as tar, path.open("rb", buffering=0) as raw:
+    with _Headers(path) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
       for member in tar:
+        _check_member(member, raw.size)
         folder, _, base = member.name.rpartition("/")
         stem, _, suffix = base.partition(".")
         if not member.isfile() or not stem or not suffix:
@@ -194,8 +224,10 @@ def _walk(index: int, path: Path) -> Iterator[_Sample]:
           sample.about = place
         elif suffix == "txt" and member.size < _SMALL:
           sample.caption = place
-  except (OSError, tarfile.TarError) as e:
-    raise UserError(f"source webdataset: {path} is not a whole tar ({e}); fetch it again") from None
+  # Sizes that no integer holds, headers within headers: tarfile raises whatever these lead it to.
+  except (OSError, tarfile.TarError, ValueError, OverflowError, RecursionError, MemoryError) as e:
+    why = getattr(e, "strerror", None) or " ".join(str(e).split())[:200] or type(e).__name__
+    raise UserError(f"source webdataset: {path} is not a whole tar ({why}); fetch it again") from None
   if sample is not None and sample.image[1]:
     yield sample
 
@@ -204,7 +236,8 @@ def _lines(file: Path) -> list[str] | None:
   if not file.is_file():
     return None
   try:
-    return [line.strip() for line in file.read_text().rstrip("\n").split("\n")]
+    text = regular_files.read_text(file)
+    return [line.strip() for line in text.rstrip("\n").split("\n")]
   except (OSError, UnicodeDecodeError) as e:
     raise UserError(f"source webdataset: {file} cannot be read: {e}") from None
 

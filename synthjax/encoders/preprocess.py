@@ -66,9 +66,9 @@ class Preprocess:
     excess = length - self.side
     return round(excess / 2) if self.torchvision else excess // 2
 
-  def decode(self, data: bytes) -> np.ndarray:
-    """`pixels` of an image file's bytes; raises Unreadable."""
-    return self.pixels(decode(data, "image"))
+  def decode(self, data: bytes, where: str = "image") -> np.ndarray:
+    """`pixels` of an image file's bytes; raises Unreadable, which calls it `where`."""
+    return self.pixels(decode(data, where))
 
   def normalise(self, pixels_BxSxSx3: jax.Array) -> jax.Array:
     return normalise(pixels_BxSxSx3, self.mean, self.std)

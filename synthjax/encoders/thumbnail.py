@@ -23,8 +23,8 @@ class Thumbnail:
     """Squashed, and not cropped: a copy of another shape is a copy."""
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
-  def decode(self, data: bytes) -> np.ndarray:
-    return self.pixels(decode(data, "image"))
+  def decode(self, data: bytes, where: str = "image") -> np.ndarray:
+    return self.pixels(decode(data, where))
 
 
 def embed(images: Iterable[np.ndarray]) -> np.ndarray:

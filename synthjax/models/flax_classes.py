@@ -10,9 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from synthjax.models.without_torchvision import hide_torchvision
+
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # "neither PyTorch nor TensorFlow was found"
+hide_torchvision()
 
 import jax
 import jax.numpy as jnp

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
+
+from synthjax.data.decoding import Unreadable, decode
+from synthjax.errors import UserError
 
 _ROWS = 100  # more classes than this do not help the eye
 _CELL = 96
@@ -29,13 +31,16 @@ def draw(rows: Sequence[tuple[str, Sequence[bytes]]], title: str) -> bytes:
     top = 40 + r * (_CELL + _GAP)
     pen.text((_GAP * 2, top + _CELL // 2 - 8), label[:18], fill="black", font=font)
     for c, jpeg in enumerate(jpegs):
-      cell = PIL.Image.fromarray(_decode(jpeg)).resize((_CELL, _CELL), PIL.Image.Resampling.BICUBIC)
+      picture = _picture(jpeg, f"{title}: image {c + 1} of {label}")
+      cell = picture.resize((_CELL, _CELL), PIL.Image.Resampling.BICUBIC)
       sheet.paste(cell, (_LABEL + c * (_CELL + _GAP), top))
   buffer = io.BytesIO()
   sheet.save(buffer, "PNG")
   return buffer.getvalue()
 
 
-def _decode(jpeg: bytes) -> np.ndarray:
-  with PIL.Image.open(io.BytesIO(jpeg)) as image:
-    return np.asarray(image.convert("RGB"))
+def _picture(jpeg: bytes, where: str) -> PIL.Image.Image:
+  try:
+    return decode(jpeg, where).convert("RGB")
+  except Unreadable as e:
+    raise UserError(f"{e}; --stages verify says what to remove") from None

@@ -350,7 +350,7 @@ def _thumbnail(jpeg: bytes) -> tuple[bytes, bool]:
       if max(image.size) <= _PIXELS:
         return jpeg, max(image.size) <= _PIXELS // 2
       reduced, mark = image.convert("RGB"), image.info.get("xmp", b"")
-  except (OSError, SyntaxError, ValueError):
+  except Exception:  # noqa: BLE001  PIL's readers raise whatever a broken file leads them to
     return jpeg, False
   reduced.thumbnail((_PIXELS, _PIXELS))
   buffer = io.BytesIO()

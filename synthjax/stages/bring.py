@@ -19,6 +19,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,6 +47,7 @@ INDEX = "index.jsonl"
 _LEFT_OUT = "left_out.json"
 _ENTRY = {"key": str, "class_id": str, "image_id": str, "told": dict}
 _ID = re.compile("[0-9a-f]{32}")
+_LARGE = 3.4e38  # beyond it a number of 32 bits is inf
 _TURN = 0x0112  # EXIF: which way up
 # What a source may say about an image, and of which type; the rest is the plan's.
 _TOLD = {
@@ -287,13 +289,20 @@ def _told(about: Mapping[str, Any]) -> dict[str, Any]:
   found: dict[str, Any] = {}
   for name, kind in _TOLD.items():
     value = about.get(name)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGE:
       value = float(value)
-    if isinstance(value, kind):
+    if isinstance(value, kind) and _is_storable(value):
       found[name] = value
   if isinstance(about.get("image_id"), str) and _ID.fullmatch(about["image_id"]):
     found["image_id"] = about["image_id"]
   return found
+
+
+def _is_storable(value: str | float) -> bool:
+  """Half a character, as JSON may spell it, is no text, and an example's numbers have 32 bits."""
+  if isinstance(value, str):
+    return not any("\ud800" <= c <= "\udfff" for c in value)
+  return math.isnan(value) or abs(value) < _LARGE
 
 
 def as_jpeg(data: bytes, where: str, short_side: int, quality: int) -> bytes:

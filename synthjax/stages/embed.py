@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from synthjax import checksums, corrections, devices, records, residents, workdir
 from synthjax import config as fields_of
 from synthjax.checksums import Fault
+from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
 from synthjax.encoders import clip, thumbnail
@@ -202,8 +203,7 @@ class SetEmbeddings:
           ids = np.array([row["image_id"].decode() for row in rows])
           planned = [image.image_id for image in plan.images(plan.shards[index])]
           dataset.check_ids(self._set.folder, index, ids.tolist(), planned)
-          decode = self._encoder.preprocess.decode
-          images = in_threads(decode, [row["image"] for row in rows])
+          images = in_threads(self._pixels, rows)
           found = self._encoder.embed(progress.counting(images))
           features.write(self._file(index), Features(found, labels, ids))
         owner.release(self._file(index).name)
@@ -218,6 +218,12 @@ class SetEmbeddings:
     found = records.load(self.folder)
     if found and found.growth["images"] < images:
       records.update(self.folder, self._record(images))
+
+  def _pixels(self, row: Mapping[str, Any]) -> np.ndarray:
+    try:
+      return self._encoder.preprocess.decode(row["image"], f"image {row['image_id'].decode()}")
+    except Unreadable as e:
+      raise UserError(f"{self._set.name}: {e}; --stages verify says what to remove") from None
 
   def _file(self, index: int) -> epath.Path:
     return self.folder / f"{index:05d}.npz"

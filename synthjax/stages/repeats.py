@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
-from synthjax.data.decoding import Unreadable
+from synthjax.data.decoding import Unreadable, decode
 from synthjax.data.feeding import in_threads
 from synthjax.filters import unlike
 from synthjax.pages import contact_sheet
@@ -172,9 +170,11 @@ def _note(key: Key, own: Callable[[int], bytes]) -> str:
   """Photographs, searched as suits small drawings, are worth a word."""
   if not key.is_thumbnails or key.mirrored or key.threshold < unlike.SIMILAR:
     return ""
-  with PIL.Image.open(io.BytesIO(own(0))) as image:
-    if max(image.size) <= _SMALL:
+  try:
+    if max(decode(own(0), "image 0").size) <= _SMALL:
       return ""
+  except Unreadable:
+    return ""
   missed = unlike.missed(key.threshold, key.mirrored)
   return f"{missed}; photograph_copies(...) in the place of image_filter('unlike', ...) finds more of them"
 

@@ -7,6 +7,7 @@ every class is an empty container, and no callable is known but those that put a
 from __future__ import annotations
 
 import collections
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -29,6 +30,7 @@ _STORAGES = {
   "ByteStorage": np.uint8,
   "BoolStorage": np.bool_,
 }
+_REPEATED = 1 << 20  # bytes that a few may be repeated to
 _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
@@ -54,8 +56,13 @@ def is_archive(file: Path) -> bool:
   """Whether a file is TorchScript, as opposed to a pickle or a zip of one."""
   if not zipfile.is_zipfile(file):
     return False
-  with zipfile.ZipFile(file) as opened:
-    return any(_below(n) == "constants.pkl" for n in opened.namelist())
+  try:
+    with zipfile.ZipFile(file) as opened:
+      return any(_below(n) == "constants.pkl" for n in opened.namelist())
+  except Exception as e:  # zipfile raises whatever a broken list of members leads it to
+    raise UserError(
+      f"weights: {file} is no whole zip, as PyTorch writes it ({' '.join(str(e).split())[:120]}); fetch it again"
+    ) from e
 
 
 def read_archive(file: Path) -> dict[str, np.ndarray]:
@@ -122,7 +129,16 @@ class _Unpickler(pickle.Unpickler):
     about = self._opened.getinfo(self._files[f"data/{key}"])
     if about.file_size < count * dtype.itemsize:
       raise _Refused(f"storage {key!r} cut short"[:80])
+    if about.compress_type != zipfile.ZIP_STORED:  # a few bytes may be made a terabyte
+      raise _Refused(f"storage {key!r} compressed"[:80])
     return np.frombuffer(self._opened.read(about), dtype, count)
+
+
+def excess(claimed: int, stored: int) -> str:
+  """Why a tensor is not read that says it has more bytes than its storage, by repeating them; "" where it is."""
+  if claimed <= max(stored, _REPEATED):
+    return ""
+  return f"claims {claimed:,} bytes, {stored:,} of which are stored"
 
 
 def _first(value: Any, *_: Any) -> Any:
@@ -134,6 +150,8 @@ def _tensor(storage: np.ndarray, offset: int, shape: tuple, stride: tuple, *_: A
   numbers = (offset, *shape, *stride)
   if len(shape) != len(stride) or not all(isinstance(n, int) and n >= 0 for n in numbers):
     raise _Refused("a tensor of no shape")
+  if why := excess(math.prod(shape) * storage.itemsize, storage.nbytes):
+    raise _Refused(f"a tensor that {why}")
   if 0 in shape:
     return np.zeros(shape, storage.dtype)
   if offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) >= storage.size:

@@ -22,7 +22,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax import workdir
+from synthjax import regular_files, workdir
 from synthjax.errors import UserError
 from synthjax.weights import archive, openai_clip, read, single_file
 
@@ -53,10 +53,19 @@ def convert(
     if source.is_dir():
       _convert_folder(source, draft, dtype)
     else:
+      regular_files.check(source)
       tensors = _tensors(source)
       convert_one = _convert_clip if openai_clip.is_clip(tensors) else _convert_single
       convert_one(tensors, draft, _tokenizer(tokenizer), dtype, prediction)
     os.rename(draft, out)
+  except (UserError, OSError):
+    raise
+  except (
+    Exception
+  ) as e:  # tensors of shapes that no network has lead the code that takes them apart to anything
+    raise UserError(
+      f"weights: {source} holds no network that can be converted ({type(e).__name__}: {_line(e)}); fetch it again"
+    ) from e
   finally:
     shutil.rmtree(draft, ignore_errors=True)
 
@@ -72,7 +81,7 @@ def _tensors(file: Path) -> dict[str, Any]:
 
     try:
       return load_file(file)
-    except (SafetensorError, OSError) as e:
+    except (SafetensorError, OSError, ValueError, MemoryError) as e:
       raise UserError(
         f"weights: {file} is truncated or no safetensors file ({_line(e)}); fetch it again"
       ) from None
@@ -95,15 +104,33 @@ def _unpickled(file: Path) -> dict[str, Any]:
     raise UserError(
       f"weights: {file} holds more than tensors{f' ({told[0]})' if told else ''}; nothing of it was run; take a file of tensors alone, best the .safetensors of the same checkpoint"
     ) from None
-  except (RuntimeError, OSError, EOFError, ValueError, KeyError) as e:
+  except Exception as e:  # PyTorch raises whatever a broken file leads it to
     raise UserError(
       f"weights: {file} is truncated or no file of PyTorch's ({_line(e)}); fetch it again"
-    ) from None
+    ) from e
   body = body.get("state_dict", body) if isinstance(body, dict) else {}
   tensors = {k: v for k, v in body.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
   if not tensors:
     raise UserError(f"weights: {file} holds no tensors")
+  for name, tensor in tensors.items():
+    if why := _odd(tensor):
+      raise UserError(
+        f"weights: {name[:100]!r} of {file} {why}; take a file of plain tensors, or fetch it again"
+      )
   return tensors
+
+
+def _odd(tensor: Any) -> str:
+  """Why a tensor's numbers do not lie in the file, one by one; "" where they do."""
+  import torch
+
+  if tensor.layout != torch.strided:
+    return "is sparse"
+  if tensor.is_quantized:
+    return "is quantised"
+  if tensor.device.type != "cpu":
+    return f"is on the device {tensor.device.type!r}, and has no values"
+  return archive.excess(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
 def _to_torch(array: Any) -> Any:
@@ -131,7 +158,7 @@ def _convert_folder(source: Path, out: Path, dtype: str) -> None:
         _check_is_own(file, source)
       if match and match[3]:
         index = read.read_json(file)
-        where = {k: _safe_name(str(v)) for k, v in index.get("weight_map", {}).items()}
+        where = {k: _safe_name(v) for k, v in _weight_map(file, index).items()}
         _write_json(target / _safe_name(file.name), index | {"weight_map": where})
       elif match:
         _save(target / _safe_name(file.name), _unpickled(file), dtype)
@@ -143,6 +170,19 @@ def _convert_folder(source: Path, out: Path, dtype: str) -> None:
     raise UserError(
       f"{source} has no network as .bin, in it or one folder below; there is nothing to convert"
     )
+
+
+def _weight_map(file: Path, index: dict[str, Any]) -> dict[str, str]:
+  """Every file that it names is there."""
+  found = index.get("weight_map")
+  if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+    raise UserError(f"weights: {file} has no weight_map of tensors to files; fetch it again")
+  for name in dict.fromkeys(found.values()):
+    if Path(name).name != name or not (file.parent / name).is_file():
+      raise UserError(
+        f"weights: {file} names {name[:100]!r}, which is no file beside it; fetch the folder again"
+      )
+  return found
 
 
 def _check_is_own(file: Path, source: Path) -> None:

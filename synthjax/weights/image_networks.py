@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from etils import epath
 from flax import traverse_util
-from safetensors import safe_open
 from safetensors.numpy import load, save
 
 from synthjax import checksums
@@ -149,7 +148,7 @@ def _as_stored(
 def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
   found: dict[str, tuple[int, ...]] = {}
   for file in read.tensor_files(folder, _STEM):
-    with safe_open(file, framework="np") as tensors:
+    with read.open_tensors(file) as tensors:
       found |= {n: tuple(tensors.get_slice(n).get_shape()) for n in tensors.keys()}  # noqa: SIM118
   return found
 

@@ -16,7 +16,7 @@ import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
-from synthjax import documents
+from synthjax import documents, regular_files
 from synthjax.errors import UserError, one_line
 from synthjax.weights import finite, names
 
@@ -171,7 +171,7 @@ def read_params(
   found: dict[str, tuple[int, ...]] = {}
   odd = []
   for file in files:
-    with _open(file) as tensors:
+    with open_tensors(file) as tensors:
       for name in tensors.keys():  # noqa: SIM118  not a dict
         about = tensors.get_slice(name)
         if name in where:
@@ -187,7 +187,7 @@ def read_params(
   read: dict[tuple[str, ...], jax.Array] = {}
   before = None
   for file, paths in by_file.items():
-    with _open(file) as tensors:
+    with open_tensors(file) as tensors:
       for path in paths:
         tensor = tensors.get_tensor(source[path])
         finite.check({source[path]: tensor}, file)
@@ -197,13 +197,14 @@ def read_params(
   return traverse_util.unflatten_dict(read)
 
 
-def _open(file: Path):
+def open_tensors(file: Path):
+  """A safetensors file, to read from."""
   try:
+    regular_files.check(file)
     return safe_open(file, framework="np")
-  except (SafetensorError, OSError) as e:
-    raise UserError(
-      f"weights: {file} is truncated or no safetensors file ({' '.join(str(e).split())}); fetch it again"
-    ) from None
+  except (SafetensorError, OSError, ValueError) as e:
+    why = getattr(e, "strerror", None) or " ".join(str(e).split())[:200]
+    raise UserError(f"weights: {file} is truncated or no safetensors file ({why}); fetch it again") from None
 
 
 def _account(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthjax.errors import UserError
+from synthjax.models.without_torchvision import hide_torchvision
 from synthjax.weights.read import some
 from synthjax.weights.single_file_configs import CONFIGS, PIPELINES
 
@@ -158,6 +159,7 @@ def _parts(kind: str, configs: Configs) -> dict[str, tuple[str, Callable[[str], 
 
 def _wanted(part: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
   """Names and shapes of diffusers' own class; nothing is allocated."""
+  hide_torchvision()
   import diffusers
   import torch
   import transformers

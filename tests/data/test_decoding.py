@@ -1,6 +1,8 @@
 """Pictures whose bytes are easily read wrong, against values known beforehand."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -123,3 +125,36 @@ def test_broken_exif_costs_no_picture():
 def test_a_strip_is_no_picture():
   with pytest.raises(Unreadable, match="1 x 101 pixels: a strip"):
     decode(stored(Image.new("L", (1, 101))), "x")
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"%!PS-Adobe-3.0\n"])
+def test_what_is_no_image_is_called_by_its_name(data):
+  with pytest.raises(Unreadable, match=r"photos/a.png: cannot identify image file") as e:
+    decode(data, "photos/a.png")
+  assert "BytesIO" not in str(e.value)
+
+
+def test_netpbm():
+  """What GTSRB and many robots store; 16 bits and any brightest value too, as text or as bytes."""
+  assert rgb(b"P6\n2 1\n255\n\x01\x02\x03\x04\x05\x06").tolist() == [[[1, 2, 3], [4, 5, 6]]]
+  assert rgb(b"P3\n1 1\n255\n1 2 3\n").tolist() == [[[1, 2, 3]]]
+  assert rgb(b"P5\n3 1\n65535\n\x00\x00\x80\x00\xff\xff")[0, :, 0].tolist() == [0, 128, 255]
+  assert rgb(b"P5\n2 1\n15\n\x00\x0f")[0, :, 0].tolist() == [0, 255]
+  assert rgb(b"P4\n8 1\n\x0f")[0, :, 0].tolist() == [255] * 4 + [0] * 4
+  with pytest.raises(Unreadable, match="x: "):
+    decode(b"P6\n1000 1000\n255\n\x01", "x")
+
+
+def test_an_animation_is_its_first_picture():
+  frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+  assert rgb(stored(frames[0], "GIF", save_all=True, append_images=frames[1:]))[0, 0].tolist() == [255, 0, 0]
+
+
+def test_no_warning_of_pils_beside_the_line():
+  """It names no file, and what matters is said by the line."""
+  program = (
+    "import warnings; from synthjax.data import decoding; from PIL import Image; Image.MAX_IMAGE_PIXELS = 10\n"
+    "try: decoding.decode(b'P5\\n4 4\\n255\\n' + bytes(16), 'x')\nexcept decoding.Unreadable as e: print(e)"
+  )
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+  assert done.stdout == "x: 4 x 4 pixels, more than PIL decodes safely\n" and done.stderr == ""

@@ -159,3 +159,14 @@ def test_a_whole_study_on_it(spoilt, tmp_path, capsys):
   config.runtime.unreadable = 1.5
   with pytest.raises(UserError, match=r"config\.runtime\.unreadable is a share"):
     validation.check(config)
+
+
+def test_the_suffixes_of_torchvisions_image_folder(tmp_path):
+  """IMG_EXTENSIONS of torchvision.datasets.folder; GTSRB's images are .ppm."""
+  suffixes = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+  for suffix in (*suffixes, ".PPM", ".pnm"):
+    Image.new("L" if "pgm" in suffix else "RGB", (8, 8), "white").save(tmp_path / f"x{suffix}")
+  source = open_source(f"folder:{tmp_path}", None)
+  assert sorted(source.keys) == sorted(f"x{s}" for s in (*suffixes, ".PPM", ".pnm"))
+  for i in range(len(source)):
+    assert np.asarray(source.image(i).convert("L")).min() >= 250

@@ -18,7 +18,7 @@ from synthjax.command import Command
 from synthjax.data.sources import open_source
 from synthjax.errors import UserError
 from synthjax.labels.spaces import load
-from synthjax.stages.bring import as_jpeg
+from synthjax.stages.bring import _told, as_jpeg
 
 
 def run(config, workdir, **kwargs) -> None:
@@ -227,3 +227,10 @@ def test_processes_share_it_and_one_may_be_killed(folder, tmp_path, command):
   for other in ("shared", "killed"):
     for path in sorted((tmp_path / "alone/images/theirs").glob("train.*")):
       assert (tmp_path / other / "images/theirs" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_an_example_has_no_room_for_is_left_out():
+  """Half a character and numbers beyond 32 bits, as a .json beside an image may spell them."""
+  odd = {"prompt": "\ud800", "guidance": 10**400, "strength": 1e300, "noise_id": "a", "parent_id": 3}
+  assert _told(odd) == {"noise_id": "a"}
+  assert _told({"prompt": "é\n", "guidance": 2}) == {"prompt": "é\n", "guidance": 2.0}
