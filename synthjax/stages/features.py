@@ -14,7 +14,11 @@ from synthjax import checksums, workdir
 from synthjax.errors import UserError
 
 Array = np.ndarray
-_ARRAYS = {"features": (2, "f"), "labels": (1, "iu"), "ids": (1, "U")}  # dimensions, kinds of dtype
+_ARRAYS = {  # dimensions, kinds of dtype
+  "features": ((2, 3), "fu"),  # or thumbnails
+  "labels": ((1,), "iu"),
+  "ids": ((1,), "U"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +78,6 @@ def _arrays(file: epath.Path, names: Sequence[str]) -> dict[str, Array]:
       found = {name: arrays[name] for name in names}
     for name, array in found.items():
       dimensions, kinds = _ARRAYS[name]
-      if array.ndim != dimensions or array.dtype.kind not in kinds or len(array) != len(found[names[0]]):
+      if array.ndim not in dimensions or array.dtype.kind not in kinds or len(array) != len(found[names[0]]):
         raise ValueError(f"{name} is {array.dtype} {array.shape}")
     return found
