@@ -8,15 +8,14 @@ prompts and mappings, and the JSON of downloaded folders, are opened here and no
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from synthjax import regular_files
 from synthjax.errors import UserError
 
 MB = 1 << 20
@@ -33,12 +32,10 @@ _SHOWN = 200  # characters of what a parser says
 def read_bytes(file: Path, subject: str, fix: str = "", most: int = MOST) -> bytes:
   """The contents of a regular file, links followed. `subject` begins the line of an error, `fix` ends it."""
   try:
-    about = os.stat(file)
-    if not stat.S_ISREG(about.st_mode):
-      kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or a device"
-      raise UserError(f"{subject} is {kind}; name a regular file")
-    with open(file, "rb") as opened:
+    with regular_files.open_file(file) as opened:
       data = opened.read(most + 1)
+  except regular_files.NotRegular as e:
+    raise UserError(f"{subject} is {e.kind}; name a regular file") from None
   except FileNotFoundError:
     raise UserError(_line(f"{subject} does not exist", fix or "fix its path")) from None
   except (OSError, ValueError) as e:  # a name with a zero byte is a ValueError

@@ -23,6 +23,12 @@ _KINDS = {
 }
 
 
+class NotRegular(OSError):
+  def __init__(self, path: PurePath, kind: str):
+    super().__init__(errno.EINVAL, f"it is {kind}, and only regular files are read; remove it", str(path))
+    self.kind = kind
+
+
 def open_file(path: PurePath, largest: float = math.inf) -> BinaryIO:
   """For reading. Nothing is waited for, whatever took the file's place since it was listed."""
   check(path)  # opening a device may do something
@@ -59,5 +65,4 @@ def check(path: PurePath) -> None:
 
 def _check_mode(path: PurePath, mode: int) -> None:
   if not stat.S_ISREG(mode):
-    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-    raise OSError(errno.EINVAL, f"it is {kind}, and only regular files are read; remove it", str(path))
+    raise NotRegular(path, _KINDS.get(stat.S_IFMT(mode), "something else"))

@@ -97,11 +97,11 @@ def test_among_tars(tmp_path, make, kind):
 
 def test_in_the_place_of_a_list(tmp_path):
   os.mkfifo(tmp_path / "split.json")
-  refused(lambda: open_source(f"coop:{tmp_path}/split.json:train", LABELS), "split.json", "a pipe")
+  refused(lambda: open_source(f"coop:{tmp_path}/split.json:train", LABELS), "split.json", "a FIFO")
   os.mkfifo(tmp_path / "map.yaml")
   (tmp_path / "n0").mkdir()
   (tmp_path / "n0/a.png").write_bytes(picture())
-  refused(lambda: open_source(f"folder:{tmp_path}?map={tmp_path}/map.yaml", LABELS), "map.yaml", "a pipe")
+  refused(lambda: open_source(f"folder:{tmp_path}?map={tmp_path}/map.yaml", LABELS), "map.yaml", "a FIFO")
 
 
 def test_a_caption_that_is_a_fifo_says_nothing(tmp_path):

@@ -161,7 +161,7 @@ def test_hostile_lines_of_json_are_one_line(tmp_path, line, said):
     (dict(strategy="B", template="a photo"), "has no {}"),
     (dict(strategy="file"), "needs a file"),
     (dict(strategy="file", file="/no/such.tsv"), "does not exist; fix its path"),
-    (dict(strategy="file", file="/dev/zero"), "a pipe or a device"),
+    (dict(strategy="file", file="/dev/zero"), "is a device; name a regular file"),
   ],
 )
 def test_what_a_list_cannot_be_made_of_is_told_before_anything_is_made(tmp_path, fields, said):
