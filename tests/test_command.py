@@ -145,7 +145,7 @@ def test_a_wrong_config_file_is_one_line(parse, source, said):
   [
     ("def get_config(arg=''):\n  y = 1\n  return nothing", "study.py line 3: NameError"),
     ("import json\njson.loads('[' * 10 ** 6)", "study.py line 2: RecursionError"),
-    ("x = 1\0", "study.py: SyntaxError: source code string cannot contain null bytes"),
+    ("x = 1\0", "Error: source code string cannot contain null bytes"),
   ],
 )
 def test_a_relative_path_keeps_the_line(tmp_path, monkeypatch, path, source, said):
