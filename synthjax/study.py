@@ -281,7 +281,7 @@ def run(command: Command) -> None:
     return
   check_inputs(chosen)
   _check_devices(chosen)
-  for network in study.networks:
+  for network in (n for n in study.networks if n in chosen):
     network.status()  # one that others were made from, and now asks for more, is refused before hours of training
   if chosen and devices.is_speaker():  # to verify changes nothing
     leftovers.sweep((root, *(root / name for name in study.studies)), command.config.runtime)
