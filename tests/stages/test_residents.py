@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from synthjax import config as fields_of
-from synthjax import study, validation
+from synthjax import residents, study, validation
 from synthjax.command import Command
 from synthjax.data.sources import open_source
 from synthjax.embedded import digits as real
@@ -52,7 +52,7 @@ class Seen:
 
 @pytest.fixture
 def seen(monkeypatch):
-  study.residents.begin("train")  # what tests before this one have left
+  residents.begin("train")  # what tests before this one have left
   return Seen(monkeypatch)
 
 
