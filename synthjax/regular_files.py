@@ -31,6 +31,10 @@ class NotRegular(OSError):
 
 def open_file(path: PurePath, largest: float = math.inf) -> BinaryIO:
   """For reading. Nothing is waited for, whatever took the file's place since it was listed."""
+  return os.fdopen(_open(path, largest), "rb")
+
+
+def _open(path: PurePath, largest: float) -> int:
   check(path)  # opening a device may do something
   handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
   try:
@@ -41,12 +45,12 @@ def open_file(path: PurePath, largest: float = math.inf) -> BinaryIO:
   except OSError:
     os.close(handle)
     raise
-  return os.fdopen(handle, "rb")
+  return handle
 
 
 def read_bytes(path: PurePath, largest: int = LARGEST) -> bytes:
-  with open_file(path, largest) as stream:
-    return stream.read(largest)
+  with os.fdopen(_open(path, largest), "rb", buffering=0) as stream:
+    return stream.readall()  # as large as it was found to be: `read(largest)` would ask for so much memory
 
 
 def read_text(path: PurePath, largest: int = LARGEST) -> str:
