@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from synthjax import config as fields_of
 from synthjax.checks import at_least, known
 from synthjax.errors import UserError, nearest
 
@@ -36,7 +37,7 @@ def _check_order(name: str, networks: ConfigDict) -> None:
   seen = {name}
 
   def follow(one: str, path: tuple[str, ...]) -> None:
-    for field in ("autoencoder", "text_encoder", "begin_with"):
+    for field in fields_of.OF_NETWORKS:
       other = networks[one][field]
       if other == name:
         raise UserError(

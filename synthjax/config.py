@@ -26,6 +26,7 @@ from synthjax.fields import (  # noqa: F401  handed on
   LEARNING,
   METRICS,
   NETWORK,
+  OF_NETWORKS,
   ORDERS,
   PREDICT,
   PROMPTS,

@@ -32,19 +32,17 @@ _SHOWN = 200  # characters of what a parser says
 def read_bytes(file: Path, subject: str, fix: str = "", most: int = MOST) -> bytes:
   """The contents of a regular file, links followed. `subject` begins the line of an error, `fix` ends it."""
   try:
-    with regular_files.open_file(file) as opened:
-      data = opened.read(most + 1)
+    return regular_files.read_bytes(file, most)
   except regular_files.NotRegular as e:
     raise UserError(f"{subject} is {e.kind}; name a regular file") from None
+  except regular_files.TooLarge:
+    raise UserError(
+      f"{subject} is larger than the {most // MB} MB that are read of such a file; make it smaller"
+    ) from None
   except FileNotFoundError:
     raise UserError(_line(f"{subject} does not exist", fix or "fix its path")) from None
   except (OSError, ValueError) as e:  # a name with a zero byte is a ValueError
     raise UserError(_line(f"{subject} cannot be read: {_reason(e)}", fix)) from None
-  if len(data) > most:
-    raise UserError(
-      f"{subject} is larger than the {most // MB} MB that are read of such a file; make it smaller"
-    )
-  return data
 
 
 def read_text(file: Path, subject: str, fix: str = "", most: int = MOST) -> str:
@@ -190,9 +188,9 @@ def is_writable(text: str) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-  told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-  told = " ".join(told.split())
-  return told if len(told) <= _SHOWN else f"{told[:_SHOWN]}..."
+  reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+  reason = " ".join(reason.split())
+  return reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}..."
 
 
 def _line(what: str, fix: str) -> str:

@@ -1,9 +1,10 @@
-"""What a user can mend: one line that names the thing and the mend. main prints it and exits with 2."""
+"""What a user can fix: one line that says what is wrong, where, and what to do. main prints it and exits with 2."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 _LONGEST = 2000  # characters of an error's line
 
@@ -24,6 +25,17 @@ def one_line(error: BaseException) -> str:
   """What an error says, in a line: names from a file may hold line breaks, or be a megabyte long."""
   said = " ".join(line.strip() for line in str(error).splitlines())
   return said if len(said) <= _LONGEST else f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
+
+
+@contextlib.contextmanager
+def of_library(line: Callable[[str], str]) -> Iterator[None]:
+  """Around code of others on files of others, which raises whatever these lead it to: `line` makes a UserError of it."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as e:
+    raise UserError(line(f"{type(e).__name__}: {one_line(e)[:200]}")) from e
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -136,6 +136,8 @@ RUNTIME_FIELDS = {
   "log_seconds": runtime(30.0),  # a note in a log; on a terminal the line moves by itself
 }
 
+# Fields of a network that name others, which it is made from.
+OF_NETWORKS = ("autoencoder", "text_encoder", "begin_with")
 # Training one of the small world's own networks.
 NETWORK = {
   "task": identity("contrast"),  # contrast (CLIP), autoencode, denoise (latent diffusion)

@@ -47,16 +47,16 @@ def maker(owner: str) -> str:
 
 
 def is_dead(tag: str) -> bool | None:
-  """Whether the process that made a tag has ended; None where it is of another machine, or of an older release."""
+  """Whether the process has ended that made a tag, or whose tags begin so; None where it is of another machine, or not known."""
   if tag[:8] != _digest(host()):
     return None
   start = start_of(pid := int(tag[8:16], 16))
   if not start:
-    return is_over(pid)
+    return _is_over(pid)
   return int(start) % 2**32 != int(tag[16:24], 16)
 
 
-def is_over(pid: int) -> bool:
+def _is_over(pid: int) -> bool:
   """Of a process of which nothing can be read: it has ended, unless it is another user's and /proc hides those."""
   try:
     os.kill(pid, 0)

@@ -29,6 +29,11 @@ class NotRegular(OSError):
     self.kind = kind
 
 
+class TooLarge(OSError):
+  def __init__(self, path: PurePath, size: int):
+    super().__init__(errno.EFBIG, f"it has {size:,} bytes; no such file is so large", str(path))
+
+
 def open_file(path: PurePath, largest: float = math.inf) -> BinaryIO:
   """For reading. Nothing is waited for, whatever took the file's place since it was listed."""
   return os.fdopen(_open(path, largest), "rb")
@@ -41,7 +46,7 @@ def _open(path: PurePath, largest: float) -> int:
     about = os.fstat(handle)
     _check_mode(path, about.st_mode)
     if about.st_size > largest:
-      raise OSError(errno.EFBIG, f"it has {about.st_size:,} bytes; no such file is so large", str(path))
+      raise TooLarge(path, about.st_size)
   except OSError:
     os.close(handle)
     raise

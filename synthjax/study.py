@@ -236,7 +236,7 @@ def _in_order(networks: ConfigDict) -> list[str]:
   """A network comes after those that it works on or begins with."""
   order = list(networks)
   for name in networks:
-    for other in (networks[name].autoencoder, networks[name].text_encoder, networks[name].begin_with):
+    for other in (networks[name][field] for field in fields_of.OF_NETWORKS):
       if other in order and order.index(other) > order.index(name):
         order.remove(other)
         order.insert(order.index(name), other)
@@ -357,7 +357,7 @@ def _check_devices(chosen: Sequence[Product]) -> None:
   for product in chosen:
     if isinstance(product, Learner):
       try:
-        sharding.training_devices(**product.split)
+        sharding.training_devices(**product.mesh_request)
       except UserError:
         if product.status().state != DONE:
           raise

@@ -14,6 +14,7 @@ import jax
 import pytest
 
 from synthjax import config as fields_of
+from synthjax.errors import UserError
 from synthjax.generators import random_weights
 
 ROOT = Path(__file__).parent.parent
@@ -139,13 +140,22 @@ def command(compile_cache, without_torch):
     process.communicate()
 
 
+def said_of(run) -> str:
+  """The one line that it ends in."""
+  with pytest.raises(UserError) as e:
+    run()
+  assert "\n" not in str(e.value) and len(str(e.value)) < 500
+  return str(e.value)
+
+
 def dead_process(product, name: str, host: str = "") -> None:
   """Takes a claim and dies without a word."""
   code = f"""
 import os
 from etils import epath
+from synthjax import processes
 from synthjax.store import claims
-if {host!r}: claims._host = lambda: {host!r}
+if {host!r}: processes.host = lambda: {host!r}
 owner = claims.Owner(epath.Path({str(product)!r}))
 owner.__enter__()
 assert owner.take({name!r})

@@ -7,9 +7,9 @@ import pytest
 
 from synthjax import checksums
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels import spaces
 from synthjax.weights import read
+from tests.conftest import said_of
 
 DEEP = 100_000
 LONG = "1" * 5000
@@ -17,13 +17,6 @@ _ALIASES = [
   f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 ]
 BOMB = "\n".join(["a: &a ['x {}', 'x {}', 'x {}']", *_ALIASES])  # 3 * 10 ** 8 texts
-
-
-def said_of(run) -> str:
-  with pytest.raises(UserError) as e:
-    run()
-  assert "\n" not in str(e.value) and len(str(e.value)) < 1000
-  return str(e.value)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from synthjax.store import claims
+from synthjax import processes
 from tests.conftest import cluster
 
 IMAGES, PER_SHARD = 90, 32  # a class, of ten
@@ -228,4 +228,4 @@ def test_a_wrong_cluster_is_one_line(start, tmp_path, mode, environment, said):
 
 
 def test_owner_names_tell_processes_apart():
-  assert claims._start_of(1) != "" and claims._is_dead_here(f"{claims._host()}+1+0+x")
+  assert processes.start_of(1) != "" and processes.is_dead(processes.maker(f"{processes.host()}+1+0+x"))

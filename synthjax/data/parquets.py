@@ -80,12 +80,12 @@ class Parquet(Source):
       self.keys = [keys[i] for i in rows]
 
   def _opened(self, path: Path) -> Any:
-    with self._told_of(path):
+    with self._line_for(path):
       regular_files.check(path)
       return self._arrow.parquet.ParquetFile(path, memory_map=True)
 
   @contextlib.contextmanager
-  def _told_of(self, path: Path) -> Iterator[None]:
+  def _line_for(self, path: Path) -> Iterator[None]:
     try:
       yield
     except (OSError, ValueError, KeyError, self._arrow.ArrowException, MemoryError, OverflowError) as e:
@@ -93,7 +93,7 @@ class Parquet(Source):
       raise UserError(f"source {self._reference!r}: {path} cannot be read ({why}); fetch it again") from None
 
   def _check_types(self, path: Path, schema: Any) -> None:
-    """Each file has a schema of its own; one that differs is told before an image is asked for."""
+    """Each file has a schema of its own; one that differs is refused before an image is asked for."""
     types = self._arrow.types
     for name in (self._image, self._label):
       if schema.names.count(name) != 1:
@@ -115,7 +115,7 @@ class Parquet(Source):
   def _column(self, name: str) -> list[Any]:
     found: list[Any] = []
     for path, file in zip(self._paths, self._files, strict=True):
-      with self._told_of(path):
+      with self._line_for(path):
         values = file.read([name]).column(name).to_pylist()
         if len(values) != file.metadata.num_rows:
           raise ValueError(f"column {name} has {len(values)} values for {file.metadata.num_rows} rows")
@@ -124,7 +124,7 @@ class Parquet(Source):
 
   def _read_group(self, number: int) -> list[dict[str, Any]]:
     f, g, n = self._groups[number]
-    with self._told_of(self._paths[f]):
+    with self._line_for(self._paths[f]):
       rows = self._files[f].read_row_group(g).to_pylist()
       if len(rows) != n:
         raise ValueError(f"row group {g} has {len(rows)} rows of {n}")

@@ -61,7 +61,7 @@ def open_parents(config: ConfigDict, reference: str, labels: LabelSpace) -> Sour
 
 
 def check_sources(config: ConfigDict, labels: LabelSpace, of_set: Mapping[str, LabelSpace]) -> None:
-  """Opens what sets and learners will read, so that what is missing is told before anything is made."""
+  """Opens what sets and learners will read, so that what is missing is an error before anything is made."""
   wanted: dict[tuple[str, LabelSpace], None] = {}
   for name in config.sets:
     fields = fields_of.set_fields(config, name)

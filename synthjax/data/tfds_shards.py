@@ -27,10 +27,9 @@ def check(what: str, info: Any, splits: Iterable[str]) -> None:
   with ThreadPoolExecutor(devices.threads(), thread_name_prefix="shards") as pool:
     for (file, length), found in zip(claims, pool.map(lambda claim: _count(*claim), claims), strict=True):
       if found != length:
-        told = f"{found} records" if isinstance(found, int) else found
+        state = f"holds {found} records" if isinstance(found, int) else found
         raise UserError(
-          f"{what}: {file} {'holds ' if isinstance(found, int) else ''}{told}, and dataset_info.json says that it "
-          f"holds {length}; build or fetch the data set again"
+          f"{what}: {file} {state}, and dataset_info.json says that it holds {length}; build or fetch the data set again"
         )
 
 

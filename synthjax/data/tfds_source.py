@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from synthjax import documents, workdir
 from synthjax.data import tfds_features, tfds_shards
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError, nearest
+from synthjax.errors import UserError, nearest, of_library
 from synthjax.labels.matching import PASSED_OVER, match
 from synthjax.labels.spaces import LabelSpace
 
@@ -264,18 +264,13 @@ def open_tfds(reference: str, rest: str, labels: LabelSpace | None) -> Source:
   return TfdsSource(reference, builder, split or _official(reference, name, builder.info.splits), labels)
 
 
-@contextlib.contextmanager
-def _described(reference: str, folder: Any) -> Iterator[None]:
-  """TFDS raises whatever a broken description leads it to; that it is there at all is known."""
-  try:
-    yield
-  except UserError:
-    raise
-  except Exception as e:
-    raise UserError(
-      f"source {reference!r}: {folder} is not described as TFDS describes a data set ({type(e).__name__}: "
-      f"{_one_line(e)}); build or fetch it again"
-    ) from e
+def _described(reference: str, folder: Any) -> contextlib.AbstractContextManager[None]:
+  """Of a data set that is known to be there."""
+  return of_library(
+    lambda why: (
+      f"source {reference!r}: {folder} is not described as TFDS describes a data set ({why}); build or fetch it again"
+    )
+  )
 
 
 def _official(reference: str, name: str, splits: Sequence[str]) -> str:

@@ -187,7 +187,7 @@ class _Headers(io.BufferedReader):
 
 
 def _check_member(member: tarfile.TarInfo, end: int) -> None:
-  """What a member says of itself is read as told: it must lie in the file, in one piece."""
+  """A member is read where its header says: it must lie in the file, in one piece."""
   name = ascii(member.name)[1:-1][:80]
   if member.issparse():
     raise tarfile.ReadError(

@@ -12,7 +12,6 @@ from typing import Any
 
 from synthjax.models.without_torchvision import hide_torchvision
 
-os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # "neither PyTorch nor TensorFlow was found"
 hide_torchvision()

@@ -35,6 +35,7 @@ from synthjax.data.decoding import Unreadable, decode
 from synthjax.data.feeding import check_faults, in_threads
 from synthjax.data.source import Source
 from synthjax.data.sources import open_source
+from synthjax.documents import is_writable
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
 from synthjax.sampling.plan import Image, Plan, Segment, stable_hash
@@ -299,9 +300,9 @@ def _told(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_storable(value: str | float) -> bool:
-  """Half a character, as JSON may spell it, is no text, and an example's numbers have 32 bits."""
+  """An example's texts are UTF-8, and its numbers have 32 bits."""
   if isinstance(value, str):
-    return not any("\ud800" <= c <= "\udfff" for c in value)
+    return is_writable(value)
   return math.isnan(value) or abs(value) < _LARGE
 
 

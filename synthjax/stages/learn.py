@@ -70,11 +70,11 @@ class Learner:
     begun_from: Learner | None,
   ):
     self.learner, self.name, self._config, self._root = name, f"runs/{name}", config, root
-    self._labels, self._set, self._keep, self._from = labels, image_set, keep, begun_from
-    self.labels, self._study_labels = labels, study_labels
+    self.labels, self._set, self._keep, self._from = labels, image_set, keep, begun_from
+    self._study_labels = study_labels
     self._runtime, self.seeds = config.runtime, config.seeds
     self.fields: dict[str, Any] = fields_of.learner_fields(config, name)
-    self.split = dict(fsdp=config.runtime.fsdp, batch=self.fields["batch"], name=self.name)  # over devices
+    self.mesh_request = dict(fsdp=config.runtime.fsdp, batch=self.fields["batch"], name=self.name)
     # Classes of another space than the tests': what is learnt is there to begin others with.
     self.tests = dict(tests) if labels.ids == study_labels.ids else {}
     self._probed = tests if self.fields["probe"] else {}
@@ -98,7 +98,7 @@ class Learner:
       return None
     own = self._config.copy_and_resolve_references()
     own.real[self.fields["real"]].draw += seed
-    return open_real(own, self.fields["real"], self._labels)
+    return open_real(own, self.fields["real"], self.labels)
 
   @property
   def shots(self) -> int:
@@ -108,7 +108,7 @@ class Learner:
   def _per_class(self) -> int:
     """Synthetic images a class; 0 = all that were asked for, or kept."""
     if ratio := self.fields["ratio"]:
-      n = round(ratio * self.real_images / len(self._labels))
+      n = round(ratio * self.real_images / len(self.labels))
       if not n:
         raise UserError(
           f"learner {self.learner}: ratio {ratio:g} of {self.real_images} real images is no image a class; raise it"
@@ -160,7 +160,7 @@ class Learner:
 
   @property
   def per_class(self) -> int:
-    return round(self.images / len(self._labels))
+    return round(self.images / len(self.labels))
 
   @property
   def asked_per_class(self) -> int:
@@ -264,7 +264,7 @@ class Learner:
           images=self.synthetic_images, real=self.real_images, shots=self.shots, ratio=self.fields["ratio"]
         )
         metrics = (
-          tally.metrics(top5=len(self._labels) > 5) if metric == "top1" else {metric: tally.metrics()["top1"]}
+          tally.metrics(top5=len(self.labels) > 5) if metric == "top1" else {metric: tally.metrics()["top1"]}
         )
         found += [about | dict(metric=name, value=value) for name, value in metrics.items()]
     return found
@@ -304,7 +304,7 @@ class Learner:
     if not agreement.from_first(int(todo)):
       return
     residents.begin(self.stage)
-    mesh, task = sharding.training_mesh(**self.split), self._task
+    mesh, task = sharding.training_mesh(**self.mesh_request), self._task
     if agreement.from_first(int(self._is_learnt(seed))):
       everywhere = devices.place(mesh, devices.REPLICATED)
       variables = image_networks.on_devices(self.learnt_file(seed), self.name, everywhere)
@@ -317,7 +317,7 @@ class Learner:
 
   @functools.cached_property
   def _task(self) -> Classify:
-    return settings.task(self.fields, len(self._labels))
+    return settings.task(self.fields, len(self.labels))
 
   def _learn(self, seed: int, mesh: jax.sharding.Mesh, stop: Stop) -> Any:
     fields, task = self.fields, self._task
@@ -349,7 +349,7 @@ class Learner:
       watch=Watch(evaluate, fields["evaluate_steps"], f"{first}/top1")
       if first and fields["evaluate_steps"]
       else None,
-      fit={"model": fields["model"], "data seed": seed, "batch": sum(sizes), "classes": len(self._labels)},
+      fit={"model": fields["model"], "data seed": seed, "batch": sum(sizes), "classes": len(self.labels)},
       begin=begin(task, fields, self._begin_source(seed), seed),
     )
     whole = jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
@@ -364,10 +364,6 @@ class Learner:
     parts = [(domain, Pictures(source, side)) for domain, source in sources.items() if source]
     batch, synthetic = self.fields["batch"], round(self.fields["share"] * self.fields["batch"])
     sizes = [batch - synthetic, synthetic] if len(parts) == 2 else [batch]
-    if min(sizes) < 1:
-      raise UserError(
-        f"learner {self.learner}: share {self.fields['share']} leaves a part of the batch of {batch} empty"
-      )
     return parts, sizes
 
   # --- measuring it ------------------------------------------------------------------------------

@@ -54,7 +54,6 @@ from synthjax.weights.write import write_params
 
 Array = np.ndarray
 _RESULT = "result.json"
-OF_NETWORKS = ("autoencoder", "text_encoder", "begin_with")  # fields that name what a generator is made from
 _SHIPPED = "embedded:"
 
 
@@ -92,7 +91,7 @@ class Network:
   @property
   def _made_from(self) -> tuple[str, ...]:
     """The fields that name other networks."""
-    return OF_NETWORKS if self._fields["task"] == "denoise" else ()
+    return fields_of.OF_NETWORKS if self._fields["task"] == "denoise" else ()
 
   @property
   def _others(self) -> dict[str, Path]:

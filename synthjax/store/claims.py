@@ -20,8 +20,6 @@ from etils import epath
 
 from synthjax import devices, processes, workdir
 from synthjax.errors import Interrupted
-from synthjax.processes import host as _host
-from synthjax.processes import start_of as _start_of
 from synthjax.stopping import Stop
 
 _BEAT = ".alive"
@@ -38,7 +36,7 @@ class Owner:
     self._folder = product / workdir.WORKING
     self._heartbeat_seconds, self._stale_seconds = heartbeat_seconds, stale_seconds
     # Host and process let a restart on the same machine see at once that its predecessor is dead.
-    self.id = f"{_host()}+{os.getpid()}+{_start_of(os.getpid())}+{uuid.uuid4().hex[:8]}"
+    self.id = f"{processes.host()}+{os.getpid()}+{processes.start_of(os.getpid())}+{uuid.uuid4().hex[:8]}"
     self._stop = threading.Event()
     self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
     self._held: dict[str, list[epath.Path]] = {}
@@ -146,7 +144,7 @@ class Owner:
     """Whether an owner's heartbeat is fresh. An empty name is a claim that is being written this moment."""
     if owner == self.id or not owner:
       return True
-    if _is_dead_here(owner):
+    if processes.is_dead(processes.maker(owner)):
       return False
     beat = workdir.modified(self._folder / f"{owner}{_BEAT}")
     now = self._now()
@@ -226,12 +224,3 @@ def heartbeats(working: epath.Path) -> dict[str, float]:
   """Owner -> when it last showed that it lives."""
   names = workdir.names(working, f"*{_BEAT}")
   return {name.removesuffix(_BEAT): workdir.modified(working / name) or 0.0 for name in names}
-
-
-def _is_dead_here(owner: str) -> bool:
-  """Whether an owner was a process of this very host and is gone."""
-  host, pid, start, *_ = [*owner.split("+"), "", "", ""]
-  if host != _host() or not pid.isdigit() or not start:
-    return False
-  now = _start_of(int(pid))
-  return now != start if now else processes.is_over(int(pid))

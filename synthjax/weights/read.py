@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
 from synthjax import documents, regular_files
-from synthjax.errors import UserError, one_line
+from synthjax.errors import UserError, of_library
 from synthjax.weights import finite, names
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
@@ -40,18 +40,13 @@ def read_json(file: Path) -> dict[str, Any]:
   return body
 
 
-@contextlib.contextmanager
-def building(folder: Path) -> Iterator[None]:
+def building(folder: Path) -> contextlib.AbstractContextManager[None]:
   """Makes a line of what the makers of networks raise where a config asks for a network that cannot be."""
-  try:
-    yield
-  except UserError:
-    raise
-  except Exception as e:
-    raise UserError(
-      f"weights: no network can be built as the configs of {folder} have it ({type(e).__name__}: "
-      f"{one_line(e)[:200]}); fetch the folder again"
-    ) from e
+  return of_library(
+    lambda why: (
+      f"weights: no network can be built as the configs of {folder} have it ({why}); fetch the folder again"
+    )
+  )
 
 
 def read_config(file: Path, classes: Collection[str]) -> dict[str, Any]:
@@ -297,7 +292,8 @@ def _stems(names: Collection[str]) -> set[str]:
 def _sha256(file: Path) -> bytes:
   if not file.exists():
     return bytes.fromhex(_promised[file].sha256)
-  if not file.is_file():
-    raise UserError(f"weights: {file} is a pipe, a device or a folder; fetch it again")
-  with file.open("rb") as stream:
-    return hashlib.file_digest(stream, "sha256").digest()
+  try:
+    with regular_files.open_file(file) as stream:
+      return hashlib.file_digest(stream, "sha256").digest()
+  except regular_files.NotRegular as e:
+    raise UserError(f"weights: {file} is {e.kind}; fetch it again") from None

@@ -7,8 +7,8 @@ import pytest
 
 from synthjax.embedded import weights as embedded
 from synthjax.encoders.clip import Clip
-from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
+from tests.conftest import said_of
 
 LONG = 10**40
 
@@ -16,13 +16,6 @@ LONG = 10**40
 def _spoil(folder, file, change):
   path = folder / file
   path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | change))
-
-
-def _line_of(run) -> str:
-  with pytest.raises(UserError) as e:
-    run()
-  assert "\n" not in str(e.value) and len(str(e.value)) < 500
-  return str(e.value)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +46,7 @@ def _line_of(run) -> str:
 def test_a_generators_config(tmp_path, weights, file, change, said):
   shutil.copytree(weights, tmp_path / "w")
   _spoil(tmp_path / "w", f"{file}/config.json", change)
-  assert said in _line_of(lambda: StableDiffusion(tmp_path / "w").param_shapes())
+  assert said in said_of(lambda: StableDiffusion(tmp_path / "w").param_shapes())
 
 
 @pytest.mark.parametrize(
@@ -71,7 +64,7 @@ def test_an_encoders_config(tmp_path, part, change, said):
   body = json.loads(file.read_text())
   body[part] |= change
   file.write_text(json.dumps(body))
-  assert said in _line_of(lambda: Clip(tmp_path / "w").param_shapes())
+  assert said in said_of(lambda: Clip(tmp_path / "w").param_shapes())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +78,7 @@ def test_an_encoders_config(tmp_path, part, change, said):
 def test_a_tokenizers_config(tmp_path, weights, file, change):
   shutil.copytree(weights, tmp_path / "w")
   _spoil(tmp_path / "w" / "tokenizer", file, change)
-  said = _line_of(lambda: StableDiffusion(tmp_path / "w").tokenize(["a photo"]))
+  said = said_of(lambda: StableDiffusion(tmp_path / "w").tokenize(["a photo"]))
   assert "tokenizer is not readable" in said
 
 
@@ -95,6 +88,6 @@ def test_a_tokenizers_config(tmp_path, weights, file, change):
 def test_a_schedulers_config(tmp_path, weights, change):
   shutil.copytree(weights, tmp_path / "w")
   _spoil(tmp_path / "w", "scheduler/scheduler_config.json", change)
-  assert f"scheduler_config.json has {next(iter(change))}=" in _line_of(
+  assert f"scheduler_config.json has {next(iter(change))}=" in said_of(
     lambda: StableDiffusion(tmp_path / "w")
   )
