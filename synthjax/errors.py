@@ -27,6 +27,16 @@ def one_line(error: BaseException) -> str:
   return said if len(said) <= _LONGEST else f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
 
 
+def chain(error: BaseException) -> list[BaseException]:
+  """An error and what is behind it, as a traceback would show them: each once, for the chain may be a circle."""
+  found: list[BaseException] = []
+  seen: BaseException | None = error
+  while seen is not None and not any(seen is e for e in found):
+    found.append(seen)
+    seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+  return found
+
+
 @contextlib.contextmanager
 def of_library(line: Callable[[str], str]) -> Iterator[None]:
   """Around code of others on files of others, which raises whatever these lead it to: `line` makes a UserError of it."""

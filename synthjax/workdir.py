@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from etils import epath
 
-from synthjax import documents, processes
+from synthjax import documents, errors, processes
 from synthjax.errors import UserError
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
@@ -70,15 +70,13 @@ def disk_fault(error: BaseException) -> str:
 
   Orbax, ArrayRecord, safetensors and others raise exceptions of their own, in many lines, with the system's words inside.
   """
-  seen: BaseException | None = error
-  while seen is not None:
+  for seen in errors.chain(error):
     said = " ".join(str(seen).split())
     for number, advice in _FAULTS.items():
       if (isinstance(seen, OSError) and seen.errno == number) or os.strerror(number) in said:
         found = re.search(r"""(?<![\w.])/[^\s'":,;()\[\]]+""", said)
         where = (isinstance(seen, OSError) and seen.filename) or (found and found[0]) or "input/output"
         return f"{where}: {os.strerror(number)}; {advice}, and run the same command again to go on"
-    seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
   return ""
 
 
@@ -105,6 +103,17 @@ def no_room(error: BaseException, path: epath.Path) -> UserError | None:
   return None
 
 
+@contextlib.contextmanager
+def needing_room(path: epath.Path) -> Iterator[None]:
+  """Around writing: a full disk becomes a line, and whatever else is raised stays what it is."""
+  try:
+    yield
+  except Exception as e:
+    if full := no_room(e, path):
+      raise full from e
+    raise
+
+
 def sync(path: epath.Path) -> None:
   """Waits until a file's bytes, or a folder's names, are on the disk."""
   handle = os.open(path, os.O_RDONLY)
@@ -119,13 +128,14 @@ def sync(path: epath.Path) -> None:
 def publish(made: epath.Path, final: epath.Path) -> bool:
   """Gives a closed file its final name; False, and the file is gone, where that name is already taken."""
   try:
-    sync(made)
-    os.link(made, final)
+    with needing_room(final.parent):
+      sync(made)
+      os.link(made, final)
   except FileExistsError:
     return False
   except OSError as e:
     if e.errno not in _NO_HARD_LINKS:
-      raise no_room(e, final.parent) or e from e
+      raise
     # The look and the rename are two steps here: of two processes in the same moment, the later one's file stays.
     if final.exists():
       return False
@@ -241,10 +251,11 @@ def now(folder: epath.Path) -> float:
 def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
   made = draft_of(final)
   try:
-    made.write_bytes(data)
-  except BaseException as e:
+    with needing_room(final.parent):
+      made.write_bytes(data)
+  except BaseException:
     made.unlink(missing_ok=True)
-    raise no_room(e, final.parent) or e from e
+    raise
   return made
 
 
@@ -269,16 +280,17 @@ def replace_bytes(final: epath.Path, data: bytes, always: bool = False) -> None:
     return
   made = _write_apart(final, data)
   try:
-    sync(made)
-    os.replace(made, final)
+    with needing_room(final.parent):
+      sync(made)
+      os.replace(made, final)
   except FileNotFoundError:  # as above
     if not final.parent.exists():
       raise
     _check_again.get()()
     return replace_bytes(final, data, always)
-  except OSError as e:
+  except BaseException:
     made.unlink(missing_ok=True)
-    raise no_room(e, final.parent) or e from e
+    raise
   sync(final.parent)
 
 

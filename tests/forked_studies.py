@@ -1,5 +1,6 @@
 """Studies in forked processes, each stopped or killed at one of its changes to the disk. A start takes no imports."""
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -50,6 +51,7 @@ def _study(
   with log.open("w") as out:
     os.dup2(out.fileno(), 1)
     os.dup2(out.fileno(), 2)
+  faulthandler.register(signal.SIGUSR1, file=2)
   places = Places(workdir, stop_at, by, changes)
   try:
     code = main.main([f"--config={config}", f"--workdir={workdir}", "--distributed=off", *flags])
@@ -81,6 +83,8 @@ class Studies:
     """It ends, and well."""
     process.join(timeout=300)
     if process.exitcode is None:
+      os.kill(process.pid, signal.SIGUSR1)  # it says where each of its threads is
+      process.join(timeout=5)
       process.kill()
       process.join()
       raise AssertionError(f"still running: {process.log.read_text()}")

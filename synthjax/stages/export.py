@@ -68,10 +68,9 @@ def export(
     parquet.library()  # told before anything is written
   draft = export_folder.begin(out, root)
   try:
-    _write(draft, basis, image_set, plan.size(needed), keep, stays, labels)
-    export_folder.publish(draft, out, basis)
-  except OSError as e:
-    raise workdir.no_room(e, out) or e from e
+    with workdir.needing_room(out):
+      _write(draft, basis, image_set, plan.size(needed), keep, stays, labels)
+      export_folder.publish(draft, out, basis)
   finally:
     if draft.exists():
       draft.rmtree()

@@ -61,17 +61,16 @@ class ShardWriter:
   def __init__(self, folder: epath.Path, index: int, scratch: epath.Path):
     self._final, self._scratch, self._folder = folder / shard_name(index), scratch, folder
     self.index, self.count = index, 0
-    try:
+    with workdir.needing_room(folder):
       self._writer = array_record_module.ArrayRecordWriter(str(scratch), _OPTIONS)
-    except RuntimeError as e:
-      raise workdir.no_room(e, folder) or e from e
 
   def write(self, record: bytes) -> None:
     try:
-      self._writer.write(record)
-    except RuntimeError as e:
+      with workdir.needing_room(self._folder):
+        self._writer.write(record)
+    except (RuntimeError, UserError):
       self.drop()
-      raise workdir.no_room(e, self._folder) or e from e
+      raise
     self.count += 1
 
   def publish(self) -> bool:
@@ -81,16 +80,17 @@ class ShardWriter:
     and whoever looks next sees whether the shard has landed.
     """
     try:
-      self._writer.close()
-      if not self._scratch.exists():
-        return False
-      count = len(ShardReader(self._scratch))
-      if count != self.count:
-        raise RuntimeError(f"{self._scratch} holds {count} records of {self.count} written")
-      first = workdir.publish(self._scratch, self._final)
-    except (RuntimeError, OSError, UserError) as e:
+      with workdir.needing_room(self._folder):
+        self._writer.close()
+        if not self._scratch.exists():
+          return False
+        count = len(ShardReader(self._scratch))
+        if count != self.count:
+          raise RuntimeError(f"{self._scratch} holds {count} records of {self.count} written")
+        first = workdir.publish(self._scratch, self._final)
+    except (RuntimeError, OSError, UserError):
       self.drop()
-      raise workdir.no_room(e, self._folder) or e from e
+      raise
     facts(self._folder, self.index)  # of the one that landed
     return first
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from synthjax import main, study, workdir
+from synthjax import devices, main, study, workdir
 from synthjax.errors import UserError
 from synthjax.store import shards
 from synthjax.training import metrics
@@ -54,7 +54,10 @@ def test_training_goes_on_once_files_may_grow_again(tmp_path, capsys, size):
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
   try:
-    (error,) = within(60, lambda: run(tmp_path, 6))
+    with (
+      devices.without_compile_cache()
+    ):  # where jax would leave half a program, for later tests to stumble on
+      (error,) = within(60, lambda: run(tmp_path, 6))
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
   assert "File too large; raise the limit on the size of a file (ulimit -f)" in workdir.disk_fault(error)
@@ -62,6 +65,20 @@ def test_training_goes_on_once_files_may_grow_again(tmp_path, capsys, size):
   assert not any(t.name.startswith("checksums") for t in threading.enumerate())
   run(tmp_path, 6)
   assert [row["step"] for row in metrics.read(epath.Path(tmp_path))] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_circle_of_exceptions_is_gone_through_once():
+  first, second = ValueError("first"), KeyError("second")
+  first.__cause__, second.__context__ = second, first
+  assert workdir.disk_fault(first) == ""
+  second.__context__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/file")
+  assert workdir.disk_fault(first).startswith("/disk/file: No space left")
+
+
+def test_what_is_no_full_disk_is_raised_as_it_is(tmp_path):
+  with pytest.raises(FileNotFoundError) as caught:
+    workdir.publish(epath.Path(tmp_path / "missing"), epath.Path(tmp_path / "final"))
+  assert caught.value.__cause__ is not caught.value
 
 
 def within(seconds, work):
