@@ -19,6 +19,7 @@ from synthjax.data.sources import check_sources, label_space, open_real, open_so
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
 from synthjax.scheduler import check_inputs, make
+from synthjax.stages import learner_identity
 from synthjax.stages.benchmark import Benchmark
 from synthjax.stages.bring import ImportedSet
 from synthjax.stages.embed import RealEmbeddings, SetEmbeddings, encoder_of
@@ -212,7 +213,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     list(learners.values()),
     [],
     labels,
-    notes=tuple(labels.notes()),
+    notes=(*labels.notes(), *learner_identity.notes(config)),
   )
   if arms or any(learner.tests for learner in learners.values()):
     study.last.append(Report(config, root, labels, study.products, command))
@@ -261,11 +262,15 @@ def _begun_first(config: ConfigDict) -> list[str]:
 
 def run(command: Command) -> None:
   """The study, or what `--plan` and `--stages` leave of it."""
+  with workdir.opened(command.workdir) as root:
+    _run(command, root)
+
+
+def _run(command: Command, root: epath.Path) -> None:
   known = (*STAGES, *ON_REQUEST)
   for stage in command.stages:
     if stage not in known:
       raise UserError(f"--stages: no stage {stage!r}{nearest(stage, known)}")
-  root = workdir.open_workdir(command.workdir)
   study = design(command.config, root, command.line)
   if study.studies and "predict" in command.stages:
     raise UserError(

@@ -51,6 +51,19 @@ def open_workdir(path: str) -> epath.Path:
   return workdir
 
 
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[epath.Path]:
+  """The folder of a study, which is gone again where nothing was written: after --plan, or a mistake found early."""
+  folder = epath.Path(path).expanduser()
+  made = [] if "://" in path else [p for p in (folder, *folder.parents) if not p.exists()]
+  root = open_workdir(path)
+  try:
+    yield root
+  finally:
+    for new in made:  # from the innermost
+      remove_empty(new)
+
+
 # What a disk, or a limit of the process, may answer at any moment, and what to do about it.
 _FAULTS = {
   errno.ENOSPC: "free some room, or some inodes (df, df -i)",

@@ -146,4 +146,4 @@ def test_weights_that_are_missing_are_told_before_anything_is_made(config, tmp_p
   for plan in (True, False):
     with pytest.raises(UserError, match=r"none/model\.safetensors is missing"):
       study.run(Command(config, str(tmp_path / "w"), plan=plan))
-  assert not list((tmp_path / "w").iterdir())
+  assert not (tmp_path / "w").exists()

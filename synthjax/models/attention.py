@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import sys
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+
+from synthjax import devices
 
 Array = jax.Array
 _SCORES = 2**29  # bytes of float32 scores at once
@@ -100,6 +103,19 @@ def recorded(recorder: Chosen | None = None) -> Iterator[Chosen]:
     yield recorder
   finally:
     _recorders.remove(recorder)
+
+
+def note_once(name: str, chosen: Chosen) -> None:
+  """Which kernels a network runs on, once a process: a set is drawn in several rounds."""
+  if chosen:
+    kernels = "; ".join(f"{kernel} {', '.join(of)}" for kernel, of in chosen.items())
+    _note(f"{name}: attention: {kernels}")
+
+
+@functools.cache
+def _note(line: str) -> None:
+  if devices.is_speaker():
+    print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

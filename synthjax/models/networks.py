@@ -13,6 +13,11 @@ from synthjax.models import resnet, vit
 NAMES = (*resnet.SIZES, *vit.SIZES)
 
 
+def unseen_edge(name: str, size: int) -> int:
+  """How many rows and columns of an image are in no patch of a vision transformer: its convolution cuts them off."""
+  return size % vit.SIZES[name].patch if name in vit.SIZES else 0
+
+
 def build(
   name: str,
   classes: int,

@@ -28,6 +28,7 @@ from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.thumbnail import Thumbnail
 from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.models import attention
 from synthjax.sampling.plan import Plan
 from synthjax.stages import features
 from synthjax.stages.features import Features
@@ -109,7 +110,10 @@ class Encoder:
   def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
     """Features, by the encoder with what has `changed` of it."""
     params = head.changed(self.params, changed) if changed else self.params
-    return clip.embed(self.clip, params, images, self._fields["per_device_batch"])
+    with attention.recorded() as chosen:
+      features = clip.embed(self.clip, params, images, self._fields["per_device_batch"])
+    attention.note_once(f"encoder {self.name}", chosen)
+    return features
 
 
 @functools.lru_cache(maxsize=8)  # the studies of a matrix share what is compiled, and the parameters

@@ -19,6 +19,7 @@ from synthjax import records
 from synthjax.data.selection import part_digest
 from synthjax.data.sources import open_real
 from synthjax.labels.spaces import LabelSpace
+from synthjax.models import networks
 from synthjax.stages import corrected
 from synthjax.stages.chosen import Selection
 from synthjax.stages.image_set import ImageSet
@@ -149,3 +150,16 @@ def begin_folder(fields: Mapping[str, Any]) -> Path | None:
   """Of weights that a learner begins with, where they are no other learner's."""
   scheme, _, path = fields["init"].partition(":")
   return Path(path).expanduser() if scheme == "folder" else None
+
+
+def notes(config: ConfigDict) -> list[str]:
+  """What can be done as it is written, and is hardly meant."""
+  found = []
+  for name in config.learners:
+    fields = fields_of.learner_fields(config, name)
+    if edge := networks.unseen_edge(fields["model"], fields["size"]):
+      found.append(
+        f"config.learners.{name}: size {fields['size']} is no multiple of the patches of {fields['model']}, "
+        f"which never sees the last {edge} rows and columns; size {fields['size'] - edge} has none left over"
+      )
+  return found

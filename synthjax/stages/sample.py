@@ -25,6 +25,7 @@ from synthjax.generators import random_weights, samplers
 from synthjax.generators.checkpoint import STEMS
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.labels.spaces import LabelSpace
+from synthjax.models import attention
 from synthjax.sampling import sampler
 from synthjax.sampling.drawer import Drawer, Setting
 from synthjax.sampling.parents import Parents, strength_of
@@ -314,9 +315,7 @@ class DrawnSet(ImageSet):
     with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       drawer = self.drawer()  # minutes of reading, in which this process shows that it lives
       drawer.check_fit(devices.memory_limit(self._runtime.device_memory_gb))
-      if devices.is_speaker():
-        kernels = "; ".join(f"{kernel} {', '.join(of)}" for kernel, of in drawer.kernels.items())
-        print(f"{self.name}: attention: {kernels}", file=sys.stderr)
+      attention.note_once(self.name, drawer.kernels)
       where, done = devices.describe(), sum(len(plan.shards[i]) for i in have)
       progress = progress_of(self.name, plan.size(needed), done, self._runtime)
       try:

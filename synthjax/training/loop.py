@@ -23,6 +23,7 @@ from etils import epath
 
 from synthjax import checksums, devices, workdir
 from synthjax.errors import UserError
+from synthjax.models import attention
 from synthjax.progress import Progress
 from synthjax.stopping import Stop
 from synthjax.training import peak, sharding
@@ -155,6 +156,7 @@ def train(
   split = mesh.shape.get("fsdp", 1) > 1
   begins, steps = _compiled(where, everywhere) if split else _programs(everywhere)
   step_of = functools.partial(steps, task, seedless)
+  chosen = _chosen(task, seedless, batch_size, mesh)
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
     checkpoints.check(recipe.steps, fit or {})
@@ -200,7 +202,10 @@ def train(
         with progress.waiting():
           batch = batches.at(step)
         profile.at(step)
-        state, values = step_of(state, batch, key)
+        with attention.recorded(chosen):  # while the program is traced
+          state, values = step_of(state, batch, key)
+        if step == start:
+          attention.note_once(name, chosen)
         course.settle()  # of the step before: the devices are busy with this one
         course.pending = step + 1, values
         progress.add(batch_size)
@@ -218,7 +223,7 @@ def train(
       raise UserError(f"{name}: the loss is {e.loss} at step {e.step}; {mend}; {last}") from None
     stop.look()
     if start < recipe.steps and jax.process_index() == 0:  # before the state that says that all is done
-      checksums.replace(folder / TIMING, workdir.to_json(progress.timing()))
+      checksums.replace(folder / TIMING, workdir.to_json(progress.timing() | {"attention": chosen}))
     checkpoints.save(recipe.steps, state)
     if agreement.last(STOP if stop.requested else NOTHING) == STOP:
       stop.leave(f"with step {recipe.steps} of {name} saved")
@@ -232,6 +237,12 @@ def _compiled(where: Any, everywhere: jax.sharding.NamedSharding) -> tuple[Any, 
   return begins, jax.jit(
     train_step, static_argnums=(0, 1), donate_argnums=2, out_shardings=(where, everywhere)
   )
+
+
+@functools.cache
+def _chosen(task: Task, recipe: Recipe, batch_size: int, mesh: jax.sharding.Mesh) -> attention.Chosen:
+  """The kernels in a run's program, which the first run that has it traces."""
+  return {}
 
 
 @functools.cache

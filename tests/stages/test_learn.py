@@ -200,6 +200,19 @@ def test_a_vit_of_the_older_decay_and_what_begins_with_it_are_made_again_and_sai
   ]
 
 
+def test_edges_that_no_patch_holds_are_noted(few, tmp_path, capsys):
+  config = few()
+  config.learners.vit = fields_of.learner(model="vit-mini", size=15)
+  config.learners.whole = fields_of.learner(model="vit-mini", size=16)
+  run(config, tmp_path, plan=True)
+  assert [
+    line for line in capsys.readouterr().err.splitlines() if line.startswith("note: config.learners")
+  ] == [
+    "note: config.learners.vit: size 15 is no multiple of the patches of vit-mini, which never sees the last 3 rows and "
+    "columns; size 12 has none left over"
+  ]
+
+
 def test_learners_that_decay_as_before_keep_their_folders(few, tmp_path):
   config = few()
   config.learners.free = fields_of.learner(model="vit-mini", weight_decay=0.0)

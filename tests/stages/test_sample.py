@@ -380,7 +380,16 @@ def test_the_plan_makes_nothing_and_counts(small, tmp_path, capsys):
   states = plan_of(config, tmp_path / "w", capsys)
   assert states["prompts/B"] == "missing prompts"
   assert states["images/B"].startswith("missing 0/15 images 0/4") and states["images/B"].endswith("FLOP")
-  assert not list((tmp_path / "w").rglob("*"))
+  assert not (tmp_path / "w").exists()
+
+
+def test_a_mistake_leaves_no_folder_behind_and_an_older_one_alone(small, tmp_path):
+  config = small(tmp_path, generator="")
+  (tmp_path / "own").mkdir()
+  for workdir in ("new/below", "own"):
+    with pytest.raises(UserError, match="has no generator"):
+      run(config, tmp_path / workdir)
+  assert (tmp_path / "own").exists() and not (tmp_path / "new").exists()
 
 
 def test_metadata_that_disagree_are_written_again(small, tmp_path, capsys):

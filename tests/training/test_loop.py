@@ -1,5 +1,6 @@
 """The loop's laws: resume to the bit, nothing logged twice, a stop leaves a checkpoint, an independent Adam agrees."""
 
+import json
 import signal
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from etils import epath
 
 from synthjax.errors import Interrupted, UserError
+from synthjax.models.attention import attend
 from synthjax.stopping import Stop
 from synthjax.training import metrics
 from synthjax.training.checkpoint import Checkpoints
@@ -40,7 +42,9 @@ def batch_at(step: int) -> dict:
   return {"x": x, "y": x @ np.array([[1, 2], [3, 4]], np.float32) + 1}
 
 
-def run(folder, steps, *, batches=batch_at, task=None, stop=None, log_steps=1, keep_steps=0, **recipe):
+def run(
+  folder, steps, *, batches=batch_at, task=None, stop=None, log_steps=1, keep_steps=0, name="runs/x", **recipe
+):
   recipe = Recipe(**(dict(steps=steps, learning_rate=0.05, warmup=3, ema=0.9, weight_decay=0.01) | recipe))
   pace = Pace(save_seconds=1e9, log_steps=log_steps, keep_steps=keep_steps)
   return train(
@@ -48,7 +52,7 @@ def run(folder, steps, *, batches=batch_at, task=None, stop=None, log_steps=1, k
     batches,
     recipe,
     epath.Path(folder),
-    name="runs/x",
+    name=name,
     batch_size=8,
     pace=pace,
     stop=stop or Stop(),
@@ -121,6 +125,23 @@ def test_a_death_after_the_last_state_leaves_how_fast_it_was(tmp_path, monkeypat
   monkeypatch.setattr(Checkpoints, "save", save)
   run(tmp_path, 4)
   assert (tmp_path / "timing.json").exists()
+
+
+class Attending(Line):
+  def loss(self, variables, batch, key, step):
+    x = batch["x"].reshape(1, 8, 1, 2)
+    return super().loss(variables, batch | {"x": attend(x, x, x).reshape(8, 2)}, key, step)
+
+
+def test_every_run_says_and_records_its_attention(tmp_path, capsys):
+  task = Attending()
+  for name in ("one", "two"):  # the second has the first one's program, and traces nothing
+    run(tmp_path / name, 2, task=task, name=f"runs/{name}")
+    timing = json.loads((tmp_path / name / "timing.json").read_text())
+    assert timing["attention"] == {"plain": ["8x8 (1 heads of 2)"]}
+    assert capsys.readouterr().err.count(f"runs/{name}: attention: plain 8x8 (1 heads of 2)\n") == 1
+  run(tmp_path / "three", 2, name="runs/three")
+  assert "attention" not in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_is_one_line(tmp_path):
