@@ -18,25 +18,10 @@ from synthjax import documents
 from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts.writers import WRITERS, foreign_to
+from synthjax.store.prompt import Prompt
 
 _DIGITS = re.compile("[0-9]{1,20}")  # not str.isdigit, which takes a superscript two for one
 _MOST_PROMPTS = 10_000_000  # of a file, repeats counted: each is a place in its class's list
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompt:
-  class_id: str
-  text: str
-  repeat: int = 1  # how often it stands in the class's list
-  parts: dict[str, str] = dataclasses.field(default_factory=dict)  # style, scene, ...
-  origin: str = ""  # how it came about
-
-  @property
-  def id(self) -> str:
-    return hashlib.sha256(f"{self.class_id}\0{self.text}".encode()).hexdigest()[:16]
-
-  def to_line(self) -> str:
-    return json.dumps({"id": self.id, **dataclasses.asdict(self)}, ensure_ascii=False)
 
 
 _TYPES = {"class_id": str, "text": str, "repeat": int, "parts": dict, "origin": str}

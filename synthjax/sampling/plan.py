@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synthjax.prompts.strategies import Prompt
+from synthjax.store.prompt import Prompt
 
 
 def stable_hash(*parts: object) -> str:

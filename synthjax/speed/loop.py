@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from synthjax import workdir
 from synthjax.progress import Progress
-from synthjax.prompts.strategies import Prompt
+from synthjax.store.prompt import Prompt
 from synthjax.sampling import sampler
 from synthjax.sampling.drawer import Draws
 from synthjax.sampling.plan import Image, Plan, Segment

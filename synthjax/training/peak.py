@@ -9,15 +9,15 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
+from synthjax import peaks
 from synthjax.models.flops import flops_of
-from synthjax.speed import ceilings
 
 
 def share(mesh: Mesh, batch_size: int, step: Callable, *arguments: Any) -> Callable[[float], float] | None:
   """From examples a second and device to a share of the 16-bit peak; None where the peak is not known, as on CPUs.
 
   The arithmetic is that of `step(*arguments)`, a step of the whole batch before it is split."""
-  tera = ceilings.published(mesh.devices.flat[0].device_kind)
+  tera = peaks.published(mesh.devices.flat[0].device_kind)
   if tera is None:
     return None
   flops = flops_of(step, *arguments) / batch_size

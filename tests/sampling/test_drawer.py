@@ -11,7 +11,7 @@ import pytest
 from synthjax import devices
 from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
-from synthjax.prompts.strategies import Prompt
+from synthjax.store.prompt import Prompt
 from synthjax.sampling.drawer import Drawer, Setting
 from synthjax.sampling.plan import Plan, Segment
 

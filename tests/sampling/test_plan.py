@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from synthjax.prompts.strategies import Prompt
+from synthjax.store.prompt import Prompt
 from synthjax.sampling.plan import Plan, Segment, key_words, noise_id_of
 
 PROMPTS = [Prompt("a", "one"), Prompt("a", "two", repeat=2), Prompt("b", "one")]

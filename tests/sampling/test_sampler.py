@@ -9,7 +9,7 @@ from etils import epath
 
 from synthjax.errors import UserError
 from synthjax.progress import Progress
-from synthjax.prompts.strategies import Prompt
+from synthjax.store.prompt import Prompt
 from synthjax.sampling import sampler
 from synthjax.sampling.plan import Plan, Segment
 from synthjax.speed.stand_in import StandIn

@@ -8,7 +8,7 @@ import pytest
 from synthjax import devices
 from synthjax.generators import random_weights
 from synthjax.generators.stable_diffusion import StableDiffusion
-from synthjax.prompts.strategies import Prompt
+from synthjax.store.prompt import Prompt
 from synthjax.sampling.drawer import Drawer, Setting
 from synthjax.sampling.plan import Plan, Segment, key_words
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from synthjax import devices, speed
+from synthjax import devices, peaks, speed
 from synthjax.errors import Interrupted
 from synthjax.speed import ceilings, table
 from synthjax.speed.case import Measuring, figures, measure
@@ -150,4 +150,4 @@ def test_without_pytorch_its_columns_are_empty(monkeypatch):
   ],
 )
 def test_published_peaks(kind, peak):
-  assert ceilings.published(kind) == peak
+  assert peaks.published(kind) == peak

@@ -10,7 +10,7 @@ from etils import epath
 from synthjax import config as fields_of
 from synthjax import records
 from synthjax.labels.spaces import load
-from synthjax.prompts.strategies import Prompt
+from synthjax.store.prompt import Prompt
 from synthjax.sampling.plan import Plan
 from synthjax.stages.embed import Features
 from synthjax.stages.image_set import ImageSet
