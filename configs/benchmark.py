@@ -21,8 +21,7 @@ PyTorch lives beside us: XLA_PYTHON_CLIENT_MEM_FRACTION=.6 leaves it room.
 
 from ml_collections import ConfigDict
 
-from synthjax.config import encoding_case, sampling_case, study_config, training_case
-from synthjax.errors import UserError
+from synthjax.config import UserError, encoding_case, sampling_case, study_config, training_case
 
 _KINDS = {"sampling": "sampling", "encode": "encoding", "train": "training"}
 

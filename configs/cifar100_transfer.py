@@ -17,8 +17,7 @@ Not run by us yet, but for a few steps in small. The paper: from scratch 78.83; 
 83.90 (1.2 M), 85.03 (2.4 M), 85.24 (3.6 M); after ImageNet 84.50: ResNet-50s all.
 """
 
-from synthjax.config import image_set, learner, prompt_list, real_images, study_config
-from synthjax.errors import UserError
+from synthjax.config import UserError, image_set, learner, prompt_list, real_images, study_config
 
 _R50 = dict(model="resnet50", epochs=90.0, batch=512, crop=0.08, flip=True, dtype="bfloat16")
 _DEIT = dict(  # DeiT (Touvron et al. 2021)

@@ -10,8 +10,7 @@ with a residual tower, for studies of batch norm: 100, 88 and 61.7 %; 28 min bes
 The sketch that shipped was stopped at step 2,739 of a schedule of 3,600, and its averaged weights were taken.
 """
 
-from synthjax.config import network, study_config
-from synthjax.errors import UserError
+from synthjax.config import UserError, network, study_config
 
 
 def get_config(arg: str = ""):

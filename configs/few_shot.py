@@ -37,8 +37,8 @@ from synthjax.config import (
   real_images,
   study_config,
 )
-from synthjax.errors import UserError, nearest
 from synthjax.labels import spaces
+from synthjax.runtime.errors import UserError, nearest
 
 SHOTS = (1, 2, 4, 8, 16)
 # CoOp's split files, below data/ as CoOp lays them out; its ImageNet has none.

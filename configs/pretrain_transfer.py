@@ -27,8 +27,16 @@ for twice the steps. When it was pre-trained for 300 steps, its synthetic digits
 An RBF-SVM (C = 10) on the pixels of the same draws has 64.0, 74.1, 81.3 and 89.8.
 """
 
-from synthjax.config import image_set, learner, network, prompt_list, real_images, study_config, sweep
-from synthjax.errors import UserError
+from synthjax.config import (
+  UserError,
+  image_set,
+  learner,
+  network,
+  prompt_list,
+  real_images,
+  study_config,
+  sweep,
+)
 
 SHOTS = (1, 2, 4, 10)
 MODELS = {

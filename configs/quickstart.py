@@ -11,8 +11,7 @@ B+SCE 46.9 +- 0.1, LE+SCE 52.4 +- 0.1, LE+CF+SCE 49.1 +- 0.1 (3 seeds).
 `:curve` draws 200 images a class and learns from the first 25, 50, 100 and 200 of them, in 3 min.
 """
 
-from synthjax.config import arm, encoder, image_filter, image_set, prompt_list, study_config
-from synthjax.errors import UserError
+from synthjax.config import UserError, arm, encoder, image_filter, image_set, prompt_list, study_config
 
 
 def get_config(arg: str = ""):

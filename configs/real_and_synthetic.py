@@ -18,8 +18,7 @@ for when the other table was known. No norm decays; while auxiliary ones did, th
 images 0 to 4 % of the time.
 """
 
-from synthjax.config import image_set, learner, prompt_list, real_images, study_config, sweep
-from synthjax.errors import UserError
+from synthjax.config import UserError, image_set, learner, prompt_list, real_images, study_config, sweep
 
 RATIOS = (1, 2, 4)
 

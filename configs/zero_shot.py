@@ -16,8 +16,8 @@ knows digits and letters alone. Ours have not been measured. One H100, by estima
 """
 
 from synthjax.config import arm, encoder, image_filter, image_set, prompt_list, study_config
-from synthjax.errors import UserError, nearest
 from synthjax.labels import spaces
+from synthjax.runtime.errors import UserError, nearest
 
 # Where a label space names no test of its own, or the paper takes another one.
 _TESTS = {

@@ -1,4 +1,4 @@
-"""The command: `python -m synthjax.main --config configs/X.py --workdir W`. What it does lives in study.py."""
+"""The command: `python -m synthjax.main --config configs/X.py --workdir W`. What it does lives in study/."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import os
 import sys
 
-from synthjax import command as command_line
-from synthjax.errors import Interrupted, UserError, one_line
+from synthjax.cli import command_line
+from synthjax.runtime.errors import Interrupted, UserError, one_line
 
 
 def main(argv: list[str]) -> int:
@@ -15,7 +15,8 @@ def main(argv: list[str]) -> int:
   try:
     command = command_line.parse(argv)
     # Seconds of imports: not before the command line is known to be right.
-    from synthjax import devices, study
+    from synthjax import study
+    from synthjax.runtime import devices
 
     runtime = command.config.runtime
     devices.start(command.distributed, runtime.compile_cache, runtime.cpu_devices)
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> int:
   except KeyboardInterrupt:
     return 130
   except Exception as e:
-    from synthjax import workdir
+    from synthjax.disk import workdir
 
     fault = workdir.disk_fault(e)
     if not fault and isinstance(e, OSError):  # of a network, as it may be

@@ -13,9 +13,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import pytest
 
-from synthjax import config as fields_of
-from synthjax.errors import UserError
 from synthjax.generators import random_weights
+from synthjax.runtime.errors import UserError
+from synthjax.spec import config as fields_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -153,7 +153,7 @@ def dead_process(product, name: str, host: str = "") -> None:
   code = f"""
 import os
 from etils import epath
-from synthjax import processes
+from synthjax.runtime import processes
 from synthjax.store import claims
 if {host!r}: processes.host = lambda: {host!r}
 owner = claims.Owner(epath.Path({str(product)!r}))

@@ -67,7 +67,7 @@ class Studies:
   def __init__(self, folder: Path, by: int = signal.SIGSTOP, changes: Sequence[str] = _CHANGES):
     self._by, self._changes = by, changes
     self._context, self._folder, self._n = multiprocessing.get_context("forkserver"), folder, 0
-    self._context.set_forkserver_preload(["synthjax.main", "synthjax.study"])
+    self._context.set_forkserver_preload(["synthjax.main", "synthjax.study.graph"])
 
   def start(self, config: str, workdir: Path, stop_at: int | None = None, *flags: str):
     self._n += 1

@@ -15,17 +15,19 @@ import numpy as np
 import pytest
 from etils import epath
 
-from synthjax import checksums, records, study, validation, workdir
-from synthjax import config as fields_of
-from synthjax.checksums import FOLDER
-from synthjax.command import Command
+from synthjax import study
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
+from synthjax.disk import checksums, workdir
+from synthjax.disk.checksums import FOLDER
 from synthjax.evaluation import results
 from synthjax.labels.spaces import load
-from synthjax.stages.product import Product
-from synthjax.stages.verify import verify
-from synthjax.store import schema
+from synthjax.products.product import Product
+from synthjax.runtime.errors import UserError
+from synthjax.spec import config as fields_of
+from synthjax.spec import validation
+from synthjax.spec.command import Command
+from synthjax.store import records, schema
+from synthjax.study.verify import verify
 
 _TEXT = (".json", ".jsonl", ".txt", ".html")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from synthjax import processes
+from synthjax.runtime import processes
 from tests.conftest import cluster
 
 IMAGES, PER_SHARD = 90, 32  # a class, of ten

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from etils import epath
 
-from synthjax import checksums, records, study
-from synthjax import config as fields_of
-from synthjax.checksums import FOLDER
-from synthjax.command import Command
-from synthjax.errors import UserError
+from synthjax import study
+from synthjax.disk import checksums
+from synthjax.disk.checksums import FOLDER
 from synthjax.labels.spaces import load
-from synthjax.stages import features
-from synthjax.stages.prompts import PromptList
-from synthjax.store import kept
-from synthjax.training import metrics
+from synthjax.learning import metrics
+from synthjax.products.prompts import PromptList
+from synthjax.runtime.errors import UserError
+from synthjax.spec import config as fields_of
+from synthjax.spec.command import Command
+from synthjax.store import features, kept, records
 from tests.test_damage import Made
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # What reads what PyTorch wrote, and what times it beside us: both on request alone.
-_OF_TORCH = ("synthjax.weights.convert", "synthjax.speed.pytorch")
+_OF_TORCH = ("synthjax.weights.convert", "synthjax.benchmark.pytorch")
 
 _PROGRAM = """
 import importlib, pkgutil, sys

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from synthjax import documents
-from synthjax.errors import UserError, nearest
+from synthjax.disk import documents
 from synthjax.labels.matching import match
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError, nearest
 
 FILES = ("classes.yaml", "classes.json")  # in a folder of images: what its folders, or names, are
 

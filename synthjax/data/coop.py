@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from synthjax import documents, regular_files
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError, nearest
+from synthjax.disk import documents, regular_files
 from synthjax.labels.matching import PASSED_OVER, match
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError, nearest
 
 _SPLITS = ("train", "val", "test")
 

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from synthjax.data.source import Source
-from synthjax.embedded import digits
-from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError, nearest
+from synthjax.small_world import digits
 
 _SPLITS = ("first", "second", "all")
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from synthjax.data.source import Source
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 Array = np.ndarray
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from synthjax import devices
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 
 _BLOCK, _AHEAD = 8, 32  # images that a thread takes at once; blocks of them decoded before they are asked for
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from synthjax import documents, regular_files
 from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import SUFFIXES, Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError
+from synthjax.disk import documents, regular_files
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 _LONGEST_TEXT = 1 << 20  # bytes of a prompt beside its image
 METADATA = (

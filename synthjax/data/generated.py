@@ -17,14 +17,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from synthjax import checksums, devices, records
 from synthjax.data import tfds_features
 from synthjax.data.classes import mapping_of, parse, places
 from synthjax.data.draws import Part
 from synthjax.data.source import Source
-from synthjax.errors import UserError
+from synthjax.disk import checksums
 from synthjax.labels.spaces import LabelSpace
-from synthjax.store import dataset, schema, shards
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
+from synthjax.store import dataset, records, schema, shards
 from synthjax.store import kept as lists
 from synthjax.store.export import Examples
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from synthjax import documents, regular_files
 from synthjax.data.classes import digest_of, mapping_of, parse, places
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError
+from synthjax.disk import documents, regular_files
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 from synthjax.store.parquet import library
 
 _GROUPS = 16  # in memory

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image, ImageOps
 
-from synthjax import devices
 from synthjax.data.decoding import Unreadable
 from synthjax.data.order import indices
 from synthjax.data.source import Source
-from synthjax.errors import UserError
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 
 _HELD = 2e9
 _THREADS = devices.threads()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 Array = np.ndarray
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.data.source import Source
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 
 class SetImages(Source):

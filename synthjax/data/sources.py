@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
-from synthjax import config as fields_of
 from synthjax.data import webdatasets
 from synthjax.data.coop import open_coop
 from synthjax.data.digits import open_embedded
@@ -29,9 +28,10 @@ from synthjax.data.generated import open_generated
 from synthjax.data.parquets import open_parquet
 from synthjax.data.source import Source
 from synthjax.data.tfds_source import open_tfds
-from synthjax.errors import UserError, nearest
 from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError, nearest
+from synthjax.spec import config as fields_of
 
 _SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
   "embedded": open_embedded,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synthjax import documents
-from synthjax.errors import UserError
+from synthjax.disk import documents
+from synthjax.runtime.errors import UserError
 
 _CORE = "tensorflow_datasets.core.features."
 # What data sets of pictures and labels are made of.

@@ -13,8 +13,9 @@ from typing import Any
 
 from array_record.python import array_record_module
 
-from synthjax import devices, regular_files
-from synthjax.errors import UserError
+from synthjax.disk import regular_files
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 
 
 def check(what: str, info: Any, splits: Iterable[str]) -> None:

@@ -23,13 +23,13 @@ from tensorflow_datasets.core import read_only_builder, registered
 from tensorflow_datasets.core.data_sources import array_record
 from tensorflow_datasets.core.utils import error_utils
 
-from synthjax import documents, workdir
 from synthjax.data import tfds_features, tfds_shards
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError, nearest, of_library
+from synthjax.disk import documents, workdir
 from synthjax.labels.matching import PASSED_OVER, match
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError, nearest, of_library
 
 _OFFICIAL = ("test", "validation")
 _TEST_WITHOUT_LABELS = ("imagenet2012",)  # its `test` split is the challenge's: every label is -1

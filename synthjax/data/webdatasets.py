@@ -25,12 +25,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from synthjax import documents, regular_files
 from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import SUFFIXES, Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError, nearest
+from synthjax.disk import documents, regular_files
 from synthjax.labels.spaces import TEMPLATE, LabelSpace
+from synthjax.runtime.errors import UserError, nearest
 
 NAMES, IDS, TEMPLATES = "classnames.txt", "classids.txt", "zeroshot_classification_templates.txt"
 _IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)

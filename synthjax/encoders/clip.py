@@ -17,12 +17,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from synthjax import devices
 from synthjax.encoders import layouts
 from synthjax.encoders.towers import Towers
-from synthjax.errors import UserError
 from synthjax.labels.spaces import check_template
 from synthjax.models.flax_classes import CLIPTokenizerFast
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 from synthjax.weights import read, tokenizer
 
 Array = jax.Array

@@ -17,9 +17,9 @@ from typing import Any
 from synthjax.encoders import preprocess
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.towers import Architecture
-from synthjax.errors import UserError, nearest
 from synthjax.models.clip_resnet import SHRINK, ResNetConfig
 from synthjax.models.flax_classes import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from synthjax.runtime.errors import UserError, nearest
 from synthjax.weights import names, openclip, read
 
 TRANSFORMERS, OPENCLIP = "config.json", "open_clip_config.json"

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from synthjax.data.decoding import decode
-from synthjax.errors import UserError, nearest
 from synthjax.models.pixels import MEAN, STD, normalise
+from synthjax.runtime.errors import UserError, nearest
 from synthjax.weights import read
 
 FILE = "preprocessor_config.json"

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from synthjax import devices
 from synthjax.encoders.layouts import openclip_architecture
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.towers import Towers
-from synthjax.errors import UserError, nearest
 from synthjax.models import initial
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError, nearest
 
 # By what sets them apart: width of the features, image tower, and width of the text tower, of 12 layers and heads of 64.
 _PATCHES = {

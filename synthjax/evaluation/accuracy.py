@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 Array = np.ndarray
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from synthjax import residents
 from synthjax.data.pictures import Pictures
 from synthjax.data.source import Source
 from synthjax.evaluation import probes
 from synthjax.evaluation.accuracy import Tally
+from synthjax.runtime import residents
 
 PROBES = ("knn", "linear_probe")
 Predicts = Callable[..., np.ndarray]  # (pictures, features=False) -> logits or features

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from synthjax.data.pictures import Pictures
-from synthjax.training import sharding
+from synthjax.runtime import sharding
 
 
 class Predicts(Protocol):

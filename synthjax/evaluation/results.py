@@ -17,10 +17,10 @@ import json
 import numpy as np
 from etils import epath
 
-from synthjax import checksums
-from synthjax.checksums import Fault
-from synthjax.errors import UserError
+from synthjax.disk import checksums
+from synthjax.disk.checksums import Fault
 from synthjax.evaluation.accuracy import Tally
+from synthjax.runtime.errors import UserError
 
 _ENDINGS = (".npz", ".json")  # of which the first is written
 

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from synthjax.fields import COSINE
+from synthjax.spec.fields import COSINE
 
 Array = np.ndarray
 _ROWS = 4096  # at once

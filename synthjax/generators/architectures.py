@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from synthjax.embedded import world
+from synthjax.small_world import world
 
 TOKENS = 2 * 256 + 2  # every byte, alone and at a word's end, and the two marks: a vocabulary without merges
 

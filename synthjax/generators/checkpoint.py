@@ -16,9 +16,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from synthjax.errors import UserError
 from synthjax.generators import config_values
 from synthjax.generators.schedule import Schedule, read_schedule
+from synthjax.runtime.errors import UserError
 from synthjax.weights import read
 
 STEMS = {

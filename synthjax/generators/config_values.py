@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 _WIDTH, _DEPTH, _MOST_BLOCKS = 10**5, 100, 16
 _TEXT = {

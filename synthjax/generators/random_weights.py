@@ -18,12 +18,13 @@ import jax
 import numpy as np
 from etils import epath
 
-from synthjax import devices, workdir
-from synthjax.errors import UserError, nearest
+from synthjax.disk import workdir
 from synthjax.generators.architectures import ARCHITECTURES
 from synthjax.generators.checkpoint import STEMS
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.models import initial
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError, nearest
 from synthjax.weights import tokenizer
 from synthjax.weights.write import write_params
 

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax.errors import UserError
 from synthjax.generators import sigmas as levels
 from synthjax.generators.schedule import Schedule
+from synthjax.runtime.errors import UserError
 
 Array = jax.Array
 Rows = dict[str, np.ndarray]

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.errors import UserError, nearest
 from synthjax.generators import scheduler_keys
+from synthjax.runtime.errors import UserError, nearest
 
 SPACINGS = ("leading", "trailing", "linspace")
 FILE = "scheduler_config.json"

@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from synthjax.errors import UserError, nearest
-from synthjax.fields import SAMPLERS
+from synthjax.runtime.errors import UserError, nearest
+from synthjax.spec.fields import SAMPLERS
 
 DDIM, DPM, EULER, ANCESTRAL, LCM = SAMPLERS
 

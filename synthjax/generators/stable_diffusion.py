@@ -15,8 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax import devices
-from synthjax.errors import UserError
 from synthjax.generators.checkpoint import STEMS, read_checkpoint
 from synthjax.models.flax_classes import (
   CLIPTextConfig,
@@ -28,6 +26,8 @@ from synthjax.models.flax_classes import (
   apply_corrected,
 )
 from synthjax.models.flops import flops_of
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 from synthjax.weights import read, tokenizer
 
 Array = jax.Array

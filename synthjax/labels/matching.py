@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from synthjax.errors import UserError, nearest
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError, nearest
 
 PASSED_OVER = -1
 _SHOWN = 4

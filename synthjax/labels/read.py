@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synthjax import documents
+from synthjax.disk import documents
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

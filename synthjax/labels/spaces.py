@@ -23,8 +23,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from synthjax.errors import UserError, nearest
 from synthjax.labels.read import SUFFIXES, read
+from synthjax.runtime.errors import UserError, nearest
 
 TEMPLATE = "a photo of a {}"
 _PUBLISHED = Path(__file__).parent / "published"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from synthjax import devices
+from synthjax.runtime import devices
 
 Array = jax.Array
 _SCORES = 2**29  # bytes of float32 scores at once

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from synthjax.errors import UserError, nearest
 from synthjax.models import resnet, vit
+from synthjax.runtime.errors import UserError, nearest
 
 NAMES = (*resnet.SIZES, *vit.SIZES)
 

@@ -10,7 +10,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from synthjax.data.decoding import Unreadable, decode
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 _ROWS = 100  # more classes than this do not help the eye
 _CELL = 96

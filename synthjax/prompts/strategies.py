@@ -7,17 +7,16 @@ writer made of the class name, exact repeats dropped.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from synthjax import documents
-from synthjax.errors import UserError, nearest
+from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts.writers import WRITERS, foreign_to
+from synthjax.runtime.errors import UserError, nearest
 from synthjax.store.prompt import Prompt
 
 _DIGITS = re.compile("[0-9]{1,20}")  # not str.isdigit, which takes a superscript two for one

@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 
-from synthjax.embedded import looks
 from synthjax.labels.spaces import load
+from synthjax.small_world import looks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,12 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from synthjax import devices
-from synthjax.errors import UserError
 from synthjax.generators import samplers
 from synthjax.generators.stable_diffusion import Conditioning, StableDiffusion
 from synthjax.models import attention
-from synthjax.sampling.plan import Image, key_words
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
+from synthjax.store.plan import Image, key_words
 
 Array = jax.Array
 _DECODED = 2**22  # pixels at once, if it is for us to say: 16 pictures of 512 px, 4 of 1024

@@ -11,11 +11,11 @@ from PIL import Image as Picture
 
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
-from synthjax.errors import UserError
 from synthjax.generators import samplers
 from synthjax.generators.schedule import Schedule
 from synthjax.labels.spaces import LabelSpace
-from synthjax.sampling.plan import Image
+from synthjax.runtime.errors import UserError
+from synthjax.store.plan import Image
 
 _KEPT = 512  # parents in memory, cropped
 # He et al. noise to step 15, 20, 35, 40 and 50 of 100 of GLIDE's cosine schedule. What is left of a picture there, as

@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from etils import epath
 
-from synthjax import devices
-from synthjax.progress import Progress
+from synthjax.runtime import devices
+from synthjax.runtime.progress import Progress
+from synthjax.runtime.stopping import Stop
 from synthjax.sampling.drawer import Draws
-from synthjax.sampling.plan import Image, Plan, Shard
-from synthjax.stopping import Stop
 from synthjax.store.claims import Owner
+from synthjax.store.plan import Image, Plan, Shard
 from synthjax.store.shards import ShardWriter, landed, shard_name
 
 Encode = Callable[[np.ndarray], bytes]

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from synthjax import devices, processes, workdir
-from synthjax.errors import Interrupted
-from synthjax.stopping import Stop
+from synthjax.disk import workdir
+from synthjax.runtime import devices, processes
+from synthjax.runtime.errors import Interrupted
+from synthjax.runtime.stopping import Stop
 
 _BEAT = ".alive"
 

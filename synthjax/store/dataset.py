@@ -11,12 +11,12 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import file_adapters, naming
 
-from synthjax import checksums, workdir
-from synthjax.checksums import Fault
-from synthjax.errors import UserError
+from synthjax.disk import checksums, workdir
+from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
-from synthjax.sampling.plan import Plan, Segment, Shard
+from synthjax.runtime.errors import UserError
 from synthjax.store import schema, shards
+from synthjax.store.plan import Plan, Segment, Shard
 
 SEGMENTS = "segments"
 VERSION = "1.0.0"

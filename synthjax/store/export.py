@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import grain
 from etils import epath
 
-from synthjax import checksums, workdir
+from synthjax.disk import checksums, workdir
 from synthjax.store import dataset, shards
 
 _PER_SHARD = 4096

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from etils import epath
 
-from synthjax import documents, records, workdir
-from synthjax.errors import UserError
+from synthjax.disk import documents, workdir
+from synthjax.runtime.errors import UserError
+from synthjax.store import records
 
 RECORD = "export.json"
 DEFAULT = "exports"  # in the workdir

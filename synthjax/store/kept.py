@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from synthjax import checksums, records, workdir
-from synthjax.errors import UserError
+from synthjax.disk import checksums, workdir
+from synthjax.runtime.errors import UserError
+from synthjax.store import records
 
 CLAIM = "list"  # of who makes one
 LIST = "list"  # in the record's growth

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import workdir
-from synthjax.errors import UserError
+from synthjax.disk import workdir
+from synthjax.runtime.errors import UserError
 from synthjax.store import export_folder, kept
 from synthjax.store.claims import Owner
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 _ROWS = 100  # a group, which is what one image's reading costs: Hugging Face's own number
 _SCALARS = {

@@ -16,8 +16,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
-from synthjax.errors import UserError
-from synthjax.sampling.plan import Image
+from synthjax.runtime.errors import UserError
+from synthjax.store.plan import Image
 
 # IPTC's term for "made by a trained model", as an XMP packet: it travels with the JPEG into every export.
 _SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from array_record.python import array_record_module
 from etils import epath
 
-from synthjax import checksums, workdir
-from synthjax.checksums import Fault
-from synthjax.errors import UserError
+from synthjax.disk import checksums, workdir
+from synthjax.disk.checksums import Fault
+from synthjax.runtime.errors import UserError
 
 SPLIT = "train"
 FACTS = "shards"  # the folder of facts

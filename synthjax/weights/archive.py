@@ -16,7 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 _STORAGES = {
   "DoubleStorage": np.float64,

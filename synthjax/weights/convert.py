@@ -22,8 +22,8 @@ from typing import Any
 
 from etils import epath
 
-from synthjax import regular_files, workdir
-from synthjax.errors import UserError
+from synthjax.disk import regular_files, workdir
+from synthjax.runtime.errors import UserError
 from synthjax.weights import archive, openai_clip, read, single_file
 
 _DTYPES = ("float16", "bfloat16", "float32")

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import ml_dtypes
 import numpy as np
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 # The bits of +inf. Whatever is larger, the sign aside, is inf or NaN.
 _INFINITY = {

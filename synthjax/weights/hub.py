@@ -22,9 +22,9 @@ from huggingface_hub import HfApi, constants, errors, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import disable_progress_bars, logging
 
-from synthjax import checksums, workdir
-from synthjax.embedded import weights as embedded
-from synthjax.errors import UserError
+from synthjax.disk import checksums, workdir
+from synthjax.runtime.errors import UserError
+from synthjax.small_world import weights as embedded
 from synthjax.weights import read
 
 RECORDS = "weights"

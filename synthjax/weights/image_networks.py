@@ -17,8 +17,8 @@ from etils import epath
 from flax import traverse_util
 from safetensors.numpy import load, save
 
-from synthjax import checksums
-from synthjax.errors import UserError
+from synthjax.disk import checksums
+from synthjax.runtime.errors import UserError
 from synthjax.weights import finite, names, read
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"} | {

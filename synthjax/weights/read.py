@@ -16,8 +16,8 @@ import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 
-from synthjax import documents, regular_files
-from synthjax.errors import UserError, of_library
+from synthjax.disk import documents, regular_files
+from synthjax.runtime.errors import UserError, of_library
 from synthjax.weights import finite, names
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")

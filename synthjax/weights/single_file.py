@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from synthjax.errors import UserError
 from synthjax.models.without_torchvision import hide_torchvision
+from synthjax.runtime.errors import UserError
 from synthjax.weights.read import some
 from synthjax.weights.single_file_configs import CONFIGS, PIPELINES
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from synthjax.errors import UserError
 from synthjax.models.flax_classes import CLIPTokenizerFast
+from synthjax.runtime.errors import UserError
 from synthjax.weights.clean_text import in_words
 from synthjax.weights.read import read_json
 

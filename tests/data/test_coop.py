@@ -5,8 +5,8 @@ import json
 import pytest
 
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels import spaces
+from synthjax.runtime.errors import UserError
 from tests.data.tfds_files import picture
 
 LABELS = spaces.load("eurosat")

@@ -9,8 +9,8 @@ from PIL import Image
 from synthjax.data import draws
 from synthjax.data.source import Source
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace, load
+from synthjax.runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent
 LABELS = LabelSpace(("b2", "a1", "n03"), ("bee", "ant", "cat"))

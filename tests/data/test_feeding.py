@@ -12,10 +12,10 @@ from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.sources import open_source
 from synthjax.encoders.preprocess import Preprocess
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
-from synthjax.sampling.plan import Image as Planned
+from synthjax.runtime.errors import UserError
 from synthjax.store import dataset, image_folder, parquet, schema, shards, tar
+from synthjax.store.plan import Image as Planned
 
 LABELS = LabelSpace(("a", "b"), ("ant", "bee"))
 _IMAGES, _PAIRS = 384, 9

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthjax import config as fields_of
-from synthjax import study, validation
-from synthjax.command import Command
+from synthjax import study
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace, load
+from synthjax.runtime.errors import UserError
+from synthjax.spec import config as fields_of
+from synthjax.spec import validation
+from synthjax.spec.command import Command
 
 # By the alphabet a_crane, b_crane, m_bee would be 0, 1, 2.
 LABELS = LabelSpace(("m_bee", "b_crane", "a_crane"), ("bee", "crane", "crane"))

@@ -9,8 +9,8 @@ from PIL import Image
 
 from synthjax.data.decoding import Unreadable
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 LABELS = LabelSpace(("n0", "n1"), ("bee", "ant"))
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

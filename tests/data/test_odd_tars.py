@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 LABELS = LabelSpace(("n0",), ("bee",))
 

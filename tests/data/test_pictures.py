@@ -4,8 +4,8 @@ from PIL import Image, ImageOps
 
 from synthjax.data.pictures import Pictures
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 LABELS = LabelSpace(("a", "b"), ("ant", "bee"))
 

@@ -6,7 +6,7 @@ import pytest
 from synthjax.data.draws import Part
 from synthjax.data.selection import digest, part_digest, rank, select
 from synthjax.data.set_images import SetImages
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 
 LABELS = np.array([2, 0, 0, 1, 2, 0, 1, 2])
 IDS = [f"{i:032x}" for i in range(8)]

@@ -8,9 +8,9 @@ from PIL import Image
 
 from synthjax.data.decoding import Unreadable
 from synthjax.data.sources import open_source
-from synthjax.embedded import digits
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace, load
+from synthjax.runtime.errors import UserError
+from synthjax.small_world import digits
 
 LABELS = LabelSpace(("b2", "a1", "n03"), ("bee", "ant", "cat"))
 FILES = [

@@ -7,13 +7,14 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 
-from synthjax import config as fields_of
-from synthjax import study, validation
-from synthjax.command import Command
+from synthjax import study
 from synthjax.data import tfds_features, tfds_source
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels import spaces
+from synthjax.runtime.errors import UserError
+from synthjax.spec import config as fields_of
+from synthjax.spec import validation
+from synthjax.spec.command import Command
 from tests.data import tfds_files
 
 CORE = "tensorflow_datasets.core.features."

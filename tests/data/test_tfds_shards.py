@@ -7,8 +7,8 @@ import pytest
 from synthjax.data import tfds_source
 from synthjax.data.decoding import Unreadable
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels import spaces
+from synthjax.runtime.errors import UserError
 from tests.data import tfds_files
 
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from synthjax.data import draws, tfds_source
 from synthjax.data.sources import open_source
-from synthjax.errors import UserError
 from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 from tests.data import tfds_files
 
 # Label spaces whose test is a data set of tfds; those with ImageNet's 80 templates have the classes of those without.

@@ -11,8 +11,8 @@ from PIL import Image
 from synthjax.data.decoding import Unreadable
 from synthjax.data.sources import open_source
 from synthjax.data.webdatasets import label_space
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 LABELS = LabelSpace(("n3", "n1", "n2", "n0"), ("Hot dog", "crane", "crane", "bee"))
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from synthjax import devices
 from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip, embed
 from synthjax.encoders.preprocess import FILE
-from synthjax.errors import UserError
 from synthjax.models import initial
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 from synthjax.weights import tokenizer
 from synthjax.weights.write import write_params
 

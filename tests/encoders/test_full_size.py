@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from synthjax import devices
 from synthjax.encoders.clip import Clip
 from synthjax.encoders.layouts import OPENCLIP
 from synthjax.encoders.preprocess import FILE, Preprocess
 from synthjax.encoders.random_weights import ARCHITECTURES
+from synthjax.runtime import devices
 
 SIDE, VOCABULARY, LENGTH, END = 224, 49408, 77, 49407
 

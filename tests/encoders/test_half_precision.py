@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from synthjax import devices
-from synthjax.embedded import looks, world
-from synthjax.embedded import weights as embedded
 from synthjax.encoders.clip import Clip, embed
 from synthjax.filters.choose import choose
 from synthjax.filters.clip import own_class_probability
 from synthjax.labels import spaces
+from synthjax.runtime import devices
+from synthjax.small_world import looks, world
+from synthjax.small_world import weights as embedded
 
 N = 2000
 QUOTA = 150  # of 200 a class

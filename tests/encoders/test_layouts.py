@@ -10,9 +10,9 @@ from PIL import Image
 from synthjax.encoders.clip import Clip
 from synthjax.encoders.layouts import OPENCLIP, TRANSFORMERS, read_folder
 from synthjax.encoders.preprocess import FILE, Preprocess
-from synthjax.errors import UserError
 from synthjax.models.clip_resnet import ResNetConfig
 from synthjax.models.pixels import MEAN, STD
+from synthjax.runtime.errors import UserError
 from synthjax.weights import names, openclip, tokenizer
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from transformers.models.clip.image_processing_clip import CLIPImageProcessor  # runs without torch
 
 from synthjax.encoders.preprocess import FILE, Preprocess, of_openclip
-from synthjax.errors import UserError
 from synthjax.models.pixels import MEAN, STD
+from synthjax.runtime.errors import UserError
 
 
 def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:

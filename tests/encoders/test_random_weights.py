@@ -9,7 +9,7 @@ from synthjax.encoders.layouts import openclip_architecture
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.random_weights import ARCHITECTURES, random_encoder
 from synthjax.encoders.towers import Towers
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 from synthjax.weights import openclip
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from synthjax import devices
 from synthjax.encoders.clip import Clip, embed
 from synthjax.encoders.layouts import OPENCLIP
-from synthjax.errors import UserError
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 
 FIXTURE = Path(__file__).parent / "clip_resnet_tiny.npz"
 MODEL = dict(

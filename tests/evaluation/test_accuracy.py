@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from synthjax.errors import UserError
 from synthjax.evaluation.accuracy import Tally
+from synthjax.runtime.errors import UserError
 
 
 def test_a_case_by_hand():

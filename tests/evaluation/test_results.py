@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from synthjax import checksums, workdir
-from synthjax.errors import UserError
+from synthjax.disk import checksums, workdir
 from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
+from synthjax.runtime.errors import UserError
 
 
 def tally_of(n: int, classes: int, right: float = 0.7) -> Tally:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthjax.embedded import digits
 from synthjax.encoders.thumbnail import Thumbnail, embed
 from synthjax.filters import unlike
+from synthjax.small_world import digits
 
 
 def encoded_again(image: Image.Image, quality: int = 80) -> Image.Image:

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthjax.config import SAMPLERS
-from synthjax.errors import UserError
 from synthjax.generators import samplers
 from synthjax.generators.schedule import read_schedule
+from synthjax.runtime.errors import UserError
+from synthjax.spec.config import SAMPLERS
 from tests.generators.trajectories import SHAPE, STABLE_DIFFUSION, drawn, error, ours, theirs
 
 DDIM_CASES = [

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthjax import devices
-from synthjax.errors import UserError
 from synthjax.generators import random_weights
 from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 
 FAMILIES = ("tiny", "tiny2", "tinyxl", "tinylcm")
 

@@ -1,8 +1,8 @@
 import pytest
 
-from synthjax.errors import UserError
 from synthjax.labels.matching import match
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError
 
 LABELS = LabelSpace(
   ("n1", "n2", "n3", "n4"),

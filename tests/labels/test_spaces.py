@@ -1,7 +1,7 @@
 import pytest
 
-from synthjax.errors import UserError
 from synthjax.labels import spaces
+from synthjax.runtime.errors import UserError
 
 
 def test_built_in_spaces_share_their_ids():

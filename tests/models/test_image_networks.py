@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from synthjax.errors import UserError
 from synthjax.models import networks
+from synthjax.runtime.errors import UserError
 from synthjax.weights import image_networks
 
 X = np.random.default_rng(0).standard_normal((16, 64, 64, 3)).astype(np.float32)

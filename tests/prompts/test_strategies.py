@@ -3,12 +3,12 @@ import re
 
 import pytest
 
-from synthjax import config as fields_of
 from synthjax import study
-from synthjax.command import Command
-from synthjax.errors import UserError
 from synthjax.labels.spaces import LabelSpace, load
 from synthjax.prompts import strategies, writers
+from synthjax.runtime.errors import UserError
+from synthjax.spec import config as fields_of
+from synthjax.spec.command import Command
 
 LABELS = LabelSpace(("n1", "n2"), ("crane", "crane"), templates=("a {}", "the {}"))
 

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from synthjax import devices
-from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
-from synthjax.store.prompt import Prompt
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 from synthjax.sampling.drawer import Drawer, Setting
-from synthjax.sampling.plan import Plan, Segment
+from synthjax.store.plan import Plan, Segment
+from synthjax.store.prompt import Prompt
 
 
 def some_images(n: int, guidance: float = 3.0):

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from etils import epath
 
-from synthjax.errors import UserError
-from synthjax.progress import Progress
-from synthjax.store.prompt import Prompt
+from synthjax.benchmark.stand_in import StandIn
+from synthjax.runtime.errors import UserError
+from synthjax.runtime.progress import Progress
+from synthjax.runtime.stopping import Stop
 from synthjax.sampling import sampler
-from synthjax.sampling.plan import Plan, Segment
-from synthjax.speed.stand_in import StandIn
-from synthjax.stopping import Stop
 from synthjax.store import schema, shards
 from synthjax.store.claims import Owner
+from synthjax.store.plan import Plan, Segment
+from synthjax.store.prompt import Prompt
 from tests.conftest import dead_process
 
 

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthjax import devices
 from synthjax.generators import random_weights
 from synthjax.generators.stable_diffusion import StableDiffusion
-from synthjax.store.prompt import Prompt
+from synthjax.runtime import devices
 from synthjax.sampling.drawer import Drawer, Setting
-from synthjax.sampling.plan import Plan, Segment, key_words
+from synthjax.store.plan import Plan, Segment, key_words
+from synthjax.store.prompt import Prompt
 
 SIZE, N = 32, 2
 PROMPTS, NEGATIVE = ["a photo of an ant", "a drawing of two “bees” &amp; ｏｎｅ ﬂy"], "blurry"

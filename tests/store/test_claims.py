@@ -4,8 +4,8 @@ import time
 import pytest
 from etils import epath
 
-from synthjax import workdir
-from synthjax.stopping import Stop
+from synthjax.disk import workdir
+from synthjax.runtime.stopping import Stop
 from synthjax.store.claims import Lost, Owner
 from tests.conftest import dead_process
 

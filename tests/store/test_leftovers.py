@@ -10,7 +10,8 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax import processes, workdir
+from synthjax.disk import workdir
+from synthjax.runtime import processes
 from synthjax.store import leftovers
 from synthjax.store.claims import Owner
 
@@ -26,7 +27,7 @@ def in_another_process(code: str) -> str:
 
 @pytest.fixture
 def dead() -> str:
-  return in_another_process("from synthjax import processes; print(processes.tag())")
+  return in_another_process("from synthjax.runtime import processes; print(processes.tag())")
 
 
 @pytest.fixture

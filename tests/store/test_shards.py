@@ -3,7 +3,7 @@ import subprocess
 import pytest
 from etils import epath
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 from synthjax.store import shards
 
 

@@ -12,8 +12,8 @@ import pytest
 import regex
 from transformers import CLIPTokenizer, CLIPTokenizerFast
 
-from synthjax.embedded import weights as embedded
 from synthjax.encoders.clip import Clip
+from synthjax.small_world import weights as embedded
 from synthjax.weights import clean_text, tokenizer
 
 FOLDER = embedded.folder("embedded:clip")

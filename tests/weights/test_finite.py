@@ -10,13 +10,14 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from synthjax import checksums, devices
-from synthjax.embedded import weights as embedded
+from synthjax.disk import checksums
 from synthjax.encoders.clip import Clip
-from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.learning import head
 from synthjax.models import networks
-from synthjax.training import head
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
+from synthjax.small_world import weights as embedded
 from synthjax.weights import finite, image_networks
 from synthjax.weights.convert import convert
 

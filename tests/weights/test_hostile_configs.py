@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from synthjax.embedded import weights as embedded
 from synthjax.encoders.clip import Clip
 from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.small_world import weights as embedded
 from tests.conftest import said_of
 
 LONG = 10**40

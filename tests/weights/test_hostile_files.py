@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 from synthjax.weights import archive
 from synthjax.weights.convert import main
 

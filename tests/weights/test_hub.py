@@ -14,7 +14,7 @@ import huggingface_hub
 import pytest
 from etils import epath
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 from synthjax.weights import hub, read
 
 REPO = "studio/tiny-diffusion"

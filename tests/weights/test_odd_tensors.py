@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from synthjax.errors import UserError
+from synthjax.runtime.errors import UserError
 from synthjax.weights import read
 from synthjax.weights.convert import main
 from synthjax.weights.image_networks import read_torch

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from synthjax import devices
-from synthjax.errors import UserError
 from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 from synthjax.weights import read, tokenizer
 
 

@@ -1,0 +1,165 @@
+"""The command line: flags, a config file, overrides. Whatever is wrong in them is one line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import io
+import operator
+import re
+import shlex
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from synthjax.disk.documents import is_writable
+from synthjax.runtime.errors import UserError, nearest, one_line
+from synthjax.spec.command import Command
+from synthjax.spec.validation import check
+
+
+class _Parser(argparse.ArgumentParser):
+  def error(self, message: str) -> NoReturn:
+    raise UserError(f"{message}; see --help")
+
+
+def parse(argv: list[str]) -> Command:
+  """The command line without the program's name. Whatever is wrong in it is a UserError."""
+  parser = _Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
+  parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
+  parser.add_argument("--workdir", required=True, help="folder of the study's products")
+  parser.add_argument("--plan", action="store_true", help="say what is missing, stale or done, and stop")
+  parser.add_argument(
+    "--stages",
+    default="",
+    metavar="a,b",
+    help="only these stages (default: all; on request: verify, predict, export)",
+  )
+  parser.add_argument("--distributed", default="auto", choices=("auto", "on", "off"), help="jax.distributed")
+  for arg in argv:
+    if not is_writable(arg):
+      raise UserError(f"argument {arg[:200]!a} is not UTF-8; rename the file, or write the value otherwise")
+  known, rest = parser.parse_known_args(argv)
+  for arg in rest:
+    if arg.startswith("--") and not re.match(r"--(no)?config\.", arg):
+      flag = arg.split("=")[0].lstrip("-")
+      raise UserError(f"unknown flag --{flag}{nearest(flag, [a.dest for a in parser._actions])}")
+  path, _, arg = known.config.partition(":")
+  config = _apply_overrides(load_config_file(path, arg), rest)
+  check(config)
+  return Command(
+    config,
+    known.workdir,
+    known.plan,
+    tuple(s for s in known.stages.split(",") if s),
+    known.distributed,
+    line=shlex.join(["python", "-m", "synthjax.main", *argv]),
+  )
+
+
+def load_config_file(path: str, arg: str = "") -> ConfigDict:
+  """Runs `get_config(arg)` of a Python file."""
+  file = Path(path)
+  if not file.is_file():
+    siblings = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+    raise UserError(f"config file {path} does not exist{nearest(path, siblings)}")
+  spec = importlib.util.spec_from_file_location(f"synthjax_config_{file.stem}", file)
+  if spec is None or spec.loader is None:
+    raise UserError(f"config file {path} is not a Python file; it must end with .py")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+      raise UserError(
+        f"config file {path} has no get_config(arg=''): it must define one that returns a ConfigDict"
+      )
+    config = module.get_config(arg) if arg else module.get_config()
+  except UserError as e:
+    raise UserError(f"{path}: {e}" if path not in str(e) else str(e)) from e
+  except (Exception, SystemExit) as e:  # the user's code may raise anything
+    raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_said(e)}") from e
+  if not isinstance(config, ConfigDict):
+    raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
+  if config.get("study") == "":
+    config.study = file.stem
+  return config
+
+
+def _line_in(error: BaseException, file: Path) -> str:
+  """` line 12`: where in the user's file it happened."""
+  frames = traceback.extract_tb(error.__traceback__)
+  places = [(f.filename, f.lineno) for f in frames]
+  if isinstance(error, SyntaxError):  # of the file itself, or of one that it imports
+    places.append((error.filename or "", error.lineno))
+  # A frame's path is absolute, whatever the command line says.
+  lines = [line for place, line in places if line and Path(place).resolve() == file.resolve()]
+  return f" line {lines[-1]}" if lines else ""
+
+
+def _said(error: BaseException) -> str:
+  if isinstance(error, SyntaxError) and error.args:
+    return one_line(Exception(error.args[0]))
+  return one_line(error)
+
+
+def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
+  """Sets `--config.a.b=value` by ml_collections' own parsers, and phrases its errors."""
+  for override in overrides:
+    if override.startswith("--"):
+      _check_field(config, re.sub(r"^--(no)?config\.", "", override.split("=")[0]))
+  overrides = [_subscripted(override) for override in overrides]
+  values = flags.FlagValues()
+  try:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+      config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["main", *overrides])
+      stray = values(["main", *overrides])[1:]
+  except (flags.Error, ValueError, TypeError) as e:
+    raise UserError(_bad_value(config, str(e))) from None
+  if stray:
+    raise UserError(f"stray argument {stray[0]!r}: fields are set as --config.a.b=value")
+  return config
+
+
+def _subscripted(override: str) -> str:
+  """`--config.arms.LE+CE.loss=SCE` as ml_collections reads it, which takes names for Python's: `--config.arms["LE+CE"].loss=SCE`."""
+  path, equals, value = override.partition("=")
+  first, *names = path.split(".")
+  return first + "".join(f".{n}" if n.isidentifier() else f'["{n}"]' for n in names) + equals + value
+
+
+def _check_field(config: ConfigDict, path: str) -> None:
+  """Walks an override down the config to the first name that is not there."""
+  node: Any = config
+  for i, part in enumerate(path.split(".")):
+    if not part:
+      raise UserError(
+        f"--config.{path}: a name is missing between two dots, or at an end; expected --config.a.b=value"
+      )
+    if not isinstance(node, ConfigDict) or part not in node:
+      where = ".".join(["config", *path.split(".")[:i]])
+      raise UserError(
+        f"{where} has no field {part!r}{nearest(part, node if isinstance(node, ConfigDict) else ())}"
+      )
+    node = node[part]
+  if isinstance(node, ConfigDict):
+    raise UserError(
+      f"config.{path} is a group of fields; set one of them, as --config.{path}.{next(iter(node), 'NAME')}=..."
+    )
+
+
+def _bad_value(config: ConfigDict, message: str) -> str:
+  match = re.match(r"flag --(config\.[^=]+)=([^:]*): ", message)
+  if not match:
+    return " ".join(message.split())
+  path, value = re.sub(r'\["([^"]*)"\]', r".\1", match[1]), match[2]
+  *groups, field = path.split(".")[1:]
+  group = functools.reduce(operator.getitem, groups, config)
+  kind = group.get_type(field)  # of a field that is None, as a set's own are, too
+  wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+  shown = value if len(value) <= 80 else f"{value[:80]}..."
+  return f"{path} takes {wanted} (now {group[field]!r}), not {shown!r}"

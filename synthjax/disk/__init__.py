@@ -1,0 +1,1 @@
+"""Files as a disk keeps them when a process may die at any moment: whole or absent, with their checksums."""

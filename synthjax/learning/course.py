@@ -1,0 +1,54 @@
+"""What the steps of a training had to say, and how well it does in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from synthjax.learning.checkpoint import Checkpoints
+from synthjax.learning.metrics import Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+  """Evaluations while training goes on; each is a row of metrics."""
+
+  evaluate: Callable[[Any], dict[str, float]]
+  every: int = 0  # steps; 0 = only at the end
+  best: str = ""  # the metric, the higher the better, whose best variables are kept apart
+
+
+class NotFinite(Exception):
+  def __init__(self, step: int, loss: float):
+    super().__init__(step, loss)
+    self.step, self.loss = step, loss
+
+
+class Course:
+  """What the steps had to say: fetched one step late, told now and then."""
+
+  def __init__(self, metrics: Metrics, checkpoints: Checkpoints, watch: Watch | None, log_steps: int):
+    self._metrics, self._checkpoints, self._watch, self._log_steps = metrics, checkpoints, watch, log_steps
+    self.pending: tuple[int, dict[str, jax.Array]] | None = None
+
+  def settle(self, learnt: Any = None, last: bool = False) -> None:
+    """Waits for the pending step. With what is learnt by then, that is evaluated, and its row says how well it does."""
+    if self.pending is None:
+      return
+    (step, values), self.pending = self.pending, None
+    numbers = {k: float(np.asarray(v)) for k, v in values.items()}
+    if not math.isfinite(numbers["loss"]):
+      raise NotFinite(step, numbers["loss"])
+    if self._watch and learnt is not None:
+      found = self._watch.evaluate(learnt)
+      if self._watch.best:
+        self._checkpoints.save_best(step, learnt, self._watch.best, found[self._watch.best])
+      numbers |= found
+      last = True
+    if last or step % self._log_steps == 0:
+      self._metrics.write(step, numbers)

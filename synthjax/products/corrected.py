@@ -1,0 +1,88 @@
+"""Which learners a correction affects, and what is said where a result of the older rule still lies there.
+
+A run's folder is named by its identity, so one of an older rule is neither read nor resumed: the run is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+
+from synthjax.learning import settings
+from synthjax.learning.optimizer import decays, frozen
+from synthjax.models import vit
+from synthjax.products.product import DONE, Product
+from synthjax.store import corrections
+
+
+class Learner(Protocol):
+  """What is asked of a learner here."""
+
+  stage: str
+  learner: str
+  inputs: Sequence[Product]
+
+  @property
+  def identity(self) -> dict[str, Any]: ...
+
+  @property
+  def older_folder(self) -> epath.Path | None: ...
+
+
+def of_learner(fields: Mapping[str, Any]) -> dict[str, list[str]]:
+  """What its identity gains."""
+  return corrections.applied(decay=_decays_otherwise(fields))
+
+
+def why(learner: Learner) -> str:
+  """That the result of an older rule is there, and its run is made again; "" where none is."""
+  if not _is_named(learner):
+    return ""
+  rule, older = _rule(learner), learner.older_folder
+  if not rule or not older:
+    return ""
+  return f"an older result, runs/{older.name}, {rule}"
+
+
+def _decays_otherwise(fields: Mapping[str, Any]) -> bool:
+  """Whether a parameter that learns decayed by the older rule, which asked for two dimensions alone, and does not now."""
+  if not fields["weight_decay"] or fields["decay_all"]:
+    return False
+  if fields["norm"] != "auxiliary" and fields["model"] not in vit.SIZES:
+    return False
+  if not fields["freeze"]:
+    return True
+  task, side = settings.task(fields, 2), fields["size"]
+  pixels = {"pixels": jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)}
+  params = jax.eval_shape(task.init, jax.random.key(0), pixels)["params"]
+  differ = jax.tree.map(
+    lambda x, now, state: state == "learns" and now != (x.ndim > 1),
+    params,
+    decays(params),
+    frozen(params, fields["freeze"]),
+  )
+  return any(jax.tree.leaves(differ))
+
+
+def _origin(learner: Learner) -> Learner | None:
+  """The learner that it begins with."""
+  return next((product for product in learner.inputs if product.stage == learner.stage), None)  # type: ignore[misc]
+
+
+def _is_named(learner: Learner) -> bool:
+  """Its identity can be read: the images are there. What it begins with need not have been trained."""
+  images = [product for product in learner.inputs if product.stage != learner.stage]
+  origin = _origin(learner)
+  return all(p.status().state == DONE for p in images) and (origin is None or _is_named(origin))
+
+
+def _rule(learner: Learner) -> str:
+  if own := corrections.since({}, learner.identity):
+    return f"was made before: {own}"
+  origin = _origin(learner)
+  rule = _rule(origin) if origin else ""
+  return f"begins with one of learner {origin.learner}, which {rule}" if origin and rule else ""

@@ -1,0 +1,387 @@
+"""Stage embed: what an encoder makes of an image set, or of real images, as `embeddings/<what>/<encoder>`.
+
+A file a shard (real images: one file), each whole or not there: features [n, D], labels, and the images' ids. So a set
+that grows is embedded where it grew, and processes share the shards by claims.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax.data.decoding import Unreadable
+from synthjax.data.feeding import Readable, check_faults, in_threads
+from synthjax.data.source import Source
+from synthjax.disk import checksums, workdir
+from synthjax.disk.checksums import Fault
+from synthjax.encoders import clip, thumbnail
+from synthjax.encoders.clip import Clip
+from synthjax.encoders.preprocess import Preprocess
+from synthjax.encoders.thumbnail import Thumbnail
+from synthjax.labels.spaces import LabelSpace
+from synthjax.learning import head
+from synthjax.models import attention
+from synthjax.products.image_set import ImageSet
+from synthjax.products.product import (
+  DONE,
+  MISSING,
+  STALE,
+  Product,
+  Status,
+  file_faults,
+  owner_of,
+  progress_of,
+)
+from synthjax.runtime import devices, residents
+from synthjax.runtime.errors import UserError
+from synthjax.runtime.stopping import Stop
+from synthjax.spec import config as fields_of
+from synthjax.store import corrections, dataset, features, records
+from synthjax.store.features import Features
+from synthjax.store.plan import Plan
+from synthjax.weights import clean_text, hub, read
+
+Array = np.ndarray
+_LEFT_OUT = "left_out.json"
+
+
+class Encoder:
+  """An encoder of the config, with the zero-shot classifier of the study's label space."""
+
+  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
+    self.name, self.labels, self._root = name, labels, root
+    self._fields: dict[str, Any] = config.encoders[name].to_dict()
+
+  @functools.cached_property
+  def clip(self) -> Clip:
+    return _opened(self._folder, self._fields["dtype"], self._stamps)
+
+  @property
+  def _folder(self) -> Path:
+    return hub.locate(self._fields["weights"], self._root)
+
+  @functools.cached_property
+  def _stamps(self) -> read.Stamps:
+    """Of the weights whose digest is recorded."""
+    return read.stamps(self._folder)
+
+  @property
+  def preprocess(self) -> Preprocess | Thumbnail:
+    return self.clip.preprocess
+
+  @property
+  def reference(self) -> str:
+    return hub.pinned(self._fields["weights"], self._root)
+
+  @property
+  def templates(self) -> tuple[str, ...]:
+    return self.labels.templates if self._fields["ensemble"] else (self.labels.template,)
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """Of the features."""
+    return {"encoder": self.clip.digest, "dtype": self._fields["dtype"]}
+
+  @functools.cached_property
+  def _has_cleaned_text(self) -> bool:
+    texts = (template.replace("{}", name) for template in self.templates for name in self.labels.names)
+    return any(map(clean_text.is_altered, texts))
+
+  @property
+  def classifier_identity(self) -> dict[str, Any]:
+    words = {"class_ids": self.labels.ids, "class_names": self.labels.names, "templates": self.templates}
+    return self.identity | words | corrections.applied(clean_text=self._has_cleaned_text)
+
+  @functools.cached_property
+  def zero_shot(self) -> Array:
+    """[K, D], with CLIP's scale."""
+    return np.asarray(self.clip.zero_shot(self.params, self.labels.names, self.templates))
+
+  def check(self) -> None:
+    """What can be known to be wrong without a device: files, shapes, prompts."""
+    if not self.templates:
+      raise UserError(
+        f"config.encoders.{self.name}: ensemble, but the label space has no templates; give it some, or set it to False"
+      )
+    self.clip.check(self.labels.names, self.templates)
+
+  @property
+  def params(self) -> Any:
+    return _loaded(self.clip, self._stamps)
+
+  def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
+    """Features, by the encoder with what has `changed` of it."""
+    params = head.changed(self.params, changed) if changed else self.params
+    with attention.recorded() as chosen:
+      features = clip.embed(self.clip, params, images, self._fields["per_device_batch"])
+    attention.note_once(f"encoder {self.name}", chosen)
+    return features
+
+
+@functools.lru_cache(maxsize=8)  # the studies of a matrix share what is compiled, and the parameters
+def _opened(folder: Path, dtype: str, stamps: read.Stamps) -> Clip:
+  del stamps  # other files are another encoder
+  return Clip(folder, dtype)
+
+
+class Thumbnails(Encoder):
+  """Pictures made small, for filters that look for copies; it knows no classes."""
+
+  preprocess = Thumbnail()
+  identity = {"encoder": f"thumbnail of {thumbnail.SIDE} px"}  # noqa: RUF012
+
+  def check(self) -> None:
+    return
+
+  def embed(self, images: Iterable[Array]) -> Array:
+    return thumbnail.embed(images)
+
+
+def encoder_of(config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace) -> Encoder:
+  kind = Thumbnails if config.encoders[name].weights == fields_of.THUMBNAIL else Encoder
+  return kind(config, root, name, labels)
+
+
+@functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time
+def _loaded(encoder: Clip, stamps: read.Stamps) -> Any:
+  _release()  # the one before
+  params = encoder.load_params(devices.local_mesh())
+  read.check_unchanged(encoder.folder, stamps)
+  return params
+
+
+def _release() -> bool:
+  held = _loaded.cache_info().currsize > 0
+  _loaded.cache_clear()
+  return held
+
+
+residents.register(residents.ENCODER, _release)
+
+
+class SetEmbeddings:
+  """Of an image set."""
+
+  stage = "embed"
+
+  def __init__(self, config: ConfigDict, root: epath.Path, image_set: ImageSet, encoder: Encoder):
+    set_name = image_set.name.removeprefix("images/")
+    self.name = f"embeddings/{set_name}/{encoder.name}"
+    self.folder = root / "embeddings" / set_name / encoder.name
+    self.inputs: tuple[Product, ...] = (image_set,)
+    self._set, self._encoder, self._runtime = image_set, encoder, config.runtime
+    self._compared: set[int] = set()  # with the plan: a million ids take ten seconds
+
+  def _record(self, images: int = 0) -> records.Record:
+    inputs = {self._set.name: self._set.identity_hash()}
+    return records.Record(self.name, self._encoder.identity, growth={"images": images}, inputs=inputs)
+
+  def status(self) -> Status:
+    whole = self._set.status()
+    if whole.have == 0:
+      return Status(MISSING, 0, whole.want)
+    records.compare(self.folder, self._record())
+    plan, needed = self._set.landed()
+    have = sum(len(plan.shards[i]) for i in range(needed) if self._file(i).exists())
+    state = DONE if have == whole.want else STALE if have else MISSING
+    return Status(state, have, whole.want)
+
+  def make(self, stop: Stop) -> bool:
+    if self._set.status().state != DONE:
+      return False
+    plan, needed = self._set.landed()
+    missing = [i for i in range(needed) if not self._file(i).exists()]
+    if not missing:
+      self._write_growth(plan.size(needed))
+      return True
+    records.settle(self.folder, self._record())
+    residents.begin(self.stage)
+    total = plan.size(needed)
+    progress = progress_of(self.name, total, total - sum(len(plan.shards[i]) for i in missing), self._runtime)
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
+      for index in missing:
+        stop.check()
+        if not owner.take(self._file(index).name):
+          continue
+        if not self._file(index).exists():
+          rows = list(self._set.read_shard(index))
+          labels = np.array([row["label"] for row in rows], np.int32)
+          ids = np.array([row["image_id"].decode() for row in rows])
+          planned = [image.image_id for image in plan.images(plan.shards[index])]
+          dataset.check_ids(self._set.folder, index, ids.tolist(), planned)
+          images = in_threads(self._pixels, rows)
+          found = self._encoder.embed(progress.counting(images))
+          features.write(self._file(index), Features(found, labels, ids))
+        owner.release(self._file(index).name)
+    progress.close()
+    if not self.has(needed):
+      return False
+    self._write_growth(total)
+    return True
+
+  def _write_growth(self, images: int) -> None:
+    """What the record says of it: a death may have come after the last features."""
+    found = records.load(self.folder)
+    if found and found.growth["images"] < images:
+      records.update(self.folder, self._record(images))
+
+  def _pixels(self, row: Mapping[str, Any]) -> np.ndarray:
+    try:
+      return self._encoder.preprocess.decode(row["image"], f"image {row['image_id'].decode()}")
+    except Unreadable as e:
+      raise UserError(f"{self._set.name}: {e}; --stages verify says what to remove") from None
+
+  def _file(self, index: int) -> epath.Path:
+    return self.folder / f"{index:05d}.npz"
+
+  def has(self, needed: int) -> bool:
+    """Whether the first so many shards are embedded."""
+    return all(self._file(i).exists() for i in range(needed))
+
+  def reach(self) -> int:
+    """How many shards are embedded, from the first on. A filter, or another process, may just have asked for more."""
+    _, needed = self._set.landed()
+    return next((i for i in range(needed) if not self._file(i).exists()), needed)
+
+  def load(self, reach: int) -> Features:
+    """Of the first so many shards."""
+    plan, parts = self._plan(reach), []
+    for i in range(reach):
+      parts.append(features.read(self._file(i)))
+      if i not in self._compared and (why := self._differs(plan, i, parts[-1].labels, parts[-1].ids)):
+        raise UserError(f"{self.name}: {why}")
+      self._compared.add(i)
+    return Features(
+      *(np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Features))
+    )
+
+  def _plan(self, reach: int) -> Plan:
+    if not reach:
+      raise UserError(f"{self.name} is missing; add embed to --stages")
+    return self._set.landed()[0]
+
+  def _differs(self, plan: Plan, index: int, labels: Array, ids: Array) -> str:
+    """Whether a file holds the features of another shard than the one that it is named by."""
+    planned = plan.images(plan.shards[index])
+    if ids.tolist() == [x.image_id for x in planned] and labels.tolist() == [x.label for x in planned]:
+      return ""
+    return f"{self._file(index)} holds features of other images than shard {index}; remove it and run again"
+
+  def faults(self) -> list[Fault]:
+    found = file_faults(self.folder)
+    records.compare(self.folder, self._record())
+    plan, needed = self._set.landed()
+    for i in (i for i in range(needed) if self._file(i).exists()):
+      try:
+        why = self._differs(plan, i, *features.read_names(self._file(i)))
+      except UserError as e:
+        why = str(e)
+      if why and not any(self._file(i) in fault.files for fault in found):
+        found.append(Fault(why, self._file(i)))
+    return found
+
+  def names(self, reach: int) -> tuple[Array, Array]:
+    """(labels, ids), likewise: who reads these alone spares the features, which may be gigabytes.
+
+    For the same reason the first and the last id of a file stand for all: no two shards share one.
+    """
+    plan, labels, ids = self._plan(reach), [], []
+    for i in range(reach):
+      own, shard = features.read_names(self._file(i)), plan.shards[i]
+      ends = (plan.image_id(shard, 0), plan.image_id(shard, len(shard) - 1))
+      if len(own[1]) != len(shard) or (own[1][0], own[1][-1]) != ends:
+        raise UserError(f"{self.name}: {self._differs(plan, i, *own)}")
+      labels.append(own[0])
+      ids.append(own[1])
+    return np.concatenate(labels), np.concatenate(ids)
+
+
+class RealEmbeddings:
+  """Of real images: those of a test, or some to learn from."""
+
+  stage = "embed"
+  inputs: tuple[Product, ...] = ()
+
+  def __init__(self, config: ConfigDict, root: epath.Path, of: str, source: Source, encoder: Encoder):
+    self.name, self.folder = f"embeddings/{of}/{encoder.name}", root / "embeddings" / of / encoder.name
+    self.source, self._encoder, self._runtime = source, encoder, config.runtime
+    self._reference = config.tests[of] if of in config.tests else config.real[of].source
+
+  @functools.cached_property
+  def _record(self) -> records.Record:
+    identity = self._encoder.identity | {"images": self.source.digest, "class_ids": self._encoder.labels.ids}
+    return records.Record(self.name, identity, runtime={"source": self._reference})
+
+  @property
+  def _file(self) -> epath.Path:
+    return self.folder / "all.npz"
+
+  def status(self) -> Status:
+    records.compare(self.folder, self._record)
+    n = len(self.source)
+    return Status(DONE, n, n) if self._file.exists() else Status(MISSING, 0, n)
+
+  def make(self, stop: Stop) -> bool:
+    if self.status().state == DONE:
+      return True
+    stop.check()
+    records.settle(self.folder, self._record)
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
+      if not owner.take("all"):
+        return False
+      residents.begin(self.stage)
+      progress = progress_of(self.name, len(self.source), 0, self._runtime)
+      images = Readable(self.source, self._encoder.preprocess)
+      found = self._encoder.embed(progress.counting(images))
+      progress.close()
+      check_faults(self.name, self._reference, images.faults, len(self.source), self._runtime.unreadable)
+      if images.faults:
+        left_out = [{"where": str(f.where), "why": f.why} for f in images.faults]
+        checksums.replace(self.folder / _LEFT_OUT, workdir.to_json(left_out))
+      labels, ids = np.asarray(self.source.labels)[images.places], np.array(self.source.keys)[images.places]
+      features.write(self._file, Features(found, labels.astype(np.int32), ids))
+    return True
+
+  def left_out(self) -> list[dict[str, str]]:
+    """Images that could not be read: `where` and `why` of each."""
+    path = self.folder / _LEFT_OUT
+    return checksums.read_json(path, "images left out", [{"where": str, "why": str}]) if path.exists() else []
+
+  def count(self) -> int:
+    """Of those that could be read."""
+    return features.count(self._file)
+
+  def load(self) -> Features:
+    found = features.read(self._file)
+    if why := self._differs(found.labels, found.ids):
+      raise UserError(f"{self.name}: {why}")
+    return found
+
+  def _differs(self, labels: Array, ids: Array) -> str:
+    """Whether the file holds other images than the source's, in its order; some may be unreadable."""
+    keys = iter(enumerate(self.source.keys))
+    at = [next((i for i, key in keys if key == wanted), -1) for wanted in ids.tolist()]
+    whole = len(ids) + len(self.left_out()) == len(self.source)
+    if whole and -1 not in at and (np.asarray(self.source.labels)[at] == labels).all():
+      return ""
+    return f"{self._file} holds features of other images than {self._reference}; remove it and run again"
+
+  def faults(self) -> list[Fault]:
+    """The list of what could not be read comes with the features, and is made again with them."""
+    lost = self.folder / _LEFT_OUT
+    found = [Fault(f, self._file, lost) if lost in f.files else f for f in file_faults(self.folder)]
+    records.compare(self.folder, self._record)
+    if found or not self._file.exists():
+      return found
+    try:
+      why = self._differs(*features.read_names(self._file))
+    except UserError as e:
+      why = str(e)
+    return [Fault(why, self._file)] if why else []

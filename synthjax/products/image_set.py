@@ -1,0 +1,243 @@
+"""An image set on disk, however its images come about: drawn (stages/sample.py) or brought in (stages/bring.py)."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax.data.set_images import SetImages
+from synthjax.disk import checksums
+from synthjax.disk.checksums import Fault
+from synthjax.labels.spaces import LabelSpace
+from synthjax.pages import contact_sheet
+from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.runtime import devices
+from synthjax.runtime.progress import Progress
+from synthjax.runtime.stopping import Stop
+from synthjax.store import dataset, records, shards
+from synthjax.store.plan import Plan, Segment
+
+SHEET = "contact_sheet.png"
+_SHEET_COLUMNS = 8
+
+
+class ImageSet(abc.ABC):
+  """What filters, arms and pages see of a set. Its plan says which images it holds; its segments, how it has grown."""
+
+  stage: str
+  draws_more = False  # whether a filter may ask for more images than there are
+
+  def __init__(
+    self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace, fields: dict[str, Any]
+  ):
+    self.name, self.folder = f"images/{name}", root / "images" / name
+    self.inputs: tuple[Product, ...] = ()
+    self.fields, self._set, self._root, self.labels, self._runtime = (
+      fields,
+      name,
+      root,
+      labels,
+      config.runtime,
+    )
+    # A status looks at it, and plans take half a second a million.
+    self._landed_plan: tuple[Plan, int, int] | None = None
+    self._last_source: tuple[tuple[Plan, int], SetImages] | None = None
+    self._filters_need = 0
+
+  @abc.abstractmethod
+  def _record(self) -> records.Record: ...
+
+  @abc.abstractmethod
+  def plan(self, segments: list[Segment]) -> Plan: ...
+
+  @property
+  @abc.abstractmethod
+  def asked(self) -> int:
+    """Images a class that the config asks for; top-ups come on top."""
+
+  @property
+  def target(self) -> int:
+    """Images a class that must be there: a filter may need more of those that were once asked for than the config does."""
+    return max(self.asked, self._filters_need)
+
+  def need(self, per_class: int) -> bool:
+    """Of samples that are planned already; True: that is more than was needed until now."""
+    more = per_class > self.target
+    self._filters_need = max(self._filters_need, per_class)
+    return more
+
+  @property
+  @abc.abstractmethod
+  def _wanted(self) -> list[int]:
+    """How many of each class that makes: a class may have fewer to give."""
+
+  @abc.abstractmethod
+  def _is_ready(self) -> bool:
+    """Whether it is known which images these are."""
+
+  @property
+  def kind(self) -> str:
+    """What its images are, whatever the set is called."""
+    return f"set {self._set}"
+
+  @property
+  @abc.abstractmethod
+  def note(self) -> str:
+    """For the page, beside the number of images."""
+
+  @abc.abstractmethod
+  def make(self, stop: Stop) -> bool: ...
+
+  def _flops_each(self) -> float:
+    return 0.0
+
+  def _bytes_each(self) -> float:
+    """A guess, where none is there yet."""
+    return 20_000.0
+
+  # --- what is there -----------------------------------------------------------------------------
+
+  def landed(self) -> tuple[Plan, int]:
+    """The plan of what has been asked for so far, and how many of its shards are needed. Only once it is begun."""
+    segments, target = tuple(dataset.grown(dataset.segments(self.folder), self._wanted)), self.target
+    last = self._landed_plan
+    if last is None or last[0].segments != segments:
+      last = self.plan(list(segments)), 0, -1
+    if last[2] != target:
+      last = last[0], last[0].needed(target), target
+    self._landed_plan = last
+    return last[:2]
+
+  def sizes(self) -> list[int]:
+    """How many images were needed after each growth, up to now."""
+    whole, found = self.landed()[0], []
+    for n in range(1, len(whole.segments) + 1):
+      plan = self.plan(list(whole.segments[:n]))
+      found.append(plan.size(plan.needed(self.asked)))
+    return found
+
+  def identity_hash(self) -> str:
+    """What depends on the set records this: growth does not change it."""
+    return self._record().hash
+
+  def read_shard(self, index: int) -> Iterator[dict[str, Any]]:
+    return dataset.read_shard(self.folder, index, self.labels)
+
+  def as_source(self) -> SetImages:
+    """All that was asked for, in plan order. What learns from the set shares it, and the shards that it holds."""
+    plan, needed = self.landed()
+    if self._last_source is None or self._last_source[0] != (plan, needed):
+      self._last_source = (plan, needed), self._source_of(plan, needed)
+    return self._last_source[1]
+
+  def _source_of(self, plan: Plan, needed: int) -> SetImages:
+    images = [image for i in range(needed) for image in plan.images(plan.shards[i])]
+    ends = np.cumsum([len(plan.shards[i]) for i in range(needed)])
+    labels, ids = [image.label for image in images], [image.image_id for image in images]
+    return SetImages(self.name, np.array(labels, np.int32), ids, self.read_shard, ends)
+
+  def top_up(self, counts: Sequence[int], have: int, asked_by: str) -> None:
+    """A further round: so many more of each class, as segment number `have`, unless another process was first."""
+    dataset.add_segment(self.folder, have, Segment(tuple(counts), have, asked_by))
+
+  def status(self) -> Status:
+    if not self._is_ready() or records.compare(self.folder, self._record()) is None:
+      total = sum(self._wanted)
+      return self._status_of(MISSING, [], 0, total, total)
+    plan, needed = self.landed()
+    total, have = plan.size(needed), self._landed(plan, needed)
+    images = sum(len(plan.shards[i]) for i in have)
+    complete, listed = self._has_metadata(), dataset.listed(self.folder)
+    whole = complete and len(have) == needed and listed >= total
+    state = DONE if whole else STALE if listed or (images and not complete) else MISSING
+    return self._status_of(state, have, images, total, total - images, needed)
+
+  def _landed(self, plan: Plan, needed: int) -> list[int]:
+    """The needed shards that are there, each still as it landed."""
+    have = [i for i in shards.landed(self.folder) if i < needed]
+    for index in have:
+      shards.check_landed(self.folder, index, len(plan.shards[index]))
+    return have
+
+  def _status_of(
+    self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
+  ) -> Status:
+    planned = planned or -(-total // self.fields["images_per_shard"])
+    on_disk = sum((self.folder / shards.shard_name(i)).stat().length for i in have)
+    each = on_disk / images if images else self._bytes_each()
+    flops = self._flops_each
+    return Status(
+      state,
+      images,
+      total,
+      "images",
+      f"{len(have)}/{planned}",
+      on_disk + each * left,
+      lambda: left * flops() if left else 0.0,
+    )
+
+  @property
+  def _derived(self) -> list[epath.Path]:
+    """What is written again from the shards where it is missing or damaged."""
+    return [self.folder / name for name in (*dataset.METADATA, SHEET)]
+
+  def _has_metadata(self) -> bool:
+    return all(path.exists() for path in self._derived)
+
+  def faults(self) -> list[Fault]:
+    found = [
+      Fault(why, path)
+      for path in checksums.files(self.folder)
+      if not shards.is_shard(path.name) and path.parent.name != shards.FACTS
+      if (why := checksums.fault(path))
+    ]
+    records.compare(self.folder, self._record())
+    if not dataset.segments(self.folder):
+      return found  # begun, and not a shard of it planned
+    plan, needed = self.landed()
+    options = dict(unit="shards", log_seconds=self._runtime.log_seconds, speak=devices.is_speaker())
+    progress = Progress(f"{self.name}, reading", len(plan.shards), **options)
+    return [*found, *dataset.faults(self.folder, plan, progress.counting(plan.shards), needed)]
+
+  def _finish(self, plan: Plan, needed: int, stop: Stop) -> bool:
+    """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""
+    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
+      if not owner.take("metadata"):
+        return False
+      damaged = [path for path in self._derived if path.exists() and checksums.fault(path)]
+      for path in damaged:
+        print(f"{self.name}: {path.name} is damaged, and is written again", file=sys.stderr)
+      if damaged or not self._has_metadata() or dataset.listed(self.folder) < plan.size(needed):
+        self._write_sheet()
+        stop.look()
+        dataset.write_metadata(self.folder, self._set, plan, needed, self.labels)
+      records.update(self.folder, self._record())
+    return True
+
+  def first(self, n: int) -> list[dict[str, Any]]:
+    """The first n images of each class among those that are there, in plan order; fewer where there are fewer."""
+    rows, left = [], [n] * len(self.labels)
+    places = itertools.islice(
+      (row for i in shards.landed(self.folder) for row in self.read_shard(i)), n * len(self.labels)
+    )
+    for row in places:  # sample by sample of all classes: further back there are none of the first n
+      if left[row["label"]]:
+        left[row["label"]] -= 1
+        rows.append(row)
+    return rows
+
+  def _write_sheet(self) -> None:
+    columns = min(_SHEET_COLUMNS, max(self._wanted))
+    rows: list[list[bytes]] = [[] for _ in self.labels.ids]
+    for row in self.first(columns):
+      rows[row["label"]].append(row["image"])
+    named = [(f"{i}  {n}", r) for i, n, r in zip(self.labels.ids, self.labels.names, rows, strict=True)]
+    title = f"{self._set}: the first {columns} images of each class, {self.note}"
+    checksums.replace(self.folder / SHEET, contact_sheet.draw(named, title))

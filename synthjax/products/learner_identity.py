@@ -1,0 +1,165 @@
+"""What names a learner's run: all that decides what is learnt. What it is only evaluated by tells its results apart.
+
+Older releases hashed more: the whole set where a part of it is learnt from, and the fields that only evaluate. Their runs
+are found under the hashes that they gave to the same learning.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from synthjax.data.selection import part_digest
+from synthjax.data.sources import open_real
+from synthjax.labels.spaces import LabelSpace
+from synthjax.models import networks
+from synthjax.products import corrected
+from synthjax.products.chosen import Selection
+from synthjax.products.image_set import ImageSet
+from synthjax.spec import config as fields_of
+from synthjax.store import records
+from synthjax.weights import read
+
+_HASH = 12
+_EVALUATING = ("probe", "neighbours", "test_norm")
+_NOT_TOLD = (
+  "images_per_class",
+  "ratio",
+  "subset_tests",
+)  # the images themselves are; or another test's result
+
+
+class Naming:
+  """Of one learner. Reads what it is made from, which must be there."""
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    root: epath.Path,
+    fields: Mapping[str, Any],
+    labels: LabelSpace,
+    study_labels: LabelSpace,
+    selection: Selection | None,
+    begun_from: Naming | None,
+  ):
+    self._config, self._runs, self._fields = config, root / "runs", fields
+    self._labels, self._study_labels = labels, study_labels
+    self._selection, self._from = selection, begun_from
+    if folder := begin_folder(fields):
+      read.tensor_files(folder, "model")  # what is missing is told now, and not after a night of sampling
+
+  @property
+  def identities(self) -> list[dict[str, Any]]:
+    """As it is hashed now; then as older releases hashed the same run."""
+    return self._identities(self._images)
+
+  @property
+  def _images(self) -> tuple[str, ...]:
+    return self._selection.now().digests if self._selection else ("",)
+
+  def _identities(self, images: tuple[str, ...], is_corrected: bool = True) -> list[dict[str, Any]]:
+    fields = fields_of.identity_of(fields_of.LEARNING, self._fields)
+    learnt = {field: value for field, value in fields.items() if field not in _NOT_TOLD}
+    learnt |= {"real": self._real, "class_ids": self._labels.ids}
+    learnt |= corrected.of_learner(self._fields) if is_corrected else {}
+    default = {field: fields_of.LEARNING[field].default for field in _EVALUATING}
+    found: dict[str, dict[str, Any]] = {}
+    for evaluated in (default, self._evaluated):
+      for digest in images:
+        for origin in self._origins(is_corrected):
+          identity = learnt | evaluated | {"images": digest, "init": origin}
+          found.setdefault(records.digest(identity), identity)
+    return list(found.values())
+
+  @property
+  def place(self) -> tuple[epath.Path, bool]:
+    """The run's folder; and whether its name says how it is evaluated, so that the results' names need not."""
+    places = [
+      (self._folder(i), all(i[field] == value for field, value in self._evaluated.items()))
+      for i in self.identities
+    ]
+    there = sorted((p for p in places if (p[0] / "run.json").exists()), key=lambda p: not p[1])
+    return (there or places)[0]
+
+  def result(self, metric: str) -> str:
+    """What tells a result from the same run's with other values; "" where these are at their defaults."""
+    fields = self._fields
+    found = "+auxiliary" if fields["test_norm"] == "auxiliary" else ""
+    if metric != "top1":
+      found += f"+{records.digest(self._probe)[:8]}"
+    if metric == "knn" and fields["neighbours"] != fields_of.LEARNING["neighbours"].default:
+      found += f"+{fields['neighbours']}"
+    return found
+
+  @property
+  def before_corrections(self) -> epath.Path | None:
+    """Where an older release made the same run under a rule that has been corrected since."""
+    now = [self._folder(identity) for identity in self.identities]
+    older = map(self._folder, self._identities(self._images, is_corrected=False))
+    return next((folder for folder in older if folder not in now and (folder / "run.json").exists()), None)
+
+  def without_images(self, image_set: ImageSet, kept_by: str) -> str:
+    """That an older release learnt it from no image of the set at all; "" where none did."""
+    ids = image_set.as_source().keys
+    none = tuple(dict.fromkeys(part_digest(ids[:n], ()) for n in image_set.sizes()))
+    folders = map(self._folder, self._identities(none))
+    older = next((folder for folder in folders if (folder / "run.json").exists()), None)
+    return f"an older result, runs/{older.name}, was learnt without any image of {kept_by}" if older else ""
+
+  def _folder(self, identity: Mapping[str, Any]) -> epath.Path:
+    return self._runs / records.digest(identity)[:_HASH]
+
+  @property
+  def _evaluated(self) -> dict[str, Any]:
+    return {field: self._fields[field] for field in _EVALUATING} | {"probe": self._probe}
+
+  @functools.cached_property
+  def _real(self) -> Any:
+    return self._of_real(self._fields["real"])
+
+  @functools.cached_property
+  def _probe(self) -> Any:
+    return self._of_real(self._fields["probe"])
+
+  def _of_real(self, name: str) -> Any:
+    if not name:
+      return ""
+    digest = open_real(self._config, name, self._study_labels).digest
+    return self._config.real[name].to_dict() | {"digest": digest}
+
+  def _origins(self, is_corrected: bool) -> list[str]:
+    """Of what it begins with; of another learner, the domain that its test uses too: that is what is taken of it."""
+    if not self._from:
+      return [self._begun_folder]
+    begun = self._from._identities(self._from._images, is_corrected)
+    domain = {"test_norm": self._from._fields["test_norm"]}
+    return list(dict.fromkeys(records.digest(identity | domain) for identity in begun))
+
+  @functools.cached_property
+  def _begun_folder(self) -> str:
+    folder = begin_folder(self._fields)
+    return read.folder_digest(folder, (".",), ("model",)) if folder else ""
+
+
+def begin_folder(fields: Mapping[str, Any]) -> Path | None:
+  """Of weights that a learner begins with, where they are no other learner's."""
+  scheme, _, path = fields["init"].partition(":")
+  return Path(path).expanduser() if scheme == "folder" else None
+
+
+def notes(config: ConfigDict) -> list[str]:
+  """What can be done as it is written, and is hardly meant."""
+  found = []
+  for name in config.learners:
+    fields = fields_of.learner_fields(config, name)
+    if edge := networks.unseen_edge(fields["model"], fields["size"]):
+      found.append(
+        f"config.learners.{name}: size {fields['size']} is no multiple of the patches of {fields['model']}, "
+        f"which never sees the last {edge} rows and columns; size {fields['size'] - edge} has none left over"
+      )
+  return found

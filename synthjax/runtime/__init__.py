@@ -1,0 +1,1 @@
+"""The process and its machine: devices and meshes, signals, progress, errors. It knows nothing of images."""

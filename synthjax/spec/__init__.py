@@ -1,0 +1,1 @@
+"""What a study may ask for: every field, its default and kind, and what a value may be."""

@@ -1,0 +1,27 @@
+"""What values of a config are held against, each told in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from synthjax.runtime.errors import UserError, nearest
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def known(what: str, value: str, among: Iterable[str]) -> None:
+  if value not in among:
+    raise UserError(f"{what} {value!r}{nearest(value, among)}")
+
+
+def pattern(what: str, value: str) -> None:
+  try:
+    re.compile(value)
+  except re.error as e:
+    raise UserError(f"{what} {value!r} is no pattern: {e}") from None
+
+
+def at_least(what: str, value: float, low: float) -> None:
+  if not value >= low:  # so that nan is told too
+    raise UserError(f"{what} is at least {low}, not {value}")

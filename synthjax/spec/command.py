@@ -1,0 +1,17 @@
+"""What a command asks for: a study, where its products lie, and which of them to make."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  config: ConfigDict
+  workdir: str
+  plan: bool = False
+  stages: tuple[str, ...] = ()
+  distributed: str = "auto"
+  line: str = ""  # as it was typed, for those who want to type it again

@@ -1,0 +1,137 @@
+"""What a command makes of a study: the missing products, the page, the table, what is asked for beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from etils import epath
+
+from synthjax.cli.command_line import Command
+from synthjax.disk import workdir
+from synthjax.products.image_set import SHEET, ImageSet
+from synthjax.products.learn import Learner
+from synthjax.products.matrix import Matrix
+from synthjax.products.plan_table import plan_table
+from synthjax.products.product import DONE, Product
+from synthjax.products.report import Report
+from synthjax.runtime import devices, sharding
+from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.stopping import Stop
+from synthjax.store import leftovers
+from synthjax.study.export import export
+from synthjax.study.graph import ON_REQUEST, STAGES, design
+from synthjax.study.predict import predict
+from synthjax.study.scheduler import check_inputs, make
+from synthjax.study.verify import verify
+
+
+def run(command: Command) -> None:
+  """The study, or what `--plan` and `--stages` leave of it."""
+  with workdir.opened(command.workdir) as root:
+    _run(command, root)
+
+
+def _run(command: Command, root: epath.Path) -> None:
+  known = (*STAGES, *ON_REQUEST)
+  for stage in command.stages:
+    if stage not in known:
+      raise UserError(f"--stages: no stage {stage!r}{nearest(stage, known)}")
+  study = design(command.config, root, command.line)
+  if study.studies and "predict" in command.stages:
+    raise UserError(
+      f"--stages predict: a matrix has many studies; name one of them, with its own config and --workdir {root}/STUDY"
+    )
+  titled = [(name, p) for name, p in study.titled if not command.stages or p.stage in command.stages]
+  chosen = [p for _, p in titled]
+  if devices.is_speaker():
+    for note in study.notes:
+      print(f"note: {note}", file=sys.stderr)
+  if command.plan:
+    print(plan_table(titled))
+    return
+  check_inputs(chosen)
+  _check_devices(chosen)
+  for network in (n for n in study.networks if n in chosen):
+    network.status()  # one that others were made from, and now asks for more, is refused before hours of training
+  if chosen and devices.is_speaker():  # to verify changes nothing
+    leftovers.sweep((root, *(root / name for name in study.studies)), command.config.runtime)
+  with Stop(command.config.runtime.grace_seconds) as stop:
+    reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
+    with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):
+      make(chosen, stop, command.config.runtime.stale_seconds)
+  if devices.is_speaker():
+    for line in (line for report in reports for line in report.summary()):
+      print(line)
+    if "verify" in command.stages:
+      verify(study.titled, [root, *(root / name for name in study.studies)])
+    if "predict" in command.stages:
+      print(predict(command.config, root, study.arms, study.learners))
+    if "export" in command.stages:
+      print(export(command.config, root, study.labels, study.sets, study.keeps))
+    for path in _to_look_at(chosen):
+      print(path)
+
+
+@contextlib.contextmanager
+def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]:
+  """Draws the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
+  over = threading.Event()
+
+  def draw_all(refresh_seconds: int) -> None:
+    for report in reports:
+      try:
+        report.draw(refresh_seconds)
+      except (UserError, OSError):
+        continue  # what is wrong is told by the stage that meets it
+      except Exception as e:  # noqa: BLE001  a page is not worth a study
+        print(f"the page could not be drawn: {type(e).__name__}: {e}", file=sys.stderr)
+        over.set()
+
+  def draw() -> None:
+    pause = 1.0  # the first one soon
+    while not over.wait(pause):
+      began = time.monotonic()
+      draw_all(seconds)
+      pause = max(seconds, 20 * (time.monotonic() - began))  # a twentieth of one core at most
+
+  thread = threading.Thread(target=draw, name="page", daemon=True)
+  if reports and seconds:
+    thread.start()
+  try:
+    yield
+  except UserError:
+    over.set()
+    draw_all(0)  # as far as it came
+    raise
+  finally:
+    over.set()
+    if thread.is_alive():
+      thread.join(timeout=5.0)  # who was asked to stop has no time for a page
+
+
+def _to_look_at(chosen: Iterable[Product]) -> list[epath.Path]:
+  """The report, or the sheets of a study that has none."""
+  pages = [p.page for p in chosen if isinstance(p, Matrix)] or [
+    p.page for p in chosen if isinstance(p, Report)
+  ]
+  return pages or [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]
+
+
+def _check_devices(chosen: Sequence[Product]) -> None:
+  """What cannot be trained on these devices is refused before anything is made for it; a finished run is shown on any."""
+  if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
+    raise UserError(
+      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
+      "use --distributed auto, where processes share the runs"
+    )
+  for product in chosen:
+    if isinstance(product, Learner):
+      try:
+        sharding.training_devices(**product.mesh_request)
+      except UserError:
+        if product.status().state != DONE:
+          raise

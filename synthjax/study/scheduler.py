@@ -1,0 +1,127 @@
+"""Making what is missing and stale, in order, until nothing is; beside other processes that do the same."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from synthjax.disk import workdir
+from synthjax.products.product import DONE, STALE, Product
+from synthjax.runtime import devices, residents
+from synthjax.runtime.errors import UserError
+from synthjax.runtime.stopping import Stop
+from synthjax.store.claims import Lost, heartbeats
+
+_POLL_SECONDS = 1.0  # how often to look whether other processes have finished
+_LOOK_SECONDS = 30.0  # and whether what was made already has become stale, or nobody lives
+
+
+def check_inputs(chosen: Sequence[Product]) -> None:
+  """With --stages, what the chosen stages need must be among them or there: nobody else will make it."""
+  for product in chosen:
+    for needed in product.inputs:
+      if needed not in chosen and (state := needed.status().state) != DONE:
+        raise UserError(
+          f"{product.name} is made from {needed.name}, which is {state}; add {needed.stage} to --stages"
+        )
+
+
+def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
+  """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
+  pending, others = list(chosen), _Others(stale_seconds)
+  while pending := pending or _stale(chosen):  # a filter may have had more images drawn
+    left = _left(pending, stop)
+    if len(left) == len(pending) and others.is_due():
+      # A process with another config may have made stale what is made from, or what was made already.
+      left = [p for p in chosen if p in left or p.status().state != DONE]
+    if len(left) >= len(pending):
+      others.wait_for(left, stop)
+    else:
+      others.moved()
+    pending = left
+
+
+def _stale(chosen: Sequence[Product]) -> list[Product]:
+  return [p for p in chosen if p.status().state == STALE]
+
+
+class _Others:
+  """The processes that are waited for: someone must be alive, or the wait would have no end."""
+
+  def __init__(self, stale_seconds: float):
+    self._patience = 2 * stale_seconds + 10 * _POLL_SECONDS
+    self._every, self._due = min(stale_seconds, _LOOK_SECONDS), 0.0
+    self._is_announced = False
+    self.moved()
+
+  def moved(self) -> None:
+    self._seen: Mapping[str, float] = {}
+    self._since = time.monotonic()
+
+  def is_due(self) -> bool:
+    """Whether to read again what hardly ever changes: of a large study that costs seconds."""
+    return not devices.is_joined() and time.monotonic() >= self._due
+
+  def wait_for(self, left: Sequence[Product], stop: Stop) -> None:
+    if not self._is_announced and devices.is_speaker():
+      print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
+    self._is_announced = True
+    stop.sleep(_POLL_SECONDS)
+    if self.is_due():
+      self._due = time.monotonic() + self._every
+      if (seen := _heartbeats(left)) != self._seen:
+        self._seen, self._since = seen, time.monotonic()
+      elif time.monotonic() - self._since > self._patience:
+        raise UserError(_why(left))
+
+
+def _heartbeats(products: Sequence[Product]) -> dict[str, float]:
+  """When each process that works on these products, or on what they are made from, last showed that it lives."""
+  found: dict[str, float] = {}
+  seen, pending = set(), list(products)
+  while pending:
+    if id(product := pending.pop()) in seen:
+      continue
+    seen.add(id(product))
+    pending += product.inputs
+    if all(needed.status().state == DONE for needed in product.inputs):  # else its folder has no name yet
+      found |= heartbeats(product.folder / workdir.WORKING)
+  return found
+
+
+def _why(left: Sequence[Product]) -> str:
+  for product in left:
+    for needed in product.inputs:
+      if needed not in left and (state := needed.status().state) != DONE:
+        return (
+          f"{product.name} waits for {needed.name}, which is {state}, and no process is at work on it; "
+          f"run again with {needed.stage} among --stages"
+        )
+  status = left[0].status()
+  return (
+    f"{left[0].name} is {status.state} ({status.have} of {status.want} {status.unit}), cannot be made, and no other process "
+    "is at work on it; run the same command again to go on"
+  )
+
+
+def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
+  """What could not be made now. Joined processes go in one order, since they train together: none goes ahead."""
+  if not devices.is_joined():
+    return [product for i, product in enumerate(pending) if not _made(product, pending[i + 1 :], stop)]
+  done = next((i for i, p in enumerate(pending) if not _made(p, pending[i + 1 :], stop)), len(pending))
+  return list(pending[done:])
+
+
+def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
+  stop.check()
+  residents.expect(p.stage for p in later)
+  try:
+    with workdir.faults_of_disk(product.name):
+      return product.make(stop)
+  except Lost:
+    print(
+      f"{product.name}: this process stood still for so long that another has taken over; its work is used",
+      file=sys.stderr,
+    )
+    return False
