@@ -11,9 +11,12 @@ Unknown before images are there, or networks are trained, is the identity of all
 here; those of tests/golden/study.py are in its archive. Weights and images that do not ship have stand-ins: `stand_in`.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import re
+import tarfile
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -125,11 +128,11 @@ def _without(own: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
 # --- its products --------------------------------------------------------------------------------
 
 
-def stand_in(config, folder: Path) -> list[str]:
+def stand_in(config) -> list[str]:
   """Puts something in the place of what does not ship, and says of what."""
   said = []
   for own in config.studies.values() or [config]:
-    made = f"folder:{folder / own.labels}?map={folder / own.labels}.json"
+    made = f"webdataset:{own.labels}"
     if own.sampling.generator and not own.sampling.generator.startswith("embedded:"):
       said.append(f"embedded:generator for {own.sampling.generator}")
       own.sampling.generator = "embedded:generator"
@@ -139,14 +142,14 @@ def stand_in(config, folder: Path) -> list[str]:
         encoder.weights = "thumbnail"
     for name, reference in own.tests.items():
       if not reference.startswith("embedded:"):
-        said.append(f"empty files for {reference}")
+        said.append(f"made-up images for {reference}")
         own.tests[name] = made
     for real in own.real.values():
       if not real.source.startswith("embedded:"):
-        said.append(f"empty files for {real.source}")
+        said.append(f"made-up images for {real.source}")
         real.source = made
-    if any(text.startswith("empty") for text in said):
-      _empty_files(folder / own.labels, spaces.load(own.labels).ids)
+    if any(text.startswith("made-up") for text in said):
+      _write_images(Path(own.labels), spaces.load(own.labels).ids, 32 if any(real.shots for real in own.real.values()) else 1)
     for learner in own.learners.values():
       if (learner.init or "").startswith("folder:"):
         said.append(f"nothing for {learner.init}")
@@ -154,22 +157,26 @@ def stand_in(config, folder: Path) -> list[str]:
   return list(dict.fromkeys(said))
 
 
-def _empty_files(folder: Path, class_ids: Sequence[str]) -> None:
-  """Some of each class, named by place: an id need not be a name of a folder."""
-  if not folder.exists():
-    for k in range(len(class_ids)):
-      (folder / str(k)).mkdir(parents=True)
-      for i in range(max(1, 320 // len(class_ids))):
-        (folder / str(k) / f"{i}.png").touch()
-    Path(f"{folder}.json").write_text(json.dumps({str(k): c for k, c in enumerate(class_ids)}))
+def _write_images(folder: Path, class_ids: Sequence[str], n: int) -> None:
+  """So many of each class, of a byte each: nothing here reads them."""
+  if folder.exists():
+    return
+  folder.mkdir()
+  (folder / "classids.txt").write_text("\n".join(class_ids))
+  with tarfile.open(folder / "images.tar", "w") as tar:
+    for i in range(n * len(class_ids)):
+      for ending, data in (("png", b"-"), ("cls", str(i % len(class_ids)).encode())):
+        member = tarfile.TarInfo(f"{i}.{ending}")
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
 
 
 def products(config) -> tuple[dict[str, Any], list[str]]:
   """By its place in the workdir: stage, and where they are known identity, inputs and hash; and what had stand-ins."""
   found = {}
-  with tempfile.TemporaryDirectory() as folder:
-    said = stand_in(config, Path(folder) / "images")
-    for name, product in study.design(config, workdir.open_workdir(f"{folder}/w")).titled:
+  with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # a path may enter an identity
+    said = stand_in(config)
+    for name, product in study.design(config, workdir.open_workdir("w")).titled:
       identity, inputs, hashed = _known(product)
       found[name] = {"stage": product.stage, "hash": hashed}
       if identity is not None:

@@ -64,20 +64,15 @@ def _tune():
 
   config.real.validation = real_images("embedded:digits:first", shots=1, draw=1000)
   config.arms["zero-shot"] = arm()
-  config.arms["zero-shot-resnet"] = arm(encoder="resnet")
-  config.arms["B+CE"] = arm("B")
-  config.arms["B+CE-1"] = arm("B", images_per_class=1)
+  config.arms["B+CE"] = arm("B", images_per_class=1)
   config.arms["LE+CF+SCE"] = arm("LE/CF", loss="SCE")
-  config.arms["LE+fewer"] = arm("LE/fewer")
+  config.arms["LE+fewer"] = arm("LE/fewer", method="CT w. Syn (B)", real="few")
   config.arms["LE+RF"] = arm("LE/RF", real="few", order="real-synthetic", steps=2)
   config.arms["LE+copies"] = arm("LE/copies")
   config.arms["B+leaks"] = arm("B/leaks")
   config.arms["RG"] = arm("RG", real="few", real_batch=8, method="CT w. Syn (RG)")
-  config.arms["real"] = arm(real="few", method="CT w. init")
   config.arms["tip"] = arm(real="few", adapter="tip", validation="validation", views=2, search_step=(3, 2))
   config.arms["tower"] = arm("B", encoder="resnet", learns="0.5", batch_norm="unfrozen", steps=2)
-  config.arms["half"] = arm("half")
-  config.arms["plain"] = arm("plain")
   return config
 
 
@@ -85,7 +80,7 @@ def _learn():
   config = _common("learn")
   small = dict(batch=10, pictures=40, steps=2, warmup=1)
   config.networks.clip = network("contrast", styles="familiar", **small)
-  config.networks.vae = network("autoencode", **small)
+  config.networks.vae = network("autoencode", ema=0.9, **small)
   config.networks.generator = network(
     "denoise", autoencoder="vae", text_encoder="clip", begin_with="embedded:generator", **small
   )
@@ -94,8 +89,7 @@ def _learn():
   config.sets.LE = image_set("LE")
   config.sets.letters = image_set("letters", images_per_class=1)
   config.sets.own = image_set("LE", generator="network:generator", images_per_class=1)
-  config.sets.theirs = imported_set("embedded:digits:first", images_per_class=2, images_per_shard=16)
-  config.sets.folder = imported_set("folder:pictures/theirs", stored_size=16)
+  config.sets.theirs = imported_set("folder:pictures/theirs", stored_size=16, images_per_shard=16)
 
   config.encoders.clip = encoder("embedded:clip")
   config.encoders.small = encoder("thumbnail")
@@ -103,14 +97,12 @@ def _learn():
 
   config.arms["theirs+repeats"] = arm("theirs/repeats")
 
-  learn = dict(rotate=10.0, mixup=1.0)
-  config.learning.update(model="resnet-mini", size=16, batch=8, steps=2, **learn)
+  config.learning.update(model="resnet-mini", size=16, batch=8, steps=2, rotate=10.0, mixup=1.0)
   config.learners.letters = learner("letters")
-  config.learners.digits = learner("LE", ema=0.9, evaluate_steps=1)
-  config.learners.agnostic = learner(real="few", init="learner:letters", freeze="stem")
-  config.learners.aware = learner("folder", real="few", init="learner:digits", probe="few", neighbours=5)
-  config.learners.shared = learner("LE", real="few", ratio=1.0)
-  config.learners.auxiliary = learner("LE", real="few", ratio=0.5, norm="auxiliary", probe="few")
+  config.learners.aware = learner(
+    "theirs", real="few", init="learner:letters", freeze="stem", ema=0.9, probe="few", neighbours=5
+  )
+  config.learners.auxiliary = learner("LE", real="few", ratio=0.5, norm="auxiliary", evaluate_steps=1)
   config.learners.tested = learner("LE", real="few", ratio=0.5, norm="auxiliary", test_norm="auxiliary")
   config.learners.kept = learner("theirs/repeats", subset_tests="digits")
   config.learners.vit = learner("own", real="few", model="vit-mini")

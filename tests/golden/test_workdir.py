@@ -1,0 +1,71 @@
+"""A workdir that an older commit made is found done, and the same study makes the same products today."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from synthjax import study
+from tests.golden import made
+
+COMMAND = "python -m tests.golden.write workdir"
+NEVER_DONE = ("Benchmark",)  # it is measured anew whenever it is asked for
+
+
+@pytest.fixture
+def unpacked(tmp_path, monkeypatch):
+  made.unpack(tmp_path)
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+def compare(was: list[str], now: list[str]) -> None:
+  """By name: a line that changed is told with both."""
+  before, after = ({line.rpartition(" ")[0]: line for line in lines} for lines in (was, now))
+  gone = [f"- {line}" for line in was if line not in now]
+  new = [f"+ {line}" for line in now if line not in was]
+  assert was == now, "\n".join(["", *sorted(gone + new, key=lambda x: x[2:])[:40], f"if this is meant: {COMMAND}"])
+  assert len(before) == len(after)
+
+
+def golden(*kinds: str) -> list[str]:
+  lines = made.TOLD.read_text().splitlines()
+  return [line for line in lines if not kinds or line.partition(" ")[0] in kinds]
+
+
+def test_a_workdir_of_every_kind_of_product_is_found_done(unpacked, capsys):
+  files = {path: path.lstat().st_mtime_ns for path in unpacked.rglob("*") if path.is_file()}
+  assert made.run("--plan") == 0
+  said = capsys.readouterr().out
+  assert made.unfinished() == [] and said.splitlines()[-1] == "nothing is missing", said
+  compare(golden("product", "prompts", "kept", "rows"), made.told(with_images=False))
+  assert made.export() == 0 and "was" not in capsys.readouterr().err
+  assert files == {path: path.lstat().st_mtime_ns for path in unpacked.rglob("*") if path.is_file()}
+
+
+def test_every_stage_and_every_class_of_products_is_in_it(unpacked):
+  products = made.designed().products
+  classes = [c for c in vars(study).values() if isinstance(c, type) and isinstance(getattr(c, "stage", None), str)]
+  assert len(classes) >= 12
+  missing = {c.__name__ for c in classes} - {type(p).__name__ for p in products} - {*NEVER_DONE}
+  assert not missing, f"products that tests/golden/study.py does not ask for: {missing}"
+  assert {*study.STAGES} - {p.stage for p in products} == {"benchmark"}
+
+
+@pytest.mark.slow
+def test_the_same_study_made_today_gives_the_same_products(unpacked):
+  """But for its networks, whose training alone takes as long: they lie in the archive, as zeros."""
+  shutil.move("w/learn/networks", "networks")
+  shutil.rmtree(made.ROOT)
+  os.makedirs("w/learn")
+  shutil.move("networks", "w/learn/networks")
+  assert made.run() == 0
+  means = lambda lines: [line for line in lines if line.startswith("means ")]  # noqa: E731
+  now = made.told(with_images=True)
+  compare([line for line in golden() if line not in means(golden())], [x for x in now if x not in means(now)])
+  for was, new in zip(means(golden()), means(now), strict=True):
+    (_, name, *before), (_, _, *after) = was.split(), new.split()
+    moved = [abs(int(a) - int(b)) for a, b in zip(before, after, strict=True)]
+    assert max(moved) <= 1, f"images of {name} have other means: {was}, and now {new}"
