@@ -31,11 +31,15 @@ def designed(part: str = ""):
 def run(*flags: str, part: str = "") -> int:
   """The command on the whole matrix, or on one of its studies."""
   config = f"{STUDY}:{part}" if part else str(STUDY)
-  return main.main([f"--config={config}", f"--workdir={ROOT}/{part}", "--config.runtime.compile_cache=", *flags])
+  return main.main(
+    [f"--config={config}", f"--workdir={ROOT}/{part}", "--config.runtime.compile_cache=", *flags]
+  )
 
 
 def export() -> int:
-  return run("--stages=export", "--config.export.images=LE/CF", "--config.export.format=webdataset", part="tune")
+  return run(
+    "--stages=export", "--config.export.images=LE/CF", "--config.export.format=webdataset", part="tune"
+  )
 
 
 def make() -> None:
@@ -71,13 +75,18 @@ def write_pictures(folder: Path) -> None:
 def unfinished() -> list[str]:
   """Products that are not done, and why."""
   seen = [(name, product.status()) for name, product in designed().titled]
-  return [f"{name} is {s.state}, {s.have} of {s.want} {s.unit}: {s.why or 'no reason is told'}" for name, s in seen if s.state != "done"]
+  return [
+    f"{name} is {s.state}, {s.have} of {s.want} {s.unit}: {s.why or 'no reason is told'}"
+    for name, s in seen
+    if s.state != "done"
+  ]
 
 
 def told(with_images: bool) -> list[str]:
   """A line a product, a text, a list, a set of rows: all that must be the same wherever it is made.
 
-  Pixels may differ by the rounding of other processors: of each image the mean stands for them, and of trainings nothing.
+  Other processors round otherwise. So of pixels each image's mean is told, and of a training its last loss: with another
+  seed, order of batches or augmentation both are far away.
   """
   titled = designed().titled
   lines = [f"product {name} {p.stage} {_hash_of(p)} {_counts(p)}" for name, p in titled]
@@ -90,12 +99,21 @@ def told(with_images: bool) -> list[str]:
     elif p.stage in ("sample", "import") and with_images:
       rows = list(tfds.builder_from_directory(folder).as_data_source("train"))
       texts = ("image_id", "noise_id", "prompt", "prompt_id", "parent_id")
-      about = [[row[t].decode() for t in texts] + [int(row["label"]), int(row["sample_index"])] for row in rows]
+      about = [
+        [row[t].decode() for t in texts] + [int(row["label"]), int(row["sample_index"])] for row in rows
+      ]
       lines.append(f"ids {name} {records.digest(about)}")
+      lines.append(f"stored {name} {rows[0]['image'].shape} {' '.join(sorted(rows[0]))}")
       lines.append(f"means {name} {' '.join(str(round(row['image'].mean())) for row in rows)}")
+    elif p.stage in ("tune", "learn") and with_images:
+      files = sorted(folder.glob("*-*/metrics.jsonl"))
+      losses = [json.loads(file.read_text().splitlines()[-1])["loss"] for file in files]
+      lines.append(f"losses {name} {' '.join(f'{loss:.4f}' for loss in losses)}")
   for part in ("tune", "learn"):
     rows = [json.loads(line) for line in Path(ROOT, part, "results.jsonl").read_text().splitlines()]
-    lines.append(f"rows {part} {len(rows)} {records.digest([{k: v for k, v in r.items() if k != 'value'} for r in rows])}")
+    lines.append(
+      f"rows {part} {len(rows)} {records.digest([{k: v for k, v in r.items() if k != 'value'} for r in rows])}"
+    )
   return lines
 
 
@@ -149,7 +167,11 @@ def _is_blank(name: Path) -> bool:
   """Whether no status reads it."""
   if name.parts[0] != ROOT or "weights" in name.parts:
     return False
-  return name.suffix in (".png", ".html", ".safetensors", ".tar") or "array_record-" in name.name and not name.suffix == ".json"
+  return (
+    name.suffix in (".png", ".html", ".safetensors", ".tar")
+    or "array_record-" in name.name
+    and not name.suffix == ".json"
+  )
 
 
 def _packed(path: Path, name: Path) -> bytes:

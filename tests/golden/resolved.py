@@ -54,7 +54,13 @@ _NAMED = {
   "benchmark.training": fields_of.training_case(""),
 }
 # Where the defaults of an identity's fields stand, by the stage of the product.
-_OF_STAGE = {"train": "networks", "prompts": "prompts", "sample": "sampling", "keep": "filters", "tune": "tuning"}
+_OF_STAGE = {
+  "train": "networks",
+  "prompts": "prompts",
+  "sample": "sampling",
+  "keep": "filters",
+  "tune": "tuning",
+}
 _OF_STAGE |= {"embed": "encoders", "learn": "learning"}
 
 
@@ -149,7 +155,11 @@ def stand_in(config) -> list[str]:
         said.append(f"made-up images for {real.source}")
         real.source = made
     if any(text.startswith("made-up") for text in said):
-      _write_images(Path(own.labels), spaces.load(own.labels).ids, 32 if any(real.shots for real in own.real.values()) else 1)
+      _write_images(
+        Path(own.labels),
+        spaces.load(own.labels).ids,
+        32 if any(real.shots for real in own.real.values()) else 1,
+      )
     for learner in own.learners.values():
       if (learner.init or "").startswith("folder:"):
         said.append(f"nothing for {learner.init}")
@@ -200,7 +210,9 @@ def _known(product) -> tuple[dict[str, Any] | None, dict[str, str], str]:
 
 def _waits(product) -> bool:
   """Whether a network's weights enter its identity, or of a run the images of a set, or another's."""
-  if product.stage in ("tune", "learn") and any(p.stage in ("sample", "import", "keep", "learn") for p in product.inputs):
+  if product.stage in ("tune", "learn") and any(
+    p.stage in ("sample", "import", "keep", "learn") for p in product.inputs
+  ):
     return True
   return any(p.stage == "train" or _waits(p) for p in product.inputs)
 
@@ -268,7 +280,9 @@ def resolve(config: str) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
   return (fields(resolved), *products(resolved))
 
 
-def body(config: str, fields: dict[str, Any], products: dict[str, Any], said: list[str], known, base) -> dict[str, Any]:
+def body(
+  config: str, fields: dict[str, Any], products: dict[str, Any], said: list[str], known, base
+) -> dict[str, Any]:
   """Of a config's file."""
   found = {"config": config} | ({"stand-ins": said} if said else {}) | {"fields": fields}
   return found | {"identities": identities(products, known, base)}
@@ -297,7 +311,9 @@ def write() -> None:
     file.unlink()
   known, resolved = defaults(), {config: resolve(config) for config in CONFIGS}
   always = base(product for _, products, _ in resolved.values() for product in products.values())
-  (FOLDER / DEFAULTS).write_text(to_text(flat_defaults() | {"identities": {k: " ".join(v) for k, v in always.items()}}))
+  (FOLDER / DEFAULTS).write_text(
+    to_text(flat_defaults() | {"identities": {k: " ".join(v) for k, v in always.items()}})
+  )
   lines = [line for config, (_, products, _) in resolved.items() for line in hash_lines(config, products)]
   (FOLDER / HASHES).write_text("\n".join(lines) + "\n")
   for config, parts in resolved.items():

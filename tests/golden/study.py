@@ -57,7 +57,9 @@ def _tune():
   config.encoders.resnet = encoder("embedded:clip-resnet", ensemble=True)
   config.encoders.small = encoder("thumbnail")
   config.filters.CF = image_filter("clip", kept_per_class=3, max_drawn=2.5, write=True)
-  config.filters.fewer = image_filter("clip", encoder="resnet", kept_per_class=2, when_short="fewer", max_rounds=0)
+  config.filters.fewer = image_filter(
+    "clip", encoder="resnet", kept_per_class=2, when_short="fewer", max_rounds=0
+  )
   config.filters.RF = image_filter("real", against="few", metric="euclidean", margin=0.01)
   config.filters.copies = photograph_copies(encoder="small", second_encoder="clip", second_threshold=0.99)
   config.filters.leaks = image_filter("unlike", encoder="clip", against="digits", threshold=0.97)

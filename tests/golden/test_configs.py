@@ -37,7 +37,8 @@ def test_defaults_are_those_of_the_last_review():
 
 
 @pytest.mark.parametrize(
-  "config", [pytest.param(c, marks=pytest.mark.slow) if c in resolved.HASHES_ALONE else c for c in resolved.CONFIGS]
+  "config",
+  [pytest.param(c, marks=pytest.mark.slow) if c in resolved.HASHES_ALONE else c for c in resolved.CONFIGS],
 )
 def test_a_shipped_config_resolves_as_before(config):
   fields, products, said = resolved.resolve(config)
