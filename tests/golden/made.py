@@ -167,11 +167,8 @@ def _is_blank(name: Path) -> bool:
   """Whether no status reads it."""
   if name.parts[0] != ROOT or "weights" in name.parts:
     return False
-  return (
-    name.suffix in (".png", ".html", ".safetensors", ".tar")
-    or "array_record-" in name.name
-    and not name.suffix == ".json"
-  )
+  is_shard = "array_record-" in name.name and name.suffix != ".json"
+  return is_shard or name.suffix in (".png", ".html", ".safetensors", ".tar")
 
 
 def _packed(path: Path, name: Path) -> bytes:

@@ -104,11 +104,11 @@ def fields(config) -> dict[str, Any]:
   Of a matrix, what its other studies have otherwise than the first.
   """
   own, whole = _plain(config.to_dict()), defaults()
-  studies = {name: _differing(study, whole) for name, study in own.pop("studies").items()}
+  studies = {name: _differing(one, whole) for name, one in own.pop("studies").items()}
   found, first = _differing(own, whole), next(iter(studies.values()), {})
-  for name, study in studies.items():
-    told = study if study is first else {k: v for k, v in study.items() if k not in first or v != first[k]}
-    told |= {k: "absent" for k in first if k not in study}
+  for name, one in studies.items():
+    told = one if one is first else {k: v for k, v in one.items() if k not in first or v != first[k]}
+    told |= {k: "absent" for k in first if k not in one}
     found |= {f"studies.{name}.{k}": v for k, v in told.items()}
   return found
 

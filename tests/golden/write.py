@@ -5,9 +5,13 @@ products of older releases must still be found done.
 """
 
 import contextlib
+import os
 import sys
 import tempfile
 from pathlib import Path
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # as the tests have several
+os.environ["JAX_PLATFORMS"] = "cpu"
 
 from tests.golden import made, resolved
 
