@@ -106,9 +106,10 @@ def told(with_images: bool) -> list[str]:
       lines.append(f"stored {name} {rows[0]['image'].shape} {' '.join(sorted(rows[0]))}")
       lines.append(f"means {name} {' '.join(str(round(row['image'].mean())) for row in rows)}")
     elif p.stage in ("tune", "learn") and with_images:
-      files = sorted(folder.glob("*-*/metrics.jsonl"))
+      files = sorted(folder.rglob("metrics.jsonl"))
       losses = [json.loads(file.read_text().splitlines()[-1])["loss"] for file in files]
-      lines.append(f"losses {name} {' '.join(f'{loss:.4f}' for loss in losses)}")
+      if losses:
+        lines.append(f"losses {name} {' '.join(f'{loss:.4f}' for loss in losses)}")
   for part in ("tune", "learn"):
     rows = [json.loads(line) for line in Path(ROOT, part, "results.jsonl").read_text().splitlines()]
     lines.append(
