@@ -4,7 +4,7 @@ Three kinds of files lie in tests/golden/configs, so that a review sees a change
 
     defaults.json    every field's default, and which fields make up an identity
     <config>.json    what differs from these: fields of the config, and identities of products; a line each
-    hashes.txt       a line a product: its stage, and the hash of its identity and its inputs, or of a run. A line that
+    hashes.txt       by config, a line a product: its stage, and the hash of its identity and its inputs, or of a run. A line that
                      changes is a product that every user makes again
 
 Unknown before images are there, or networks are trained, is the identity of all that is made from them. Those have no hash
@@ -205,7 +205,7 @@ def _known(product) -> tuple[dict[str, Any] | None, dict[str, str], str]:
     return product.identity, {}, product.folder.name
   else:
     record = product._record() if callable(product._record) else product._record
-  return record.identity, record.inputs, record.hash[:16]
+  return record.identity, record.inputs, record.hash[:12]
 
 
 def _waits(product) -> bool:
@@ -244,7 +244,9 @@ def identities(
   """Without what every one of its kind has at its default, and with long values cut to their hash."""
   found = {}
   for name, product in all_products.items():
-    if "identity" in product:
+    if (
+      "identity" in product and _kind(product) != "embed"
+    ):  # of a set's features, which say no more than the set's
       identity, always = product["identity"], base.get(_kind(product), [])
       default = known[_OF_STAGE[product["stage"]]]
       usual = {k for k in always if k in default and k in identity and identity[k] == default[k]}
@@ -288,8 +290,21 @@ def body(
   return found | {"identities": identities(products, known, base)}
 
 
-def hash_lines(config: str, products: dict[str, Any]) -> list[str]:
-  return [f"{config} {name} {product['stage']} {product['hash']}" for name, product in products.items()]
+def hashes(products: dict[str, Any]) -> dict[str, str]:
+  """Stage and hash, by the product's name."""
+  return {name: f"{product['stage']} {product['hash']}" for name, product in products.items()}
+
+
+def read_hashes() -> dict[str, dict[str, str]]:
+  """By config."""
+  found: dict[str, dict[str, str]] = {}
+  for line in (FOLDER / HASHES).read_text().splitlines():
+    name, _, value = line.strip().partition(" ")
+    if line.startswith(" "):
+      found[list(found)[-1]][name] = value
+    else:
+      found[line] = {}
+  return found
 
 
 def to_text(body: dict[str, Any]) -> str:
@@ -314,7 +329,9 @@ def write() -> None:
   (FOLDER / DEFAULTS).write_text(
     to_text(flat_defaults() | {"identities": {k: " ".join(v) for k, v in always.items()}})
   )
-  lines = [line for config, (_, products, _) in resolved.items() for line in hash_lines(config, products)]
+  lines = []
+  for config, (_, products, _) in resolved.items():
+    lines += [config, *(f" {name} {value}" for name, value in hashes(products).items())]
   (FOLDER / HASHES).write_text("\n".join(lines) + "\n")
   for config, parts in resolved.items():
     if config not in HASHES_ALONE:

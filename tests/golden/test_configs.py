@@ -42,16 +42,14 @@ def test_defaults_are_those_of_the_last_review():
 )
 def test_a_shipped_config_resolves_as_before(config):
   fields, products, said = resolved.resolve(config)
-  golden = (resolved.FOLDER / resolved.HASHES).read_text().splitlines()
-  was = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in golden if line.startswith(f"{config} ")}
-  now = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in resolved.hash_lines(config, products)}
+  was, now = resolved.read_hashes()[config], resolved.hashes(products)
   lines = []
   if config not in resolved.HASHES_ALONE:
     always = {kind: names.split() for kind, names in known()["identities"].items()}
     body = resolved.body(config, fields, products, said, resolved.defaults(), always)
     before = json.loads((resolved.FOLDER / resolved.file_of(config)).read_text())
     lines = differences(before, json.loads(json.dumps(body)), config)
-  lines += differences(was, now, "hash")
+  lines += differences(was, now, f"{config}: hash")
   if list(was) != list(now) and sorted(was) == sorted(now):
     lines.append(f"{config}: the same products come in another order")
   assert not lines, told(lines)
