@@ -85,8 +85,8 @@ def unfinished() -> list[str]:
 def told(with_images: bool) -> list[str]:
   """A line a product, a text, a list, a set of rows: all that must be the same wherever it is made.
 
-  Other processors round otherwise. So of pixels each image's mean is told, and of a training its last loss: with another
-  seed, order of batches or augmentation both are far away.
+  Other processors round otherwise. So of pixels each image's mean is told, and of a training its last loss and its last
+  gradient's norm: another seed, order of batches or augmentation moves one of them by more than a percent.
   """
   titled = designed().titled
   lines = [f"product {name} {p.stage} {_hash_of(p)} {_counts(p)}" for name, p in titled]
@@ -107,9 +107,9 @@ def told(with_images: bool) -> list[str]:
       lines.append(f"means {name} {' '.join(str(round(row['image'].mean())) for row in rows)}")
     elif p.stage in ("tune", "learn") and with_images:
       files = sorted(folder.rglob("metrics.jsonl"))
-      losses = [json.loads(file.read_text().splitlines()[-1])["loss"] for file in files]
-      if losses:
-        lines.append(f"losses {name} {' '.join(f'{loss:.4f}' for loss in losses)}")
+      last = [json.loads(file.read_text().splitlines()[-1]) for file in files]
+      for kind, metric in (("losses", "loss"), ("norms", "grad_norm")) if last else ():
+        lines.append(f"{kind} {name} {' '.join(f'{row[metric]:.5f}' for row in last)}")
   for part in ("tune", "learn"):
     rows = [json.loads(line) for line in Path(ROOT, part, "results.jsonl").read_text().splitlines()]
     lines.append(
