@@ -14,10 +14,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from synthjax import checksums, main, records, study, workdir
-from synthjax.command import load_config_file
-from synthjax.embedded import digits
-from synthjax.stopping import Stop
+from synthjax import main, study
+from synthjax.cli.command_line import load_config_file
+from synthjax.disk import checksums, workdir
+from synthjax.runtime.stopping import Stop
+from synthjax.small_world import digits
+from synthjax.store import records
 
 HERE = Path(__file__).parent
 STUDY, ARCHIVE, TOLD = HERE / "study.py", HERE / "workdir.tar.xz", HERE / "workdir.txt"

@@ -22,10 +22,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthjax import config as fields_of
-from synthjax import records, study, workdir
-from synthjax.command import load_config_file
+from synthjax import study
+from synthjax.cli.command_line import load_config_file
+from synthjax.disk import workdir
 from synthjax.labels import spaces
+from synthjax.spec import config as fields_of
+from synthjax.store import records
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent / "configs"

@@ -2,15 +2,15 @@
 
 import pytest
 
-from synthjax import records
 from synthjax.data.draws import draw
 from synthjax.data.order import indices
 from synthjax.data.pictures import Pictures, batches, ids_hash
 from synthjax.data.selection import digest, part_digest
 from synthjax.data.sources import open_source
 from synthjax.labels import spaces
-from synthjax.prompts.strategies import Prompt
-from synthjax.sampling.plan import Plan, Segment, key_words
+from synthjax.store import records
+from synthjax.store.plan import Plan, Segment, key_words
+from synthjax.store.prompt import Prompt
 
 # Shard, class, sample, round, prompt, parent, noise id and image id, in the order of the plan.
 PLAN = """

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from synthjax import study
+from synthjax.study import graph
 from tests.golden import made
 
 COMMAND = "python -m tests.golden.write workdir"
@@ -59,12 +59,12 @@ def test_a_workdir_of_every_kind_of_product_is_found_done(unpacked, capsys):
 def test_every_stage_and_every_class_of_products_is_in_it(unpacked):
   products = made.designed().products
   classes = [
-    c for c in vars(study).values() if isinstance(c, type) and isinstance(getattr(c, "stage", None), str)
+    c for c in vars(graph).values() if isinstance(c, type) and isinstance(getattr(c, "stage", None), str)
   ]
   assert len(classes) >= 12
   missing = {c.__name__ for c in classes} - {type(p).__name__ for p in products} - {*NEVER_DONE}
   assert not missing, f"products that tests/golden/study.py does not ask for: {missing}"
-  assert {*study.STAGES} - {p.stage for p in products} == {"benchmark"}
+  assert {*graph.STAGES} - {p.stage for p in products} == {"benchmark"}
 
 
 @pytest.mark.slow
