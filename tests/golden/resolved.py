@@ -260,7 +260,7 @@ def identities(
 
 
 def _short(value: Any) -> Any:
-  text = json.dumps(value, ensure_ascii=False)
+  text = json.dumps(value, ensure_ascii=False, sort_keys=True)
   if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
     return f"{value[:12]}..."
   if len(text) <= 40:
