@@ -313,10 +313,10 @@ def to_text(body: dict[str, Any]) -> str:
   def part(value: Any) -> str:
     if not isinstance(value, dict) or not value:
       return json.dumps(value, ensure_ascii=False)
-    rows = [f"    {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items()]
-    return "{\n" + ",\n".join(rows) + "\n  }"
+    rows = [f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items()]
+    return "{\n" + ",\n".join(rows) + "\n}"
 
-  return "{\n" + ",\n".join(f"  {json.dumps(k)}: {part(v)}" for k, v in body.items()) + "\n}\n"
+  return "{\n" + ",\n".join(f"{json.dumps(k)}: {part(v)}" for k, v in body.items()) + "\n}\n"
 
 
 def write() -> None:
