@@ -1,7 +1,9 @@
-"""The workdir of tests/golden/study.py: made, packed into an archive of a few hundred kilobytes, unpacked and told.
+"""The workdir of tests/golden/study.py: made, packed into an archive of a few hundred kilobytes, unpacked and
+told.
 
-What the archive holds beside the workdir, `pictures/`, is what the study reads: real digits as files, and a prompt list.
-The paths of the config are relative, so all of this is for a process whose current folder is the unpacked archive.
+What the archive holds beside the workdir, `pictures/`, is what the study reads: real digits as files, and a
+prompt list. The paths of the config are relative, so all of this is for a process whose current folder is the
+unpacked archive.
 """
 
 import hashlib
@@ -45,7 +47,8 @@ def export() -> int:
 
 
 def make() -> None:
-  """Everything. Networks become zeros once they are trained: what draws by them must find them as they are packed."""
+  """Everything. Networks become zeros once they are trained: what draws by them must find them as they are
+  packed."""
   with Stop() as stop:
     for network in (p for p in designed("learn").products if p.stage == "train"):
       network.make(stop)
@@ -87,8 +90,9 @@ def unfinished() -> list[str]:
 def told(with_images: bool) -> list[str]:
   """A line a product, a text, a list, a set of rows: all that must be the same wherever it is made.
 
-  Other processors round otherwise. So of pixels each image's mean is told, and of a training its last loss and its last
-  gradient's norm: another seed, order of batches or augmentation moves one of them by more than a percent.
+  Other processors round otherwise. So of pixels each image's mean is told, and of a training its last loss
+  and its last gradient's norm: another seed, order of batches or augmentation moves one of them by more than
+  a percent.
   """
   titled = designed().titled
   lines = [f"product {name} {p.stage} {_hash_of(p)} {_counts(p)}" for name, p in titled]

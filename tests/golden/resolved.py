@@ -1,4 +1,5 @@
-"""What each shipped config resolves to: its fields, its products, and what of their identities is known from the start.
+"""What each shipped config resolves to: its fields, its products, and what of their identities is known from
+the start.
 
 Three kinds of files lie in tests/golden/configs, so that a review sees a change once:
 
@@ -7,8 +8,9 @@ Three kinds of files lie in tests/golden/configs, so that a review sees a change
     hashes.txt       by config, a line a product: its stage, and the hash of its identity and its inputs, or of a run. A line that
                      changes is a product that every user makes again
 
-Unknown before images are there, or networks are trained, is the identity of all that is made from them. Those have no hash
-here; those of tests/golden/study.py are in its archive. Weights and images that do not ship have stand-ins: `stand_in`.
+Unknown before images are there, or networks are trained, is the identity of all that is made from them. Those
+have no hash here; those of tests/golden/study.py are in its archive. Weights and images that do not ship have
+stand-ins: `stand_in`.
 """
 
 import contextlib
@@ -184,7 +186,8 @@ def _write_images(folder: Path, class_ids: Sequence[str], n: int) -> None:
 
 
 def products(config) -> tuple[dict[str, Any], list[str]]:
-  """By its place in the workdir: stage, and where they are known identity, inputs and hash; and what had stand-ins."""
+  """By its place in the workdir: stage, and where they are known identity, inputs and hash; and what had
+  stand-ins."""
   found = {}
   with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # a path may enter an identity
     said = stand_in(config)
@@ -197,7 +200,8 @@ def products(config) -> tuple[dict[str, Any], list[str]]:
 
 
 def _known(product) -> tuple[dict[str, Any] | None, dict[str, str], str]:
-  """(identity, inputs, hash), without making images or networks. The one place that knows where products keep these."""
+  """(identity, inputs, hash), without making images or networks. The one place that knows where products keep
+  these."""
   if product.stage == "prompts":
     product.make(None)  # it costs nothing, and what is made from it reads it
     record = records.load(product.folder)
@@ -315,10 +319,10 @@ def to_text(body: dict[str, Any]) -> str:
   def part(value: Any) -> str:
     if not isinstance(value, dict) or not value:
       return json.dumps(value, ensure_ascii=False)
-    rows = [f"    {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items()]
-    return "{\n" + ",\n".join(rows) + "\n  }"
+    rows = [f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items()]
+    return "{\n" + ",\n".join(rows) + "\n}"
 
-  return "{\n" + ",\n".join(f"  {json.dumps(k)}: {part(v)}" for k, v in body.items()) + "\n}\n"
+  return "{\n" + ",\n".join(f"{json.dumps(k)}: {part(v)}" for k, v in body.items()) + "\n}\n"
 
 
 def write() -> None:

@@ -1,7 +1,8 @@
 """A study of every kind of product, as small as they get: what tests/golden/workdir.tar.xz was made by.
 
-`tune` has prompt lists, drawn sets, filters and tuned classifiers; `learn` networks, imported sets and learners. Without an
-argument both are a matrix. Paths are relative to the folder that the archive is unpacked to, so that none enters a record.
+`tune` has prompt lists, drawn sets, filters and tuned classifiers; `learn` networks, imported sets and
+learners. Without an argument both are a matrix. Paths are relative to the folder that the archive is unpacked
+to, so that none enters a record.
 """
 
 from synthjax.config import (

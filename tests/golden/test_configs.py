@@ -1,4 +1,5 @@
-"""Every shipped config resolves to what lies in tests/golden/configs: a changed default, name or identity shows in review."""
+"""Every shipped config resolves to what lies in tests/golden/configs: a changed default, name or identity
+shows in review."""
 
 import json
 

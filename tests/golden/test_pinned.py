@@ -1,4 +1,5 @@
-"""Numbers that users' disks are joined by, as literals: what else pins noise and image ids is tests/sampling/test_plan.py."""
+"""Numbers that users' disks are joined by, as literals: what else pins noise and image ids is
+tests/sampling/test_plan.py."""
 
 import pytest
 

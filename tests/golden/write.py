@@ -1,7 +1,8 @@
-"""Writes the golden files anew, after a change that is meant: `python -m tests.golden.write configs` or `... workdir`.
+"""Writes the golden files anew, after a change that is meant: `python -m tests.golden.write configs` or `...
+workdir`.
 
-A new workdir takes minutes, and what is packed is only what the code of today makes: keep the old archive too where
-products of older releases must still be found done.
+A new workdir takes minutes, and what is packed is only what the code of today makes: keep the old archive too
+where products of older releases must still be found done.
 """
 
 import contextlib
