@@ -25,10 +25,11 @@ ROOT = Path(__file__).parents[2]
 LIMITED = """
 import resource, sys
 from synthjax import main, study
+from synthjax.disk import workdir
 from tests.learning.test_loop import run
 def trained(command):
   resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-  with study.workdir.faults_of_disk("runs/x"):
+  with workdir.faults_of_disk("runs/x"):
     run(sys.argv[1], 6)
 study.run = trained
 sys.exit(main.main(["--config=configs/zero_shot.py", "--workdir=unused", "--config.runtime.compile_cache="]))

@@ -10,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from synthjax import study
+from synthjax.disk.workdir import open_workdir
 from synthjax.learning import head
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
@@ -110,7 +111,7 @@ def test_a_study_of_few_shots(few, tmp_path, learnt, monkeypatch, capsys):
   assert "top-1 by shots  1:" in capsys.readouterr().out
 
   # Classifiers that are more than a head are kept whole.
-  arms = {arm.arm: arm for arm in study.design(config, study.workdir.open_workdir(str(undisturbed))).arms}
+  arms = {arm.arm: arm for arm in study.design(config, open_workdir(str(undisturbed))).arms}
   assert head.read(arms["tip"].classifier_folder(0)).memory.keys_MxD.shape == (20, 128)
   assert head.read(arms["through"].classifier_folder(0)).tower
 
