@@ -27,7 +27,7 @@ def test_an_example_has_the_same_bytes_in_every_process():
   """A protobuf map is written in an order that differs from process to process, unless one asks."""
   code = """
 import hashlib
-from synthjax.sampling.plan import Image
+from synthjax.store.plan import Image
 from synthjax.store import schema
 image = Image("i" * 32, "n" * 32, 1, "a photo", "p", 7, 2.0)
 print(hashlib.sha256(schema.serializer(["a", "b"])(image, b"jpeg")).hexdigest())
