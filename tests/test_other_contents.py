@@ -24,6 +24,7 @@ from synthjax.products.prompts import PromptList
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec.command import Command
+from synthjax.spec.study import resolve
 from synthjax.store import features, kept, records
 from tests.test_damage import Made
 
@@ -226,7 +227,7 @@ def test_scores_of_another_shape_are_one_line(tmp_path, name, other):
 def test_prompts_of_another_shape_are_one_line(tmp_path, line):
   config = fields_of.study_config(labels="digits")
   config.prompts.B = fields_of.prompt_list("B")
-  prompts = PromptList(config, epath.Path(tmp_path), "B", load("digits"))
+  prompts = PromptList(resolve(config), epath.Path(tmp_path), "B", load("digits"))
   prompts.folder.mkdir(parents=True)
   (prompts.folder / "prompts.jsonl").write_bytes(line + b"\n")
   with pytest.raises(UserError, match=r"prompts/B: .*prompts\.jsonl is damaged .*; remove it and run again"):

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from synthjax.benchmark.case import Theirs
 from synthjax.benchmark.rounds import seconds
@@ -23,6 +22,7 @@ from synthjax.models import attention
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.small_world import weights as embedded
+from synthjax.spec.study import StudySpec
 from synthjax.store import schema
 
 _CPU_BATCH = 32  # what `embed` takes at once there, whatever it is asked for
@@ -31,7 +31,7 @@ _STORED = 8 / 7  # their side, in what the encoder reads: 256 for 224
 
 
 class EncodingCase:
-  def __init__(self, config: ConfigDict, name: str):
+  def __init__(self, config: StudySpec, name: str):
     fields = config.benchmark.encoding[name]
     self.name, self.dtype, self._weights = name, jnp.dtype(fields.dtype), fields.weights
     scheme, _, self._architecture = fields.weights.partition(":")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.benchmark.rounds import seconds
 from synthjax.disk import workdir
@@ -16,6 +15,7 @@ from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.sampling import sampler
 from synthjax.sampling.drawer import Draws
+from synthjax.spec.study import StudySpec
 from synthjax.store import schema
 from synthjax.store.claims import Owner
 from synthjax.store.plan import Image, Plan, Segment
@@ -27,7 +27,7 @@ _CLASS = "0"  # one, so that any number of images is full batches
 class Loop:
   """What the study's config says of records, and a folder for them, which is left as it was."""
 
-  def __init__(self, config: ConfigDict, folder: epath.Path, stop: Stop):
+  def __init__(self, config: StudySpec, folder: epath.Path, stop: Stop):
     self._fields, self._threads = config.sampling, config.runtime.encode_threads
     self._folder, self._stop = folder, stop
     self.encode = functools.partial(

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.benchmark import table
 from synthjax.benchmark.case import Case, Measuring, measure
@@ -31,6 +30,7 @@ from synthjax.disk.checksums import Fault
 from synthjax.products.product import MISSING, Product, Status, file_faults
 from synthjax.runtime import devices
 from synthjax.runtime.stopping import Stop
+from synthjax.spec.study import BenchmarkSpec, StudySpec
 from synthjax.store import records
 
 _SIZE, _BATCH = 512, 16  # of the stand-in's images
@@ -43,7 +43,7 @@ class Benchmark:
   name, stage = "benchmark", "benchmark"
   inputs: tuple[Product, ...] = ()
 
-  def __init__(self, config: ConfigDict, root: epath.Path):
+  def __init__(self, config: StudySpec, root: epath.Path):
     self._config, self.folder = config, root / "benchmark"
     self._cases(Stop())  # refuses what could not be measured
 
@@ -102,7 +102,7 @@ def _against_device(row: dict[str, Any]) -> dict[str, Any]:
   }
 
 
-def _against_host(loop: Loop, benchmark: ConfigDict, threads: int, stop: Stop) -> dict[str, Any]:
+def _against_host(loop: Loop, benchmark: BenchmarkSpec, threads: int, stop: Stop) -> dict[str, Any]:
   pixels = pictures(_BATCH, _SIZE)
   rate = encoding_rate(loop.encode, pixels, threads)
   pace = _SHARE * rate

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from synthjax.benchmark.case import Theirs
 from synthjax.benchmark.loop import Loop
@@ -20,10 +19,11 @@ from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.sampling.drawer import Drawer, Setting
 from synthjax.small_world import weights as embedded
+from synthjax.spec.study import StudySpec
 
 
 class SamplingCase:
-  def __init__(self, config: ConfigDict, name: str, loop: Loop):
+  def __init__(self, config: StudySpec, name: str, loop: Loop):
     self.name, self._loop = name, loop
     self._fields = fields = config.benchmark.sampling[name]
     try:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from synthjax.benchmark.case import Theirs
 from synthjax.benchmark.rounds import seconds
@@ -28,6 +27,7 @@ from synthjax.models.flops import flops_of
 from synthjax.runtime import sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
+from synthjax.spec.study import StudySpec
 from synthjax.store import schema
 
 _PICTURES = 32  # different ones
@@ -39,7 +39,7 @@ class TrainingCase:
   """AdamW on random crops and flips. `bare` steps on one batch that lies on the devices; `whole` is a run of the training
   loop, from JPEGs on."""
 
-  def __init__(self, config: ConfigDict, name: str, folder: epath.Path, stop: Stop):
+  def __init__(self, config: StudySpec, name: str, folder: epath.Path, stop: Stop):
     fields = config.benchmark.training[name]
     self.name, self.dtype, self._stop = name, jnp.dtype(fields.dtype), stop
     self._fields, self._folder, self._seconds = fields, folder, config.benchmark.seconds

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from synthjax.disk.documents import is_writable
 from synthjax.runtime.errors import UserError, nearest, one_line
 from synthjax.spec.command import Command
+from synthjax.spec.config import Config
 from synthjax.spec.validation import check
 
 
@@ -62,7 +63,7 @@ def parse(argv: list[str]) -> Command:
   )
 
 
-def load_config_file(path: str, arg: str = "") -> ConfigDict:
+def load_config_file(path: str, arg: str = "") -> Config:
   """Runs `get_config(arg)` of a Python file."""
   file = Path(path)
   if not file.is_file():
@@ -107,7 +108,7 @@ def _said(error: BaseException) -> str:
   return one_line(error)
 
 
-def _apply_overrides(config: ConfigDict, overrides: list[str]) -> ConfigDict:
+def _apply_overrides(config: Config, overrides: list[str]) -> Config:
   """Sets `--config.a.b=value` by ml_collections' own parsers, and phrases its errors."""
   for override in overrides:
     if override.startswith("--"):
@@ -132,7 +133,7 @@ def _subscripted(override: str) -> str:
   return first + "".join(f".{n}" if n.isidentifier() else f'["{n}"]' for n in names) + equals + value
 
 
-def _check_field(config: ConfigDict, path: str) -> None:
+def _check_field(config: Config, path: str) -> None:
   """Walks an override down the config to the first name that is not there."""
   node: Any = config
   for i, part in enumerate(path.split(".")):
@@ -152,7 +153,7 @@ def _check_field(config: ConfigDict, path: str) -> None:
     )
 
 
-def _bad_value(config: ConfigDict, message: str) -> str:
+def _bad_value(config: Config, message: str) -> str:
   match = re.match(r"flag --(config\.[^=]+)=([^:]*): ", message)
   if not match:
     return " ".join(message.split())

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ml_collections import ConfigDict
-
 from synthjax.data import webdatasets
 from synthjax.data.coop import open_coop
 from synthjax.data.digits import open_embedded
@@ -31,7 +29,9 @@ from synthjax.data.tfds_source import open_tfds
 from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import config as fields_of
+from synthjax.spec.fields import Real
+from synthjax.spec.references import named
+from synthjax.spec.study import DrawnSet, StudySpec
 
 _SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
   "embedded": open_embedded,
@@ -54,31 +54,26 @@ def open_source(reference: str, labels: LabelSpace | None) -> Source:
   return _SCHEMES[scheme](reference, rest, labels)
 
 
-def open_parents(config: ConfigDict, reference: str, labels: LabelSpace) -> Source:
+def open_parents(config: StudySpec, reference: str, labels: LabelSpace) -> Source:
   """A source, or `real:NAME` of `config.real`."""
-  scheme, _, name = reference.partition(":")
-  return open_real(config, name, labels) if scheme == "real" else open_source(reference, labels)
+  name = named("real", reference)
+  return open_real(config.real[name], labels) if name else open_source(reference, labels)
 
 
-def check_sources(config: ConfigDict, labels: LabelSpace, of_set: Mapping[str, LabelSpace]) -> None:
+def check_sources(config: StudySpec, labels: LabelSpace, of_set: Mapping[str, LabelSpace]) -> None:
   """Opens what sets and learners will read, so that what is missing is an error before anything is made."""
   wanted: dict[tuple[str, LabelSpace], None] = {}
   for name in config.sets:
-    fields = fields_of.set_fields(config, name)
-    if not fields_of.is_imported(config, name) and fields["parents"] and fields["strength"] != 1:
-      wanted[_reference(config, fields["parents"]), of_set[name]] = None
-  for name in config.learners:
-    fields, drawn = fields_of.learner_fields(config, name), config.learners[name].images.partition("/")[0]
-    for field, space in (("real", of_set.get(drawn, labels)), ("probe", labels)):
-      if fields[field]:
-        wanted[_reference(config, f"real:{fields[field]}"), space] = None
+    own = config.sets[name]
+    if isinstance(own, DrawnSet) and own.parents and own.strength != 1:
+      real = named("real", own.parents)
+      wanted[config.real[real].source if real else own.parents, of_set[name]] = None
+  for learner in config.learners.values():
+    for name, space in ((learner.real, of_set.get(learner.images.set, labels)), (learner.probe, labels)):
+      if name:
+        wanted[config.real[name].source, space] = None
   for reference, space in wanted:
     open_source(reference, space)
-
-
-def _reference(config: ConfigDict, reference: str) -> str:
-  scheme, _, name = reference.partition(":")
-  return config.real[name].source if scheme == "real" else reference
 
 
 def label_space(labels: str) -> LabelSpace:
@@ -86,8 +81,7 @@ def label_space(labels: str) -> LabelSpace:
   return webdatasets.label_space(labels) if labels.startswith("webdataset:") else spaces.load(labels)
 
 
-def open_real(config: ConfigDict, name: str, labels: LabelSpace) -> Source:
-  """`config.real.NAME`."""
-  own = config.real[name]
+def open_real(own: Real, labels: LabelSpace) -> Source:
+  """One of `config.real`."""
   source = open_source(own.source, labels)
   return draw(source, labels, shots=own.shots, fraction=own.fraction, imbalance=own.imbalance, seed=own.draw)

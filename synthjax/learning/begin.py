@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,19 @@ from flax import traverse_util
 
 from synthjax.learning.classify import Classify
 from synthjax.models import networks
+from synthjax.spec.fields import Learning
 from synthjax.weights import image_networks
 
 
-def begin(
-  task: Classify, fields: Mapping[str, Any], source: Path | tuple[bytes, int] | None, seed: int
-) -> Any:
+def begin(task: Classify, fields: Learning, source: Path | tuple[bytes, int] | None, seed: int) -> Any:
   """Variables in the shapes of the task's network; its own fresh head where the classes are others. None: as it is."""
   if source is None:
     return None
-  side = fields["size"]
+  side = fields.size
   pixels = np.zeros((1, side, side, 3), np.float32)
   fresh = jax.jit(task.init)(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), {"pixels": pixels})
   if isinstance(source, Path):
-    main = networks.build(fields["model"], task.classes)
+    main = networks.build(fields.model, task.classes)
     shapes = jax.eval_shape(lambda key: main.init(key, pixels), jax.random.key(0))
     found, domain = traverse_util.flatten_dict(image_networks.read_torch(source, shapes)), 0
   else:

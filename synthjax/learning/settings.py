@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ml_collections import ConfigDict
+from collections.abc import Sequence
 
 from synthjax.data.augment import Augment
 from synthjax.learning.classify import DOMAINS, Classify
 from synthjax.learning.loop import Pace
 from synthjax.learning.optimizer import Recipe
 from synthjax.models import networks
+from synthjax.spec.fields import Learning, RuntimeFields
 
 _OF_RECIPE = (
   "learning_rate", "weight_decay", "decay_all", "clip_norm", "ema", "optimizer", "momentum", "nesterov", "schedule",
@@ -24,45 +22,45 @@ _OF_AUGMENT = (
 )  # fmt: skip
 
 
-def task(fields: Mapping[str, Any], classes: int) -> Classify:
-  auxiliary = fields["norm"] == "auxiliary"
+def task(fields: Learning, classes: int) -> Classify:
+  auxiliary = fields.norm == "auxiliary"
   module = networks.build(
-    fields["model"],
+    fields.model,
     classes,
     domains=len(DOMAINS) if auxiliary else 1,
-    test_domain=int(fields["test_norm"] == "auxiliary"),
-    drop_path=fields["drop_path"],
-    dtype=fields["dtype"],
-    remat=fields["remat"],
+    test_domain=int(fields.test_norm == "auxiliary"),
+    drop_path=fields.drop_path,
+    dtype=fields.dtype,
+    remat=fields.remat,
   )
-  augment = Augment(**{k: fields[k] for k in _OF_AUGMENT})
-  return Classify(module, classes, augment, fields["smoothing"], auxiliary)
+  augment = Augment(**{k: getattr(fields, k) for k in _OF_AUGMENT})
+  return Classify(module, classes, augment, fields.smoothing, auxiliary)
 
 
-def steps(fields: Mapping[str, Any], lengths: Sequence[int], sizes: Sequence[int]) -> int:
+def steps(fields: Learning, lengths: Sequence[int], sizes: Sequence[int]) -> int:
   """An epoch is a pass over the part that takes longest."""
-  if fields["steps"]:
-    return fields["steps"]
-  if fields["examples"]:
-    return math.ceil(fields["examples"] / sum(sizes))
-  return math.ceil(fields["epochs"] * max(n / size for n, size in zip(lengths, sizes, strict=True)))
+  if fields.steps:
+    return fields.steps
+  if fields.examples:
+    return math.ceil(fields.examples / sum(sizes))
+  return math.ceil(fields.epochs * max(n / size for n, size in zip(lengths, sizes, strict=True)))
 
 
-def recipe(fields: Mapping[str, Any], steps: int, seed: int) -> Recipe:
+def recipe(fields: Learning, steps: int, seed: int) -> Recipe:
   return Recipe(
     steps=steps,
-    warmup=round(fields["warmup"] * steps),
-    drops=tuple(fields["drops"]),
+    warmup=round(fields.warmup * steps),
+    drops=tuple(fields.drops),
     seed=seed,
-    **{k: fields[k] for k in _OF_RECIPE},
+    **{k: getattr(fields, k) for k in _OF_RECIPE},
   )
 
 
-def pace(fields: Mapping[str, Any], runtime: ConfigDict) -> Pace:
+def pace(fields: Learning, runtime: RuntimeFields) -> Pace:
   return Pace(
     save_seconds=runtime.save_seconds,
-    keep_steps=fields["keep_steps"],
+    keep_steps=fields.keep_steps,
     log_seconds=runtime.log_seconds,
-    ahead=fields["ahead"],
+    ahead=fields.ahead,
     profile=(runtime.profile_from, runtime.profile_to),
   )

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 from PIL import Image as Picture
 
 from synthjax.data.decoding import Unreadable, decode
@@ -40,7 +39,7 @@ from synthjax.products.image_set import ImageSet
 from synthjax.products.product import owner_of, progress_of
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.study import StudySpec
 from synthjax.store import dataset, records, schema, shards
 from synthjax.store.plan import Image, Plan, Segment, stable_hash
 
@@ -99,8 +98,8 @@ class ImportedPlan(Plan):
 class ImportedSet(ImageSet):
   stage = "import"
 
-  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
-    super().__init__(config, root, name, labels, fields_of.set_fields(config, name))
+  def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
+    super().__init__(config, root, name, labels, config.sets[name])
     if not self._has_index:
       self._source  # noqa: B018  what it names is told before anything is made
 
@@ -108,7 +107,7 @@ class ImportedSet(ImageSet):
 
   @functools.cached_property
   def _source(self) -> Source:
-    return open_source(self.fields["source"], self.labels)
+    return open_source(self.fields.source, self.labels)
 
   @functools.cached_property
   def _content(self) -> str:
@@ -122,13 +121,13 @@ class ImportedSet(ImageSet):
       return begun.identity["images"] if begun else ""
 
   def _record(self) -> records.Record:
-    kept = fields_of.identity_of(fields_of.IMPORT, self.fields)
+    kept = self.fields.identity()
     del kept["source"]
     return records.Record(
       self.name,
       kept | {"images": self._content, "class_ids": self.labels.ids},
-      growth={"images_per_class": self.fields["images_per_class"]},
-      runtime={"source": self.fields["source"], **self._runtime.to_dict()},
+      growth={"images_per_class": self.fields.images_per_class},
+      runtime={"source": self.fields.source, **self._runtime.to_dict()},
     )
 
   @property
@@ -161,7 +160,7 @@ class ImportedSet(ImageSet):
 
   @property
   def asked(self) -> int:
-    return self.fields["images_per_class"] or max(self._available)
+    return self.fields.images_per_class or max(self._available)
 
   @property
   def _wanted(self) -> list[int]:
@@ -171,14 +170,14 @@ class ImportedSet(ImageSet):
   def note(self) -> str:
     path = self.folder / _LEFT_OUT
     lost = len(checksums.read_json(path, "images left out", list)) if path.exists() else 0
-    return f"brought in from {self.fields['source']}" + (f", {lost} could not be read" if lost else "")
+    return f"brought in from {self.fields.source}" + (f", {lost} could not be read" if lost else "")
 
   def plan(self, segments: list[Segment]) -> ImportedPlan:
     planned = [sum(s.counts[c] for s in segments) for c in range(len(self.labels))]
     with checksums.parsing(self.folder / INDEX, self.name):
       if any(have < want for have, want in zip(self._counts, planned, strict=True)):
         raise ValueError(f"{len(self._entries)} images of {sum(planned)} planned")
-    return ImportedPlan(self._entries, self.labels.ids, segments, self.fields["images_per_shard"])
+    return ImportedPlan(self._entries, self.labels.ids, segments, self.fields.images_per_shard)
 
   # --- making it ---------------------------------------------------------------------------------
 
@@ -216,9 +215,9 @@ class ImportedSet(ImageSet):
       seen.add(image_id)
       entries.append(Entry(source.keys[i], self.labels.ids[labels[i]], image_id, told))
     progress.close()
-    check_faults(self.name, self.fields["source"], faults, len(source), self._runtime.unreadable)
+    check_faults(self.name, self.fields.source, faults, len(source), self._runtime.unreadable)
     if not entries:
-      raise UserError(f"{self.fields['source']}: no image of it can be read")
+      raise UserError(f"{self.fields.source}: no image of it can be read")
     left_out = [{"where": str(f.where), "why": f.why} for f in faults]
     checksums.replace(self.folder / _LEFT_OUT, workdir.to_json(left_out))
     rows = [dataclasses.asdict(entry) for entry in entries]
@@ -269,7 +268,7 @@ class ImportedSet(ImageSet):
           f"{self.name}: {where} is not the image {entry.image_id} that {self.folder / INDEX} says it is; put it back, "
           f"or remove {self.folder} and run again"
         )
-      return as_jpeg(data, where, self.fields["stored_size"], self.fields["jpeg_quality"])
+      return as_jpeg(data, where, self.fields.stored_size, self.fields.jpeg_quality)
     except Unreadable as e:
       raise UserError(f"{self.name}: {e}; it could be read when the set was begun: put it back") from None
 

@@ -17,7 +17,6 @@ from synthjax.pages.page import Difference
 from synthjax.products.image_set import ImageSet
 from synthjax.products.learn import Learner
 from synthjax.products.tune import Arm
-from synthjax.spec import config as fields_of
 
 # What a learner may have beside real images, from random weights; it changes nothing where there is no synthetic image.
 _BESIDE = ("images_per_class", "ratio", "share", "norm", "test_norm", "init", "probe", "neighbours")
@@ -62,15 +61,15 @@ def reference_of(arm: Arm | Learner, arms: Sequence[Arm | Learner]) -> Arm | Lea
 
 
 def _real_alone(learner: Learner, learners: Sequence[Learner]) -> Learner | None:
-  if not learner.fields["real"]:
+  if not learner.fields.real:
     return None
-  alone = (x for x in learners if not uses_a_set(x) and not x.fields["init"])
+  alone = (x for x in learners if not uses_a_set(x) and not x.fields.init)
   found = next((x for x in alone if _recipe(x) == _recipe(learner)), None)
   return None if found is learner else found
 
 
 def _recipe(learner: Learner) -> dict[str, Any]:
-  kept = fields_of.identity_of(fields_of.LEARNING, learner.fields)
+  kept = learner.fields.identity()
   return {name: value for name, value in kept.items() if name not in _BESIDE}
 
 

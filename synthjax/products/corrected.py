@@ -5,7 +5,7 @@ A run's folder is named by its identity, so one of an older rule is neither read
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
@@ -16,6 +16,7 @@ from synthjax.learning import settings
 from synthjax.learning.optimizer import decays, frozen
 from synthjax.models import vit
 from synthjax.products.product import DONE, Product
+from synthjax.spec.fields import Learning
 from synthjax.store import corrections
 
 
@@ -33,7 +34,7 @@ class Learner(Protocol):
   def older_folder(self) -> epath.Path | None: ...
 
 
-def of_learner(fields: Mapping[str, Any]) -> dict[str, list[str]]:
+def of_learner(fields: Learning) -> dict[str, list[str]]:
   """What its identity gains."""
   return corrections.applied(decay=_decays_otherwise(fields))
 
@@ -48,22 +49,22 @@ def why(learner: Learner) -> str:
   return f"an older result, runs/{older.name}, {rule}"
 
 
-def _decays_otherwise(fields: Mapping[str, Any]) -> bool:
+def _decays_otherwise(fields: Learning) -> bool:
   """Whether a parameter that learns decayed by the older rule, which asked for two dimensions alone, and does not now."""
-  if not fields["weight_decay"] or fields["decay_all"]:
+  if not fields.weight_decay or fields.decay_all:
     return False
-  if fields["norm"] != "auxiliary" and fields["model"] not in vit.SIZES:
+  if fields.norm != "auxiliary" and fields.model not in vit.SIZES:
     return False
-  if not fields["freeze"]:
+  if not fields.freeze:
     return True
-  task, side = settings.task(fields, 2), fields["size"]
+  task, side = settings.task(fields, 2), fields.size
   pixels = {"pixels": jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)}
   params = jax.eval_shape(task.init, jax.random.key(0), pixels)["params"]
   differ = jax.tree.map(
     lambda x, now, state: state == "learns" and now != (x.ndim > 1),
     params,
     decays(params),
-    frozen(params, fields["freeze"]),
+    frozen(params, fields.freeze),
   )
   return any(jax.tree.leaves(differ))
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import Readable, check_faults, in_threads
@@ -42,7 +41,8 @@ from synthjax.products.product import (
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.fields import THUMBNAIL
+from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, dataset, features, records
 from synthjax.store.features import Features
 from synthjax.store.plan import Plan
@@ -55,17 +55,17 @@ _LEFT_OUT = "left_out.json"
 class Encoder:
   """An encoder of the config, with the zero-shot classifier of the study's label space."""
 
-  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
+  def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
     self.name, self.labels, self._root = name, labels, root
-    self._fields: dict[str, Any] = config.encoders[name].to_dict()
+    self._fields = config.encoders[name]
 
   @functools.cached_property
   def clip(self) -> Clip:
-    return _opened(self._folder, self._fields["dtype"], self._stamps)
+    return _opened(self._folder, self._fields.dtype, self._stamps)
 
   @property
   def _folder(self) -> Path:
-    return hub.locate(self._fields["weights"], self._root)
+    return hub.locate(self._fields.weights, self._root)
 
   @functools.cached_property
   def _stamps(self) -> read.Stamps:
@@ -78,16 +78,16 @@ class Encoder:
 
   @property
   def reference(self) -> str:
-    return hub.pinned(self._fields["weights"], self._root)
+    return hub.pinned(self._fields.weights, self._root)
 
   @property
   def templates(self) -> tuple[str, ...]:
-    return self.labels.templates if self._fields["ensemble"] else (self.labels.template,)
+    return self.labels.templates if self._fields.ensemble else (self.labels.template,)
 
   @property
   def identity(self) -> dict[str, Any]:
     """Of the features."""
-    return {"encoder": self.clip.digest, "dtype": self._fields["dtype"]}
+    return {"encoder": self.clip.digest, "dtype": self._fields.dtype}
 
   @functools.cached_property
   def _has_cleaned_text(self) -> bool:
@@ -120,7 +120,7 @@ class Encoder:
     """Features, by the encoder with what has `changed` of it."""
     params = head.changed(self.params, changed) if changed else self.params
     with attention.recorded() as chosen:
-      features = clip.embed(self.clip, params, images, self._fields["per_device_batch"])
+      features = clip.embed(self.clip, params, images, self._fields.per_device_batch)
     attention.note_once(f"encoder {self.name}", chosen)
     return features
 
@@ -144,8 +144,8 @@ class Thumbnails(Encoder):
     return thumbnail.embed(images)
 
 
-def encoder_of(config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace) -> Encoder:
-  kind = Thumbnails if config.encoders[name].weights == fields_of.THUMBNAIL else Encoder
+def encoder_of(config: StudySpec, root: epath.Path, name: str, labels: LabelSpace) -> Encoder:
+  kind = Thumbnails if config.encoders[name].weights == THUMBNAIL else Encoder
   return kind(config, root, name, labels)
 
 
@@ -171,7 +171,7 @@ class SetEmbeddings:
 
   stage = "embed"
 
-  def __init__(self, config: ConfigDict, root: epath.Path, image_set: ImageSet, encoder: Encoder):
+  def __init__(self, config: StudySpec, root: epath.Path, image_set: ImageSet, encoder: Encoder):
     set_name = image_set.name.removeprefix("images/")
     self.name = f"embeddings/{set_name}/{encoder.name}"
     self.folder = root / "embeddings" / set_name / encoder.name
@@ -309,7 +309,7 @@ class RealEmbeddings:
   stage = "embed"
   inputs: tuple[Product, ...] = ()
 
-  def __init__(self, config: ConfigDict, root: epath.Path, of: str, source: Source, encoder: Encoder):
+  def __init__(self, config: StudySpec, root: epath.Path, of: str, source: Source, encoder: Encoder):
     self.name, self.folder = f"embeddings/{of}/{encoder.name}", root / "embeddings" / of / encoder.name
     self.source, self._encoder, self._runtime = source, encoder, config.runtime
     self._reference = config.tests[of] if of in config.tests else config.real[of].source

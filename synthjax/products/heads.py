@@ -16,7 +16,6 @@ import jax
 import numpy as np
 from etils import epath
 from flax import traverse_util
-from ml_collections import ConfigDict
 
 from synthjax.data.order import indices
 from synthjax.data.pictures import Pictures
@@ -32,7 +31,7 @@ from synthjax.products.embed import Encoder, Features
 from synthjax.products.views import Views
 from synthjax.runtime import devices
 from synthjax.runtime.stopping import Stop
-from synthjax.spec.fields import MIX, REAL_FIRST
+from synthjax.spec.fields import MIX, REAL_FIRST, RuntimeFields, Tuning
 
 Array = np.ndarray
 _REAL_ORDER = 2**20  # real images go through an order of their own
@@ -54,7 +53,7 @@ class Training:
 
   folder: epath.Path
   name: str
-  runtime: ConfigDict
+  runtime: RuntimeFields
   stop: Stop
 
   def run(self, task: Task, batch_at: BatchAt, recipe: Recipe, part: str, size: int, begin: Any) -> State:
@@ -83,32 +82,32 @@ class Phase:
   folder: str
 
 
-def phases(fields: Mapping[str, Any], counts: Mapping[str, int]) -> list[Phase]:
+def phases(fields: Tuning, counts: Mapping[str, int]) -> list[Phase]:
   """One, or two with `order`. An epoch is a pass over the synthetic images while the real ones cycle."""
 
   def phase(domains: Sequence[str], folder: str = "") -> Phase:
-    sizes = {"synthetic": fields["batch"], "real": fields["real_batch"]}
+    sizes = {"synthetic": fields.batch, "real": fields.real_batch}
     if domains == ("real",):  # a batch of them holds none twice
       sizes["real"] = min(sizes["real"], counts["real"])
     first = domains[0]
-    steps = fields["steps"] or math.ceil(fields["epochs"] * counts[first] / sizes[first])
+    steps = fields.steps or math.ceil(fields.epochs * counts[first] / sizes[first])
     return Phase(tuple(domains), tuple(sizes[d] for d in domains), steps, folder)
 
   there = tuple(d for d in ("synthetic", "real") if counts.get(d))
-  if len(there) < 2 or fields["order"] == MIX:
+  if len(there) < 2 or fields.order == MIX:
     return [phase(there)]
-  order = ("real", "synthetic") if fields["order"] == REAL_FIRST else ("synthetic", "real")
+  order = ("real", "synthetic") if fields.order == REAL_FIRST else ("synthetic", "real")
   return [phase((domain,), f"phase-{i}") for i, domain in enumerate(order)]
 
 
-def recipe_of(fields: Mapping[str, Any], steps: int, copies: bool = False) -> Recipe:
+def recipe_of(fields: Tuning, steps: int, copies: bool = False) -> Recipe:
   return Recipe(
     steps=steps,
-    learning_rate=fields["learning_rate"],
-    weight_decay=fields["weight_decay"],
+    learning_rate=fields.learning_rate,
+    weight_decay=fields.weight_decay,
     decay_all=True,
-    clip_norm=fields["clip_norm"],
-    epsilon=fields["epsilon"],
+    clip_norm=fields.clip_norm,
+    epsilon=fields.epsilon,
     copies=copies,
   )
 
@@ -124,7 +123,7 @@ def _places(phase: Phase, step: int, counts: Mapping[str, int], seed: int) -> di
 
 
 def linear(
-  fields: Mapping[str, Any],
+  fields: Tuning,
   zero_shot: Array,
   parts: Mapping[str, Features],
   seeds: Sequence[int],
@@ -132,7 +131,7 @@ def linear(
 ) -> list[Learnt]:
   """Several seeds side by side: every one goes through the images in orders of its own."""
   counts, state = {d: len(f) for d, f in parts.items()}, None
-  task = Tune(zero_shot, len(seeds), fields["loss"] == "SCE", fields["temperature"], fields["real_weight"])
+  task = Tune(zero_shot, len(seeds), fields.loss == "SCE", fields.temperature, fields.real_weight)
   for phase in phases(fields, counts):
 
     def batch_at(step: int, phase: Phase = phase) -> dict[str, Any]:
@@ -151,7 +150,7 @@ def linear(
 
 
 def tip_adapter(
-  fields: Mapping[str, Any],
+  fields: Tuning,
   zero_shot: Array,
   real: Features,
   validation: Features,
@@ -166,16 +165,16 @@ def tip_adapter(
   unseen = validation.at(np.flatnonzero(~np.isin(validation.ids, real.ids)))
   values = np.eye(len(zero_shot), dtype=np.float32)[real.labels]
   (phase,), learnt = phases(fields, {"real": len(real)}), []
-  sharpnesses, ratios = map(adapter.grid, fields["search_scale"], fields["search_step"])
+  sharpnesses, ratios = map(adapter.grid, fields.search_scale, fields.search_step)
   for seed in seeds:
-    keys = views.mean(seed, fields["views"]) if views else real.features
+    keys = views.mean(seed, fields.views) if views else real.features
 
     def batch_at(step: int, seed: int = seed) -> dict[str, Any]:
       at = _places(phase, step, {"real": len(real)}, seed)["real"]
-      features = _viewed(views, fields["views"], seed, step, at) if views else real.features[at]
+      features = _viewed(views, fields.views, seed, step, at) if views else real.features[at]
       return {"real": {"features": features, "labels": real.labels[at]}}
 
-    task = TipAdapter(zero_shot, keys, real.labels, fields["init_alpha"], fields["init_beta"])
+    task = TipAdapter(zero_shot, keys, real.labels, fields.init_alpha, fields.init_beta)
     recipe = recipe_of(fields, phase.steps)
     state = training.run(task, batch_at, recipe, f"adapter-{seed}", phase.sizes[0], None)
     keys = np.asarray(state.variables["params"]["keys"])
@@ -198,7 +197,7 @@ def _viewed(views: Views, first: int, seed: int, step: int, at: Array) -> Array:
 
 
 def through_images(
-  fields: Mapping[str, Any],
+  fields: Tuning,
   encoder: Encoder,
   parts: Mapping[str, Source],
   seeds: Sequence[int],
@@ -208,15 +207,15 @@ def through_images(
   view, params = encoder.preprocess, encoder.params
   pictures = {d: Pictures(source, view.side, view.pixels) for d, source in parts.items()}
   counts = {d: len(p) for d, p in pictures.items()}
-  paths = tune_images.chosen(params, fields["learns"])
+  paths = tune_images.chosen(params, fields.learns)
   task = TuneImages(
     encoder.clip,
     len(encoder.labels),
     paths,
-    fields["batch_norm"] == "unfrozen",
-    fields["loss"] == "SCE",
-    fields["temperature"],
-    fields["real_weight"],
+    fields.batch_norm == "unfrozen",
+    fields.loss == "SCE",
+    fields.temperature,
+    fields.real_weight,
   )
   learnt = []
   for seed in seeds:

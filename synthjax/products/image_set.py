@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.set_images import SetImages
 from synthjax.disk import checksums
@@ -21,6 +20,8 @@ from synthjax.products.product import DONE, MISSING, STALE, Product, Status, own
 from synthjax.runtime import devices
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
+from synthjax.spec.fields import Import, Sampling
+from synthjax.spec.study import StudySpec
 from synthjax.store import dataset, records, shards
 from synthjax.store.plan import Plan, Segment
 
@@ -35,7 +36,7 @@ class ImageSet(abc.ABC):
   draws_more = False  # whether a filter may ask for more images than there are
 
   def __init__(
-    self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace, fields: dict[str, Any]
+    self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace, fields: Sampling | Import
   ):
     self.name, self.folder = f"images/{name}", root / "images" / name
     self.inputs: tuple[Product, ...] = ()
@@ -169,7 +170,7 @@ class ImageSet(abc.ABC):
   def _status_of(
     self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
   ) -> Status:
-    planned = planned or -(-total // self.fields["images_per_shard"])
+    planned = planned or -(-total // self.fields.images_per_shard)
     on_disk = sum((self.folder / shards.shard_name(i)).stat().length for i in have)
     each = on_disk / images if images else self._bytes_each()
     flops = self._flops_each

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.selection import rank
 from synthjax.disk import checksums, workdir
@@ -36,7 +35,8 @@ from synthjax.products.product import DONE, MISSING, STALE, Product, Status, own
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.group import Kind
+from synthjax.spec.study import StudySpec
 from synthjax.store import export, records
 from synthjax.store import kept as lists
 from synthjax.store.claims import Owner
@@ -58,7 +58,7 @@ class KeepList:
 
   def __init__(
     self,
-    config: ConfigDict,
+    config: StudySpec,
     root: epath.Path,
     name: str,
     image_set: ImageSet,
@@ -76,7 +76,7 @@ class KeepList:
     self._second = second
     if second:
       self.inputs += (second.embeddings, *([second.against] if second.against else []))
-    self._fields: dict[str, Any] = config.filters[name].to_dict()
+    self._fields = config.filters[name]
     self._runtime = config.runtime
     self._last_older: tuple[tuple[Any, ...], bool] | None = None
 
@@ -92,9 +92,9 @@ class KeepList:
   @property
   def threshold(self) -> float:
     if self.rule == "real":
-      return self._fields["margin"]
+      return self._fields.margin
     own = unlike.SIMILAR if self._is_unlike else 1 / len(self._encoder.labels)
-    return self._fields["threshold"] or own
+    return self._fields.threshold or own
 
   @property
   def encoder_names(self) -> list[str]:
@@ -102,18 +102,18 @@ class KeepList:
 
   @property
   def _second_threshold(self) -> float:
-    return self._fields["second_threshold"] or unlike.SIMILAR
+    return self._fields.second_threshold or unlike.SIMILAR
 
   @property
   def rule(self) -> str:
-    return self._fields["rule"]
+    return self._fields.rule
 
   @property
   def quota(self) -> int:
-    return self._fields["kept_per_class"]
+    return self._fields.kept_per_class
 
   def _record(self, growth: dict[str, Any] | None = None) -> records.Record:
-    kept = fields_of.identity_of(fields_of.FILTER, self._fields)
+    kept = self._fields.identity()
     if self._is_by_others:
       others = self._against.source.digest if self._against else ""
       identity = kept | self._encoder.identity | {"others": others}
@@ -127,7 +127,7 @@ class KeepList:
   @property
   def _basis(self) -> dict[str, Any]:
     """What the list on disk must have been made for."""
-    growth = {k: self._fields[k] for k in fields_of.of_kind(fields_of.FILTER, fields_of.GROWTH)}
+    growth = self._fields.of_kind(Kind.GROWTH)
     return growth | {"images_per_class": self._set.asked}
 
   # --- what is there -----------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class KeepList:
   def _is_written(self, kept: Kept) -> bool:
     """The data set of its own, where one is wanted."""
     path = self.folder / DATASET / _BASIS
-    if not self._fields["write"]:
+    if not self._fields.write:
       return True
     return path.exists() and checksums.read_json(path, "data set") == self._written_from(kept)
 
@@ -244,8 +244,8 @@ class KeepList:
     self, look: Callable[[list[np.ndarray]], Choice | None]
   ) -> tuple[list[np.ndarray], Choice | None]:
     begin = np.full(len(self._encoder.labels), self._set.asked)
-    rounds = self._fields["max_rounds"] if self._set.draws_more else 0
-    return prefix(begin, look, self.quota, round(self._fields["max_drawn"] * self.quota), rounds)
+    rounds = self._fields.max_rounds if self._set.draws_more else 0
+    return prefix(begin, look, self.quota, round(self._fields.max_drawn * self.quota), rounds)
 
   def _ask(self, plan: Plan, reach: np.ndarray) -> None:
     """For the images of each class up to there that no one has asked for yet."""
@@ -269,7 +269,7 @@ class KeepList:
     return Judged(places, features, evidence.scores, evidence)
 
   def _chosen(self, scores: np.ndarray, labels: np.ndarray) -> Choice:
-    must_exceed, fill = self.threshold, self._fields["when_short"] == "top"
+    must_exceed, fill = self.threshold, self._fields.when_short == "top"
     if self._is_by_others:
       must_exceed = 1 - self.threshold if self._is_unlike else passing(self.threshold)
       fill &= not self._is_unlike  # what is too similar never fills a class up
@@ -277,14 +277,14 @@ class KeepList:
 
   def _evidence(self, features: Features, places: np.ndarray, needed: int) -> Evidence:
     if self._is_unlike:
-      mirrored, second = self._fields["mirrored"], self._second
+      mirrored, second = self._fields.mirrored, self._second
       keys = [repeats.Key(self.encoder_name, self.threshold, features, self._against, mirrored)]
       if second:
         own = second.embeddings.load(needed).at(places)
         keys += [repeats.Key(second.encoder.name, self._second_threshold, own, second.against, mirrored)]
       return repeats.find(keys, self._set, places)
     assert self._against
-    metric = self._fields["metric"]
+    metric = self._fields.metric
     return strays.find(features, self._encoder.labels, self._set, places, self._against, metric)
 
   def _publish(self, owner: Owner, judged: Judged, choice: Choice, rounds: int) -> bool:
@@ -299,7 +299,7 @@ class KeepList:
     lists.sweep(self.folder)
     lists.show(self.folder)
     kept = Kept(self.folder / lists.LISTS / name, name)
-    if self._fields["write"] and owner.holds(_CLAIM):
+    if self._fields.write and owner.holds(_CLAIM):
       self._write(kept, judged.staying(choice).tolist())
     self._tell(summary, judged.evidence)
     return self._kept() == kept
@@ -340,7 +340,7 @@ class KeepList:
     yield from keep_faults.of_links(self.folder, kept)
     if not found and (self.folder / DATASET).exists():
       yield from keep_faults.of_dataset(
-        self.folder / DATASET, lambda: self._fields["write"] and self._is_written(kept) and kept.ids()
+        self.folder / DATASET, lambda: self._fields.write and self._is_written(kept) and kept.ids()
       )
 
   # --- for others --------------------------------------------------------------------------------
@@ -383,12 +383,10 @@ class KeepList:
     found = f"; {keep_files.said(summary)}" if summary else ""
     if not self._is_unlike:
       margin = f", by a margin of {self.threshold:g}" if self.threshold else ""
-      near = f"those to which the nearest image of {self._fields['against']} is of their own class{margin}"
-      return f"{near}, by {self._fields['metric']} features of {self._encoder.name}{quota}{found}"
-    others = (
-      f"every image of {self._fields['against']}" if self._against else "every earlier image of the set"
-    )
-    keys, mirrored = [(self._encoder, self.threshold)], self._fields["mirrored"]
+      near = f"those to which the nearest image of {self._fields.against} is of their own class{margin}"
+      return f"{near}, by {self._fields.metric} features of {self._encoder.name}{quota}{found}"
+    others = f"every image of {self._fields.against}" if self._against else "every earlier image of the set"
+    keys, mirrored = [(self._encoder, self.threshold)], self._fields.mirrored
     keys += [(self._second.encoder, self._second_threshold)] if self._second else []
     too = {e.name: ", mirrored too" if mirrored and isinstance(e, Thumbnails) else "" for e, _ in keys}
     below = " and ".join(f"below {t:.3g}, by {e.name}{too[e.name]}" for e, t in keys)

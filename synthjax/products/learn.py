@@ -12,6 +12,7 @@ Processes share the seeds by claims; where they are joined (`--distributed on`) 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.draws import Part
 from synthjax.data.pictures import Pictures, batches
@@ -47,7 +47,7 @@ from synthjax.products.product import DONE, MISSING, STALE, Product, Status, own
 from synthjax.runtime import devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.study import StudySpec
 from synthjax.weights import image_networks
 
 Array = np.ndarray
@@ -60,7 +60,7 @@ class Learner:
 
   def __init__(
     self,
-    config: ConfigDict,
+    config: StudySpec,
     root: epath.Path,
     name: str,
     labels: LabelSpace,
@@ -74,18 +74,18 @@ class Learner:
     self.labels, self._set, self._keep, self._from = labels, image_set, keep, begun_from
     self._study_labels = study_labels
     self._runtime, self.seeds = config.runtime, config.seeds
-    self.fields: dict[str, Any] = fields_of.learner_fields(config, name)
-    self.mesh_request = dict(fsdp=config.runtime.fsdp, batch=self.fields["batch"], name=self.name)
+    self.fields = config.learners[name]
+    self.mesh_request = dict(fsdp=config.runtime.fsdp, batch=self.fields.batch, name=self.name)
     # Classes of another space than the tests': what is learnt is there to begin others with.
     self.tests = dict(tests) if labels.ids == study_labels.ids else {}
-    self._probed = tests if self.fields["probe"] else {}
+    self._probed = tests if self.fields.probe else {}
     self.inputs: tuple[Product, ...] = tuple(p for p in (image_set, keep, begun_from) if p)
     run, per_class = f"learner {name}", lambda: self._per_class
     self._selection = Selection(run, image_set, keep, per_class) if image_set else None
     self._naming = Naming(
       config, root, self.fields, labels, study_labels, self._selection, begun_from and begun_from._naming
     )
-    networks.build(self.fields["model"], 2, drop_path=self.fields["drop_path"])  # a wrong name is told now
+    networks.build(self.fields.model, 2, drop_path=self.fields.drop_path)  # a wrong name is told now
 
   # --- what is wanted ----------------------------------------------------------------------------
 
@@ -95,27 +95,26 @@ class Learner:
 
   def _real(self, seed: int) -> Source | None:
     """Seed s learns from the draw that is s further on: few images differ more by which they are than by anything else."""
-    if not self.fields["real"]:
+    if not self.fields.real:
       return None
-    own = self._config.copy_and_resolve_references()
-    own.real[self.fields["real"]].draw += seed
-    return open_real(own, self.fields["real"], self.labels)
+    own = self._config.real[self.fields.real]
+    return open_real(dataclasses.replace(own, draw=own.draw + seed), self.labels)
 
   @property
   def shots(self) -> int:
-    return self._config.real[self.fields["real"]].shots if self.fields["real"] else 0
+    return self._config.real[self.fields.real].shots if self.fields.real else 0
 
   @property
   def _per_class(self) -> int:
     """Synthetic images a class; 0 = all that were asked for, or kept."""
-    if ratio := self.fields["ratio"]:
+    if ratio := self.fields.ratio:
       n = round(ratio * self.real_images / len(self.labels))
       if not n:
         raise UserError(
           f"learner {self.learner}: ratio {ratio:g} of {self.real_images} real images is no image a class; raise it"
         )
       return n
-    return self.fields["images_per_class"]
+    return self.fields.images_per_class
 
   @property
   def _synthetic(self) -> Source | None:
@@ -141,7 +140,7 @@ class Learner:
     """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
     if self._from:
       file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
-      return checksums.read(file, self._from.name), int(self._from.fields["test_norm"] == "auxiliary")
+      return checksums.read(file, self._from.name), int(self._from.fields.test_norm == "auxiliary")
     return begin_folder(self.fields)
 
   @property
@@ -165,7 +164,7 @@ class Learner:
 
   @property
   def asked_per_class(self) -> int:
-    return self.shots + self.fields["images_per_class"]
+    return self.shots + self.fields.images_per_class
 
   def source(self, test: str) -> Source:
     return self.tests[test]
@@ -178,12 +177,12 @@ class Learner:
   def how(self) -> str:
     """For the page."""
     fields = self.fields
-    real = f"real images of {fields['real']}" if fields["real"] else ""
-    of = self._config.learners[self.learner].images
+    real = f"real images of {fields.real}" if fields.real else ""
+    of = str(self.fields.images)
     parts = " and ".join(filter(None, [real, of and f"synthetic ones of {of}"]))
-    norms = f", {fields['norm']} norms" if real and of else ""
-    begin = f", begun as {fields['init'].partition(':')[2]}" if fields["init"] else ""
-    return f"{fields['model']} on {parts}{norms}{begin}"
+    norms = f", {fields.norm} norms" if real and of else ""
+    begin = f", begun as {fields.init.partition(':')[2]}" if fields.init else ""
+    return f"{fields.model} on {parts}{norms}{begin}"
 
   # --- what is there -----------------------------------------------------------------------------
 
@@ -225,7 +224,7 @@ class Learner:
     asked += [(t, source, probe) for t, source in self._probed.items() for probe in PROBES]
     found, (place, is_said) = {}, self._naming.place
     for test, source, metric in asked:
-      subset = "+subset" if metric == "top1" and test in self.fields["subset_tests"].split(",") else ""
+      subset = "+subset" if metric == "top1" and test in self.fields.subset_tests.split(",") else ""
       ending = "" if metric == "top1" else f".{metric}"
       ending += "" if is_said else self._naming.result(metric)
       found[test, metric] = place / "tests" / f"{test}-{source.digest[:8]}{subset}{ending}.{seed}"
@@ -262,7 +261,7 @@ class Learner:
           study=self._config.study, arm=self.learner, dataset=test, split=source.split, n=tally.n, seed=seed
         )
         about |= dict(
-          images=self.synthetic_images, real=self.real_images, shots=self.shots, ratio=self.fields["ratio"]
+          images=self.synthetic_images, real=self.real_images, shots=self.shots, ratio=self.fields.ratio
         )
         metrics = (
           tally.metrics(top5=len(self.labels) > 5) if metric == "top1" else {metric: tally.metrics()["top1"]}
@@ -282,7 +281,7 @@ class Learner:
 
   def _made(self, stop: Stop) -> bool:
     made_from = {"identity": self.identity, "images": self.synthetic_images}
-    runs.begin(self.folder, {"learner": self.learner, "fields": self.fields} | made_from)
+    runs.begin(self.folder, {"learner": self.learner, "fields": self.fields.to_dict()} | made_from)
     whole = True
     with owner_of(self.folder, self._runtime) as owner:
       for seed in range(self.seeds):
@@ -347,10 +346,10 @@ class Learner:
       pace=pace,
       stop=stop,
       mesh=mesh,
-      watch=Watch(evaluate, fields["evaluate_steps"], f"{first}/top1")
-      if first and fields["evaluate_steps"]
+      watch=Watch(evaluate, fields.evaluate_steps, f"{first}/top1")
+      if first and fields.evaluate_steps
       else None,
-      fit={"model": fields["model"], "data seed": seed, "batch": sum(sizes), "classes": len(self.labels)},
+      fit={"model": fields.model, "data seed": seed, "batch": sum(sizes), "classes": len(self.labels)},
       begin=begin(task, fields, self._begin_source(seed), seed),
     )
     whole = jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
@@ -361,9 +360,9 @@ class Learner:
   def _parts(self, seed: int) -> tuple[list[tuple[int, Pictures]], list[int]]:
     """(domain, pictures), and how many of each make a batch."""
     sources = {0: self._real(seed), 1: self._synthetic}
-    side = self.fields["stored_size"] or self.fields["size"]
+    side = self.fields.stored_size or self.fields.size
     parts = [(domain, Pictures(source, side)) for domain, source in sources.items() if source]
-    batch, synthetic = self.fields["batch"], round(self.fields["share"] * self.fields["batch"])
+    batch, synthetic = self.fields.batch, round(self.fields.share * self.fields.batch)
     sizes = [batch - synthetic, synthetic] if len(parts) == 2 else [batch]
     return parts, sizes
 
@@ -374,13 +373,13 @@ class Learner:
   ) -> Tally:
     fields, source = self.fields, self._source(test)
     predicts = functools.partial(
-      predicted, task, variables, mesh=mesh, per_device_batch=fields["per_device_batch"]
+      predicted, task, variables, mesh=mesh, per_device_batch=fields.per_device_batch
     )
-    asked = held(source, fields["size"])
+    asked = held(source, fields.size)
     if metric == "top1":
-      return classified(predicts, asked, restricted=test in fields["subset_tests"].split(","))
-    known = held(open_real(self._config, fields["probe"], self._study_labels), fields["size"])
-    return probed(predicts, metric, known, asked, len(self._study_labels), fields["neighbours"])
+      return classified(predicts, asked, restricted=test in fields.subset_tests.split(","))
+    known = held(open_real(self._config.real[fields.probe], self._study_labels), fields.size)
+    return probed(predicts, metric, known, asked, len(self._study_labels), fields.neighbours)
 
 
 def _order_seed(seed: int) -> int:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.selection import part_digest
 from synthjax.data.sources import open_real
@@ -21,11 +20,14 @@ from synthjax.models import networks
 from synthjax.products import corrected
 from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
-from synthjax.spec import config as fields_of
+from synthjax.spec import fields as fields_of
+from synthjax.spec import group
+from synthjax.spec.study import StudySpec
 from synthjax.store import records
 from synthjax.weights import read
 
 _HASH = 12
+_LEARNING = group.fields(fields_of.Learning)
 _EVALUATING = ("probe", "neighbours", "test_norm")
 _NOT_TOLD = (
   "images_per_class",
@@ -39,9 +41,9 @@ class Naming:
 
   def __init__(
     self,
-    config: ConfigDict,
+    config: StudySpec,
     root: epath.Path,
-    fields: Mapping[str, Any],
+    fields: fields_of.Learning,
     labels: LabelSpace,
     study_labels: LabelSpace,
     selection: Selection | None,
@@ -63,11 +65,11 @@ class Naming:
     return self._selection.now().digests if self._selection else ("",)
 
   def _identities(self, images: tuple[str, ...], is_corrected: bool = True) -> list[dict[str, Any]]:
-    fields = fields_of.identity_of(fields_of.LEARNING, self._fields)
+    fields = self._fields.identity()
     learnt = {field: value for field, value in fields.items() if field not in _NOT_TOLD}
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
     learnt |= corrected.of_learner(self._fields) if is_corrected else {}
-    default = {field: fields_of.LEARNING[field].default for field in _EVALUATING}
+    default = {field: _LEARNING[field].default for field in _EVALUATING}
     found: dict[str, dict[str, Any]] = {}
     for evaluated in (default, self._evaluated):
       for digest in images:
@@ -89,11 +91,11 @@ class Naming:
   def result(self, metric: str) -> str:
     """What tells a result from the same run's with other values; "" where these are at their defaults."""
     fields = self._fields
-    found = "+auxiliary" if fields["test_norm"] == "auxiliary" else ""
+    found = "+auxiliary" if fields.test_norm == "auxiliary" else ""
     if metric != "top1":
       found += f"+{records.digest(self._probe)[:8]}"
-    if metric == "knn" and fields["neighbours"] != fields_of.LEARNING["neighbours"].default:
-      found += f"+{fields['neighbours']}"
+    if metric == "knn" and fields.neighbours != _LEARNING["neighbours"].default:
+      found += f"+{fields.neighbours}"
     return found
 
   @property
@@ -116,20 +118,20 @@ class Naming:
 
   @property
   def _evaluated(self) -> dict[str, Any]:
-    return {field: self._fields[field] for field in _EVALUATING} | {"probe": self._probe}
+    return {field: getattr(self._fields, field) for field in _EVALUATING} | {"probe": self._probe}
 
   @functools.cached_property
   def _real(self) -> Any:
-    return self._of_real(self._fields["real"])
+    return self._of_real(self._fields.real)
 
   @functools.cached_property
   def _probe(self) -> Any:
-    return self._of_real(self._fields["probe"])
+    return self._of_real(self._fields.probe)
 
   def _of_real(self, name: str) -> Any:
     if not name:
       return ""
-    digest = open_real(self._config, name, self._study_labels).digest
+    digest = open_real(self._config.real[name], self._study_labels).digest
     return self._config.real[name].to_dict() | {"digest": digest}
 
   def _origins(self, is_corrected: bool) -> list[str]:
@@ -137,7 +139,7 @@ class Naming:
     if not self._from:
       return [self._begun_folder]
     begun = self._from._identities(self._from._images, is_corrected)
-    domain = {"test_norm": self._from._fields["test_norm"]}
+    domain = {"test_norm": self._from._fields.test_norm}
     return list(dict.fromkeys(records.digest(identity | domain) for identity in begun))
 
   @functools.cached_property
@@ -146,20 +148,20 @@ class Naming:
     return read.folder_digest(folder, (".",), ("model",)) if folder else ""
 
 
-def begin_folder(fields: Mapping[str, Any]) -> Path | None:
+def begin_folder(fields: fields_of.Learning) -> Path | None:
   """Of weights that a learner begins with, where they are no other learner's."""
-  scheme, _, path = fields["init"].partition(":")
+  scheme, _, path = fields.init.partition(":")
   return Path(path).expanduser() if scheme == "folder" else None
 
 
-def notes(config: ConfigDict) -> list[str]:
+def notes(config: StudySpec) -> list[str]:
   """What can be done as it is written, and is hardly meant."""
   found = []
   for name in config.learners:
-    fields = fields_of.learner_fields(config, name)
-    if edge := networks.unseen_edge(fields["model"], fields["size"]):
+    fields = config.learners[name]
+    if edge := networks.unseen_edge(fields.model, fields.size):
       found.append(
-        f"config.learners.{name}: size {fields['size']} is no multiple of the patches of {fields['model']}, "
-        f"which never sees the last {edge} rows and columns; size {fields['size'] - edge} has none left over"
+        f"config.learners.{name}: size {fields.size} is no multiple of the patches of {fields.model}, "
+        f"which never sees the last {edge} rows and columns; size {fields.size - edge} has none left over"
       )
   return found

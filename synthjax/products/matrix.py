@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
@@ -23,7 +22,7 @@ from synthjax.products.plan_table import status_or_refusal
 from synthjax.products.product import DONE, MISSING, REFUSED, STALE, Product, Status, file_faults
 from synthjax.products.tune import Arm
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.study import StudySpec
 from synthjax.store import csv_file, records
 
 CSV = "matrix.csv"
@@ -39,9 +38,7 @@ _DERIVED = ("interval", "difference")  # of a cell, from the rest and from its r
 class Matrix:
   name, stage = "matrix", "report"
 
-  def __init__(
-    self, config: ConfigDict, root: epath.Path, studies: Mapping[str, Sequence[Arm]], command: str
-  ):
+  def __init__(self, config: StudySpec, root: epath.Path, studies: Mapping[str, Sequence[Arm]], command: str):
     self._config, self._root, self._studies, self._command = config, root, studies, command
     self.folder = root / "report"
     self.page = self.folder / "index.html"
@@ -150,12 +147,12 @@ def _wanted(cells: Sequence[page.Cell]) -> dict[str, str]:
   return {"cells": records.digest([{k: v for k, v in row.items() if k not in _DERIVED} for row in rows])}
 
 
-def kind_of(config: ConfigDict, arm: str) -> str:
+def kind_of(config: StudySpec, arm: str) -> str:
   """What an arm is in the papers' words, without its encoder: zero-shot, B+CE, LE+CF+SCE."""
-  own, fields = config.arms[arm], fields_of.arm_fields(config, arm)
+  own = config.arms[arm]
   if not own.images:
     return "zero-shot"
-  kind = f"{own.images.replace('/', '+')}+{fields['loss']}"
+  kind = f"{str(own.images).replace('/', '+')}+{own.loss}"
   return f"{kind}-{own.images_per_class}" if own.images_per_class else kind
 
 

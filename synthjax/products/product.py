@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.disk import checksums
 from synthjax.disk.checksums import Fault
@@ -15,6 +14,7 @@ from synthjax.learning import checkpoint_sums
 from synthjax.runtime import devices
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
+from synthjax.spec.fields import RuntimeFields
 from synthjax.store import shards
 from synthjax.store.claims import Owner
 
@@ -70,12 +70,12 @@ def file_faults(folder: epath.Path) -> list[Fault]:
   return [*found, *checkpoint_sums.faults(folder)]
 
 
-def owner_of(folder: epath.Path, runtime: ConfigDict) -> Owner:
+def owner_of(folder: epath.Path, runtime: RuntimeFields) -> Owner:
   """This process's hold on parts of the product in `folder`."""
   return Owner(folder, heartbeat_seconds=runtime.heartbeat_seconds, stale_seconds=runtime.stale_seconds)
 
 
-def progress_of(name: str, total: int, done: int, runtime: ConfigDict, unit: str = "images") -> Progress:
+def progress_of(name: str, total: int, done: int, runtime: RuntimeFields, unit: str = "images") -> Progress:
   """The line of a product, told by one process."""
   return Progress(
     name,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.disk import checksums, documents
 from synthjax.disk.checksums import Fault
@@ -18,7 +17,7 @@ from synthjax.products.product import DONE, MISSING, Product, Status, file_fault
 from synthjax.prompts import strategies
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.study import StudySpec
 from synthjax.store import records
 
 # The fields that decide what a strategy writes; the others may change without making another list.
@@ -29,12 +28,12 @@ class PromptList:
   stage = "prompts"
   inputs: tuple[Product, ...] = ()
 
-  def __init__(self, config: ConfigDict, root: epath.Path, name: str, labels: LabelSpace):
+  def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
     self.name, self.folder, self._labels = f"prompts/{name}", root / "prompts" / name, labels
-    self._fields: dict[str, Any] = config.prompts[name].to_dict()
+    self._fields = config.prompts[name]
     self._read: list[strategies.Prompt] | None = None
     strategies.check(self._fields, labels, f"config.prompts.{name}")
-    if self._fields["strategy"] == "file" and not self._file.exists():
+    if self._fields.strategy == "file" and not self._file.exists():
       strategies.write(self._fields, labels)  # a wrong line is told now, and not after hours of stage train
 
   @property
@@ -43,22 +42,22 @@ class PromptList:
 
   @functools.cached_property
   def _wanted(self) -> records.Record:
-    fields, strategy = self._fields, self._fields["strategy"]
-    given = fields_of.identity_of(fields_of.PROMPTS, fields)
+    fields, strategy = self._fields, self._fields.strategy
+    given = fields.identity()
     identity: dict[str, Any] = {k: given[k] for k in ("strategy", *_USED.get(strategy, ())) if k in given}
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
     if strategy in ("B", "LE"):
-      identity["template"] = fields["template"] or self._labels.template
+      identity["template"] = fields.template or self._labels.template
     if strategy == "templates":
       identity["templates"] = self._labels.templates
     runtime = {}
     if strategy == "file":
-      runtime["file"] = fields["file"]
+      runtime["file"] = fields.file
       identity["file_sha256"] = self._file_sha256()
     return records.Record(self.name, identity, runtime=runtime)
 
   def _file_sha256(self) -> str:
-    file = Path(self._fields["file"]).expanduser()
+    file = Path(self._fields.file).expanduser()
     if not file.is_file():
       return ""
     data = documents.read_bytes(file, f"prompt file {file}", most=documents.MOST_OF_LINES)

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.classes import parse
 from synthjax.pages.page import Outdated
@@ -21,8 +20,8 @@ from synthjax.products.learn import Learner
 from synthjax.products.product import REFUSED, Product, Status
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
-from synthjax.spec import config as fields_of
 from synthjax.spec.fields import THUMBNAIL
+from synthjax.spec.study import StudySpec
 from synthjax.store import records
 
 _SHIPS, _TRAINED_HERE, _RANDOM, _GENERATED = "embedded:", "network:", "random:", "synthjax:"
@@ -58,7 +57,7 @@ def made_from(products: Iterable[Product]) -> list[Product]:
   return list(found.values())
 
 
-def networks(config: ConfigDict, products: Iterable[Product]) -> list[Network]:
+def networks(config: StudySpec, products: Iterable[Product]) -> list[Network]:
   """Generators with what they drew, then encoders."""
   return [
     *(Network(reference, f"drew {some(names)}") for reference, names in _generators(products).items()),
@@ -83,7 +82,7 @@ def title(study: str, tests: Sequence[str], arms: Sequence[Arm | Learner]) -> st
   return f"{study or 'Study'}: {what}, tested on {some(tests)}"
 
 
-def test(config: ConfigDict, name: str, arm: Arm | Learner) -> str:
+def test(config: StudySpec, name: str, arm: Arm | Learner) -> str:
   """What a test is: its source, and its images as counted."""
   source, left_out = arm.source(name), arm.left_out(name)
   kind = "generated" if config.tests[name].startswith(_GENERATED) else "real"
@@ -91,7 +90,7 @@ def test(config: ConfigDict, name: str, arm: Arm | Learner) -> str:
   return f"{name} ({source.name}, {source.split}): {len(source):,} {kind} images{lost}"
 
 
-def facts(config: ConfigDict, arms: Sequence[Arm | Learner]) -> Iterator[tuple[str, str]]:
+def facts(config: StudySpec, arms: Sequence[Arm | Learner]) -> Iterator[tuple[str, str]]:
   """For the page, of what its arms and learners use."""
   first, *others = config.tests
   if others:
@@ -101,7 +100,7 @@ def facts(config: ConfigDict, arms: Sequence[Arm | Learner]) -> Iterator[tuple[s
   used = made_from(arms)
   drawn = [f"{some(names)} drawn by {reference}" for reference, names in _generators(used).items()]
   imported = [
-    f"{p.name.removeprefix('images/')} imported from {p.fields['source']}"
+    f"{p.name.removeprefix('images/')} imported from {p.fields.source}"
     for p in used
     if isinstance(p, ImportedSet)
   ]
@@ -161,8 +160,8 @@ def _generators(products: Iterable[Product]) -> dict[str, list[str]]:
 def _maker(image_set: ImageSet) -> str:
   """The generator, as the config has it; of images imported from a workdir, as their record has it; "" = not known."""
   if not isinstance(image_set, ImportedSet):
-    return image_set.fields["generator"]
-  reference = image_set.fields["source"]
+    return image_set.fields.generator
+  reference = image_set.fields.source
   if not reference.startswith(_GENERATED):
     return ""
   try:
@@ -175,7 +174,7 @@ def _maker(image_set: ImageSet) -> str:
   return str(found.runtime.get("generator", "")) if found else ""
 
 
-def _encoders(config: ConfigDict, products: Iterable[Product]) -> dict[str, list[str]]:
+def _encoders(config: StudySpec, products: Iterable[Product]) -> dict[str, list[str]]:
   """Weights -> the encoders of the config that have them."""
   found: dict[str, list[str]] = {}
   for name in dict.fromkeys(p.encoder_name for p in products if isinstance(p, Arm | KeepList)):
@@ -184,11 +183,9 @@ def _encoders(config: ConfigDict, products: Iterable[Product]) -> dict[str, list
   return found
 
 
-def _real(config: ConfigDict, arms: Sequence[Arm | Learner]) -> list[str]:
+def _real(config: StudySpec, arms: Sequence[Arm | Learner]) -> list[str]:
   """Of config.real, those that are learnt from."""
-  names = [
-    a.fields["real"] if isinstance(a, Learner) else fields_of.arm_fields(config, a.arm)["real"] for a in arms
-  ]
+  names = [a.fields.real if isinstance(a, Learner) else config.arms[a.arm].real for a in arms]
   return [name for name in dict.fromkeys(names) if name]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
@@ -29,7 +28,7 @@ from synthjax.products.product import DONE, MISSING, REFUSED, STALE, Product, St
 from synthjax.products.sample import DrawnSet
 from synthjax.products.tune import Arm
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.study import StudySpec
 from synthjax.store import records
 
 RESULTS = "results.jsonl"
@@ -46,7 +45,7 @@ class Report:
   name, stage = "report", "report"
 
   def __init__(
-    self, config: ConfigDict, root: epath.Path, labels: LabelSpace, products: Sequence[Product], command: str
+    self, config: StudySpec, root: epath.Path, labels: LabelSpace, products: Sequence[Product], command: str
   ):
     self._config, self._root, self._labels, self._command = config, root, labels, command
     self.folder = root / "report"
@@ -228,8 +227,8 @@ class Report:
       own = self._config.arms[arm.arm]
       tallies = arm.tallies(test)
       if own.images and tallies:
-        fields = fields_of.arm_fields(self._config, arm.arm) | {"images": own.images, "images_per_class": 0}
-        name = f"{own.images.replace('/', '+')}+{fields['loss']}"
+        fields = own.to_dict() | {"images": str(own.images), "images_per_class": 0}
+        name = f"{str(own.images).replace('/', '+')}+{own.loss}"
         points = lines.setdefault(records.digest(fields), (name, {}))[1]
         points[arm.per_class] = tuple(t.metrics()["top1"] for t in tallies)
     for name, points in lines.values():
@@ -244,9 +243,11 @@ class Report:
     for field in ("real", "ratio"):
       lines: dict[str, list[Learner]] = {}
       for learner in learners:
-        if learner.tallies(test) and (learner.shots if field == "real" else learner.fields["ratio"]):
-          images = self._config.learners[learner.learner].images
-          lines.setdefault(records.digest([{**learner.fields, field: ""}, images]), []).append(learner)
+        if learner.tallies(test) and (learner.shots if field == "real" else learner.fields.ratio):
+          images = str(self._config.learners[learner.learner].images)
+          lines.setdefault(records.digest([learner.fields.to_dict() | {field: ""}, images]), []).append(
+            learner
+          )
       for line in lines.values():
         across = [x.shots if field == "real" else round(x.synthetic_images / len(self._labels)) for x in line]
         points = {
@@ -317,9 +318,9 @@ def _acceptance(keep: KeepList, pictured: bool) -> page.Acceptance:
   )
 
 
-def _settings(config: ConfigDict) -> Iterator[tuple[str, str]]:
+def _settings(config: StudySpec) -> Iterator[tuple[str, str]]:
   """Every field of the config that bears on the result."""
-  for path, value in _leaves(config.to_dict(), ""):
+  for path, value in _leaves(config.given, ""):
     if value is not None and not path.startswith(
       ("runtime.", "benchmark.", "predict.", "export.", "report.")
     ):

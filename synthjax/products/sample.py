@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.sources import open_parents
 from synthjax.disk import checksums, workdir
@@ -33,8 +32,10 @@ from synthjax.runtime.stopping import Stop
 from synthjax.sampling import sampler
 from synthjax.sampling.drawer import Drawer, Setting
 from synthjax.sampling.parents import Parents, strength_of
-from synthjax.spec import config as fields_of
 from synthjax.spec.checks_limits import check_set_size
+from synthjax.spec.fields import BY_SHOTS
+from synthjax.spec.group import Kind
+from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, dataset, records, schema
 from synthjax.store.plan import Plan, Segment
 from synthjax.weights import clean_text, hub, read
@@ -68,19 +69,19 @@ class DrawnSet(ImageSet):
 
   def __init__(
     self,
-    config: ConfigDict,
+    config: StudySpec,
     root: epath.Path,
     name: str,
     labels: LabelSpace,
     prompts: PromptList,
     network: Network | None = None,
   ):
-    super().__init__(config, root, name, labels, fields_of.set_fields(config, name))
+    super().__init__(config, root, name, labels, config.sets[name])
     self._config, self.prompts = config, prompts
     self._network = network  # of this study, whose weights draw
     self.inputs = (prompts, network) if network else (prompts,)
     check_set_size(f"config.sets.{name}", len(labels), self.fields)
-    if not self.fields["generator"]:
+    if not self.fields.generator:
       raise UserError(
         f"set {name!r} has no generator; set config.sampling.generator to a folder in diffusers' layout, or embedded:generator"
       )
@@ -89,7 +90,7 @@ class DrawnSet(ImageSet):
 
   @functools.cached_property
   def _generator(self) -> StableDiffusion:
-    return _read_generator(self._weights, self.fields["dtype"], self._stamps)
+    return _read_generator(self._weights, self.fields.dtype, self._stamps)
 
   @functools.cached_property
   def _stamps(self) -> read.Stamps:
@@ -102,7 +103,7 @@ class DrawnSet(ImageSet):
     if self._network:
       return self._network.weights
     if not self._kept_weights:
-      return hub.locate(self.fields["generator"], self._root)
+      return hub.locate(self.fields.generator, self._root)
     if self._kept_weights.exists():
       return self._kept_weights
     passing = tempfile.mkdtemp(prefix="synthjax-")
@@ -112,7 +113,7 @@ class DrawnSet(ImageSet):
   @property
   def _architecture(self) -> str:
     """Of `random:ARCHITECTURE`; "" for a folder."""
-    scheme, _, architecture = self.fields["generator"].partition(":")
+    scheme, _, architecture = self.fields.generator.partition(":")
     return architecture if scheme == "random" else ""
 
   @property
@@ -123,35 +124,35 @@ class DrawnSet(ImageSet):
   @functools.cached_property
   def _setting(self) -> Setting:
     fields = self.fields
-    size = fields["size"] or self._generator.native_size
-    stored = fields["stored_size"] or size
+    size = fields.size or self._generator.native_size
+    stored = fields.stored_size or size
     return Setting(
-      steps=fields["steps"],
-      guided=fields["guidance"] > 1.0,
+      steps=fields.steps,
+      guided=fields.guidance > 1.0,
       size=size,
       stored_size=stored,
-      sampler=fields["sampler"],
-      eta=fields["eta"],
+      sampler=fields.sampler,
+      eta=fields.eta,
       strength=self._strength,
-      negative_prompt=fields["negative_prompt"],
-      group=fields["cpu_group"] if devices.platform() == "cpu" else 0,
-      decode_batch=fields["decode_batch"],
+      negative_prompt=fields.negative_prompt,
+      group=fields.cpu_group if devices.platform() == "cpu" else 0,
+      decode_batch=fields.decode_batch,
     )
 
   @functools.cached_property
   def _strength(self) -> float:
     fields = self.fields
-    if fields["strength"] != fields_of.BY_SHOTS:
-      return fields["strength"]
-    shots = self._config.real[fields["parents"].partition(":")[2]].shots
-    return strength_of(self._generator.schedule, fields["sampler"], fields["steps"], shots)
+    if fields.strength != BY_SHOTS:
+      return fields.strength
+    shots = self._config.real[fields.parents.partition(":")[2]].shots
+    return strength_of(self._generator.schedule, fields.sampler, fields.steps, shots)
 
   @functools.cached_property
   def _parents(self) -> Parents | None:
     """At strength 1 nothing is left of them, and the set is one without."""
     if not self._setting.has_parents:
       return None
-    source = open_parents(self._config, self.fields["parents"], self.labels)
+    source = open_parents(self._config, self.fields.parents, self.labels)
     return Parents(source, self.labels, self._setting.size)
 
   @property
@@ -164,7 +165,7 @@ class DrawnSet(ImageSet):
 
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:
-    kept = fields_of.identity_of(fields_of.SAMPLING, self.fields)
+    kept = self.fields.identity()
     resolved = {
       "generator": self._generator.digest,  # the weights, wherever they lie
       "size": self._setting.size,
@@ -183,7 +184,7 @@ class DrawnSet(ImageSet):
     how = (setting.sampler, setting.steps)
     return corrections.applied(
       # A distilled UNet is told the guidance, whatever it is, so it draws as it always has.
-      unguided=self.fields["guidance"] < 1 and not self._generator.guidance_width,
+      unguided=self.fields.guidance < 1 and not self._generator.guidance_width,
       scheduler_keys=samplers.has_ignored_keys(schedule, *how, setting.eta, setting.strength),
       trailing_steps=samplers.has_lost_step(schedule, *how),
       clean_text=self._has_cleaned_text,
@@ -193,12 +194,12 @@ class DrawnSet(ImageSet):
   def _has_cleaned_text(self) -> bool:
     texts = {prompt.text for prompt in self.prompts.read()}
     if self._setting.is_guided(self._generator):
-      texts.add(self.fields["negative_prompt"])
+      texts.add(self.fields.negative_prompt)
     return any(map(clean_text.is_altered, texts))
 
   @property
   def asked(self) -> int:
-    preview, asked = self.fields["preview"], self.fields["images_per_class"]
+    preview, asked = self.fields.preview, self.fields.images_per_class
     return min(preview, asked) if preview else asked
 
   @property
@@ -220,14 +221,14 @@ class DrawnSet(ImageSet):
 
   @property
   def note(self) -> str:
-    begun = f", from {self.fields['parents']} at strength {self._strength:.2g}" if self._parents else ""
-    return f"guidance {self.fields['guidance']:g}, {self.fields['steps']} steps{begun}"
+    begun = f", from {self.fields.parents} at strength {self._strength:.2g}" if self._parents else ""
+    return f"guidance {self.fields.guidance:g}, {self.fields.steps} steps{begun}"
 
   def _flops_each(self) -> float:
     return self._setting.flops(self._generator) if self._can_draw else 0.0
 
   def _bytes_each(self) -> float:
-    side = self._setting.stored_size if self._can_draw else self.fields["stored_size"]
+    side = self._setting.stored_size if self._can_draw else self.fields.stored_size
     return 600 + 0.25 * side**2  # JPEG at 2 bits a pixel
 
   def _record(self) -> records.Record:
@@ -235,13 +236,13 @@ class DrawnSet(ImageSet):
       checksums.read_json(self.folder / SESSIONS / n, "session", _SESSION)
       for n in workdir.names(self.folder / SESSIONS, "*.json")
     ]
-    runtime = {k: self.fields[k] for k in fields_of.of_kind(fields_of.SAMPLING, fields_of.RUNTIME)}
+    runtime = self.fields.of_kind(Kind.RUNTIME)
     return records.Record(
       self.name,
       self._identity,
       growth={"images_per_class": self.asked},
       runtime=runtime
-      | {"generator": hub.pinned(self.fields["generator"], self._root), **self._runtime.to_dict()},
+      | {"generator": hub.pinned(self.fields.generator, self._root), **self._runtime.to_dict()},
       inputs={self.prompts.name: self.prompts.content_hash()},
       cost={
         "device_seconds": round(sum(s["seconds"] * s["local_devices"] for s in sessions), 1),
@@ -254,10 +255,10 @@ class DrawnSet(ImageSet):
       self.labels.ids,
       self.prompts.read(),
       segments,
-      images_per_shard=self.fields["images_per_shard"],
+      images_per_shard=self.fields.images_per_shard,
       drawing=records.digest({k: self._identity[k] for k in _DRAWING if k in self._identity}),
-      guidance=self.fields["guidance"],
-      seed=self.fields["seed"],
+      guidance=self.fields.guidance,
+      seed=self.fields.seed,
       parents=self._parents.by_class if self._parents else (),
       strength=self._strength,
     )
@@ -269,7 +270,7 @@ class DrawnSet(ImageSet):
       random_weights.make(self._architecture, self._kept_weights)
     prompts = self.prompts.read()
     if not self._is_begun_as_wanted():
-      self._check_lengths([p.text for p in prompts] + [n for n in [self.fields["negative_prompt"]] if n])
+      self._check_lengths([p.text for p in prompts] + [n for n in [self.fields.negative_prompt] if n])
       self.drawer().check()  # weights that do not fit are refused before anything is written
       records.settle(self.folder, self._record())
     plan = self.plan(dataset.grow(self.folder, self._wanted))
@@ -293,21 +294,21 @@ class DrawnSet(ImageSet):
       f"{self.prompts.name}: {long} of {len(distinct)} prompts are longer than the {self._generator.max_tokens} tokens "
       f"the generator reads (longest: {lengths.max()}, {distinct[int(lengths.argmax())][:60]!r}...)"
     )
-    if self.fields["long_prompts"] == "refuse":
+    if self.fields.long_prompts == "refuse":
       raise UserError(f"{told}; shorten them, or set config.sampling.long_prompts=cut")
     print(f"{told}; they are cut there", file=sys.stderr)
 
   def drawer(self) -> Drawer:
     residents.begin(self.stage)
-    weights = self._weights, self.fields["dtype"], self._stamps
-    drawer = _drawer(*weights, self._setting, self.fields["per_device_batch"])
+    weights = self._weights, self.fields.dtype, self._stamps
+    drawer = _drawer(*weights, self._setting, self.fields.per_device_batch)
     return drawer.with_parents(self._parents.pixels) if self._parents else drawer
 
   def sink(self, folder: epath.Path) -> sampler.Sink:
     fields = self.fields
     return sampler.Sink(
       folder,
-      encode=functools.partial(schema.encode_jpeg, quality=fields["jpeg_quality"], mark=fields["mark"]),
+      encode=functools.partial(schema.encode_jpeg, quality=fields.jpeg_quality, mark=fields.mark),
       serialize=schema.serializer(self.labels.ids),
       threads=self._runtime.encode_threads,
     )
@@ -324,7 +325,7 @@ class DrawnSet(ImageSet):
       except jax.errors.JaxRuntimeError as e:
         if "RESOURCE_EXHAUSTED" not in str(e):
           raise
-        n = self.fields["per_device_batch"]
+        n = self.fields.per_device_batch
         raise UserError(
           f"{n} images at once do not fit on the device; lower config.sampling.per_device_batch"
         ) from e

@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.order import indices
 from synthjax.disk import checksums, workdir
@@ -49,7 +48,8 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.small_world import weights as embedded
 from synthjax.small_world import world
-from synthjax.spec import config as fields_of
+from synthjax.spec.fields import OF_NETWORKS
+from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
 from synthjax.weights import clean_text, openclip, read, tokenizer
 from synthjax.weights.write import write_params
@@ -64,7 +64,7 @@ class Network:
 
   def __init__(
     self,
-    config: ConfigDict,
+    config: StudySpec,
     root: epath.Path,
     name: str,
     labels: LabelSpace,
@@ -73,10 +73,10 @@ class Network:
     """`networks` has those that it may be made from."""
     self.name, self.folder = f"networks/{name}", root / "networks" / name
     self._root, self._runtime = root, config.runtime
-    self._fields: dict[str, Any] = config.networks[name].to_dict()
-    self._labels = spaces.load(self._fields["labels"]) if self._fields["labels"] else labels
+    self._fields = config.networks[name]
+    self._labels = spaces.load(self._fields.labels) if self._fields.labels else labels
     self.inputs: tuple[Network, ...] = tuple(
-      networks[self._fields[f]] for f in self._made_from if self._fields[f] in networks
+      networks[name] for f in self._made_from if (name := getattr(self._fields, f)) in networks
     )
 
   @property
@@ -85,7 +85,7 @@ class Network:
 
   def _other(self, field: str) -> Path | None:
     """The weights of the network that a field names."""
-    name = self._fields[field]
+    name = getattr(self._fields, field)
     if name.startswith(_SHIPPED):
       return embedded.folder(name) / ("vae" if field == "autoencoder" else "")
     return Path(self._root / "networks" / name / "weights") if name else None
@@ -93,7 +93,7 @@ class Network:
   @property
   def _made_from(self) -> tuple[str, ...]:
     """The fields that name other networks."""
-    return fields_of.OF_NETWORKS if self._fields["task"] == "denoise" else ()
+    return OF_NETWORKS if self._fields.task == "denoise" else ()
 
   @property
   def _others(self) -> dict[str, Path]:
@@ -107,21 +107,21 @@ class Network:
     )
 
   def _record(self) -> records.Record:
-    identity = fields_of.identity_of(fields_of.NETWORK, self._fields)
+    identity = self._fields.identity()
     del identity["labels"]  # the classes themselves say it
     for field in ("text_encoder", "begin_with"):  # the inputs say it
       del identity[field]
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
-    reads = self._fields["task"] != "autoencode"  # captions, in which nothing but the names is the user's
+    reads = self._fields.task != "autoencode"  # captions, in which nothing but the names is the user's
     is_altered = reads and any(map(clean_text.is_altered, self._labels.names))
     identity |= corrections.applied(clean_text=is_altered)
     inputs = {
-      self._fields[field]
-      if self._fields[field].startswith(_SHIPPED)
-      else f"networks/{self._fields[field]}": read.folder_digest(path, (".", "unet", "text_encoder"))
+      name
+      if (name := getattr(self._fields, field)).startswith(_SHIPPED)
+      else f"networks/{name}": read.folder_digest(path, (".", "unet", "text_encoder"))
       for field, path in self._others.items()
     }
-    return records.Record(self.name, identity, growth={"steps": self._fields["steps"]}, inputs=inputs)
+    return records.Record(self.name, identity, growth={"steps": self._fields.steps}, inputs=inputs)
 
   def _finished_steps(self) -> int:
     """Without its weights a network is to be written again, from its last checkpoint."""
@@ -130,7 +130,7 @@ class Network:
     return checksums.read_json(path, "result", {"steps": int})["steps"] if whole else 0
 
   def status(self) -> Status:
-    begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields["steps"]
+    begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields.steps
     if begun and (grown := next((n for n in self.inputs if n.status().state == STALE), None)):
       raise UserError(
         f"{self.name} was made from {grown.name}, which is to be trained further; put its steps back, or give it or "
@@ -151,18 +151,18 @@ class Network:
       records.settle(self.folder, self._record())
       residents.begin(self.stage)
       fields = self._fields
-      task, batch_at, export = _TASKS[fields["task"]](self)
+      task, batch_at, export = _TASKS[fields.task](self)
       recipe = Recipe(
-        steps=fields["steps"],
-        learning_rate=fields["learning_rate"],
-        warmup=fields["warmup"],
-        weight_decay=fields["weight_decay"],
-        ema=fields["ema"],
-        seed=fields["seed"],
+        steps=fields.steps,
+        learning_rate=fields.learning_rate,
+        warmup=fields.warmup,
+        weight_decay=fields.weight_decay,
+        ema=fields.ema,
+        seed=fields.seed,
       )
       pace = Pace(save_seconds=self._runtime.save_seconds, log_seconds=self._runtime.log_seconds)
       state = train(
-        task, batch_at, recipe, self.folder, name=self.name, batch_size=fields["batch"], pace=pace, stop=stop
+        task, batch_at, recipe, self.folder, name=self.name, batch_size=fields.batch, pace=pace, stop=stop
       )
       draft = workdir.draft_of(self.weights)
       export(state, draft)
@@ -188,19 +188,19 @@ class Network:
 
   def _pictures(self, in_rows: bool = False) -> world.Pictures:
     fields = self._fields
-    styles = world.CLIP_STYLES if fields["styles"] == "familiar" else world.ALL_STYLES
-    return world.pictures(fields["pictures"], self._labels, styles, fields["seed"], in_rows)
+    styles = world.CLIP_STYLES if fields.styles == "familiar" else world.ALL_STYLES
+    return world.pictures(fields.pictures, self._labels, styles, fields.seed, in_rows)
 
   def _batches(self, columns: dict[str, Array], row: int = 1) -> BatchAt:
     """Batches of whole rows: of `row` examples that follow each other."""
     fields, rows = self._fields, len(next(iter(columns.values()))) // row
-    if fields["batch"] % row:
+    if fields.batch % row:
       raise UserError(
-        f"{self.name}: batch {fields['batch']} is not a multiple of the {row} classes, whose pictures share a look"
+        f"{self.name}: batch {fields.batch} is not a multiple of the {row} classes, whose pictures share a look"
       )
 
     def batch_at(step: int) -> dict[str, Array]:
-      first = indices(step, fields["batch"] // row, rows, fields["seed"]) * row
+      first = indices(step, fields.batch // row, rows, fields.seed) * row
       chosen = (first[:, None] + np.arange(row)).ravel()
       return {k: v[chosen] for k, v in columns.items()}
 
@@ -244,7 +244,7 @@ def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
     },
     row=len(network._labels),
   )
-  if network._fields["tower"] == "resnet":
+  if network._fields.tower == "resnet":
     return _residual(network, vocabulary["vocab_size"], batch_at)
   config = CLIPConfig(**(world.CLIP | {"text_config": world.TEXT | vocabulary}))
 

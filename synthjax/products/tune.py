@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.data.draws import Part
 from synthjax.data.feeding import Readable
@@ -39,7 +38,7 @@ from synthjax.products.views import Views
 from synthjax.runtime import residents
 from synthjax.runtime.progress import readable
 from synthjax.runtime.stopping import Stop
-from synthjax.spec import config as fields_of
+from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
 
 Array = np.ndarray
@@ -51,7 +50,7 @@ class Arm:
 
   def __init__(
     self,
-    config: ConfigDict,
+    config: StudySpec,
     root: epath.Path,
     name: str,
     encoder: Encoder,
@@ -68,22 +67,22 @@ class Arm:
     self._real, self._validation = real, validation
     made_from = (image_set, embeddings, keep, real, validation)
     self.inputs: tuple[Product, ...] = (*tests.values(), *filter(None, made_from))
-    self._fields = fields_of.arm_fields(config, name)
+    self._fields = config.arms[name]
     self._learns = bool(image_set or real)
     self.seeds = config.seeds if self._learns else 1  # nothing is drawn at random where nothing is learnt
-    self._drawn = config.real[self._fields["real"]] if real else None
-    asked = fields_of.set_fields(config, _bare(image_set.name))["images_per_class"] if image_set else 0
-    self._per_class = self._fields["images_per_class"] or (keep.quota if keep else asked)
+    self._drawn = config.real[self._fields.real] if real else None
+    asked = config.sets[_bare(image_set.name)].images_per_class if image_set else 0
+    self._per_class = self._fields.images_per_class or (keep.quota if keep else asked)
     self._selection: EmbeddedSelection | None = None
     if image_set and embeddings:
-      n = self._fields["images_per_class"]
+      n = self._fields.images_per_class
       self._selection = EmbeddedSelection(f"arm {name}", image_set, embeddings, keep, n)
 
   def check(self) -> None:
     """What of the encoder cannot learn, before anything is drawn."""
-    if self._fields["learns"] or self._fields["batch_norm"] != "frozen":
-      tune_images.check(self._encoder.clip, self._fields["batch_norm"])
-      tune_images.chosen(self._encoder.clip.param_shapes(), self._fields["learns"])
+    if self._fields.learns or self._fields.batch_norm != "frozen":
+      tune_images.check(self._encoder.clip, self._fields.batch_norm)
+      tune_images.chosen(self._encoder.clip.param_shapes(), self._fields.learns)
 
   # --- what is wanted ----------------------------------------------------------------------------
 
@@ -93,7 +92,7 @@ class Arm:
     zero_shot = self._encoder.classifier_identity
     if not self._learns:
       return zero_shot
-    told = fields_of.identity_of(fields_of.TUNING, self._fields)
+    told = self._fields.identity()
     learnt = {k: v for k, v in told.items() if k not in ("encoder", "images_per_class")}
     for field, real in (("real", self._real), ("validation", self._validation)):
       if real:
@@ -138,7 +137,7 @@ class Arm:
   @property
   def method(self) -> str:
     """Under which it is shown beside other shots and draws."""
-    return self._fields["method"]
+    return self._fields.method
 
   @property
   def per_class(self) -> int:
@@ -160,16 +159,16 @@ class Arm:
   @property
   def tuned_percent(self) -> float:
     """Of the parameters of image tower and head, those that learn."""
-    if not self._learns or self._fields["adapter"]:
+    if not self._learns or self._fields.adapter:
       return 0.0
     shapes = self._encoder.clip.param_shapes()
-    paths = tune_images.chosen(shapes, self._fields["learns"])
+    paths = tune_images.chosen(shapes, self._fields.learns)
     return tune_images.share(shapes, paths, len(self._encoder.labels) * (self._encoder.clip.width + 1))
 
   @property
   def is_plainly_real(self) -> bool:
     """Learns from real images alone, and as a linear classifier on the encoder as it is."""
-    plain = not (self._fields["adapter"] or self._fields["learns"]) and self._fields["batch_norm"] == "frozen"
+    plain = not (self._fields.adapter or self._fields.learns) and self._fields.batch_norm == "frozen"
     return bool(self._real) and self._set is None and plain
 
   @property
@@ -192,11 +191,11 @@ class Arm:
       parts.append(of_set + (f", kept by {kept_by}" if kept_by else ""))
     if self._real:
       parts.append(f"{real} ones" if of_set else f"{real} images")
-    joined = " and ".join(parts) + (f", {fields['order']}" if len(parts) == 2 else "")
+    joined = " and ".join(parts) + (f", {fields.order}" if len(parts) == 2 else "")
     loss = {"CE": "cross entropy", "SCE": "half cross entropy, half the zero-shot classifier's soft targets"}
-    how = "Tip-Adapter-F" if fields["adapter"] else loss[fields["loss"]]
-    tower = "; batch norms follow the images" if fields["batch_norm"] != "frozen" else ""
-    tower += f"; {readable(self.tuned_percent)} % of the parameters learn" if fields["learns"] else ""
+    how = "Tip-Adapter-F" if fields.adapter else loss[fields.loss]
+    tower = "; batch norms follow the images" if fields.batch_norm != "frozen" else ""
+    tower += f"; {readable(self.tuned_percent)} % of the parameters learn" if fields.learns else ""
     return f"{joined}; {how}{tower}"
 
   # --- what is there -----------------------------------------------------------------------------
@@ -241,7 +240,7 @@ class Arm:
           found.append(
             about | dict(metric=metric, value=value, n=tally.n, seed=seed, images=self.synthetic_images)
           )
-          if self._fields["learns"]:
+          if self._fields.learns:
             found[-1] |= dict(tuned_percent=self.tuned_percent)
           if self._real:
             found[-1] |= dict(real=self.real_images, shots=self.shots, draw=self.draw, method=self.method)
@@ -276,7 +275,12 @@ class Arm:
       return self._made(stop)
 
   def _made(self, stop: Stop) -> bool:
-    run = {"arm": self.arm, "fields": self._fields, "identity": self.identity, "images": self.images}
+    run = {
+      "arm": self.arm,
+      "fields": self._fields.to_dict(),
+      "identity": self.identity,
+      "images": self.images,
+    }
     runs.begin(self.folder, run)
     with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
       if not owner.take("run"):
@@ -318,18 +322,18 @@ class Arm:
 
   def _learn(self, index: int, seeds: Sequence[int], stop: Stop) -> None:
     fields, zero_shot = self._fields, self._encoder.zero_shot
-    residents.begin(self.stage, small=not fields["learns"] and fields["batch_norm"] == "frozen")
+    residents.begin(self.stage, small=not fields.learns and fields.batch_norm == "frozen")
     where = heads.Training(self.folder / f"group-{index:05d}", self.name, self._runtime, stop)
     if not self._learns:
       learnt = [heads.Learnt(zero_shot, np.zeros(len(zero_shot), np.float32))]
-    elif fields["adapter"]:
+    elif fields.adapter:
       assert self._real and self._validation
       validation = self._validation.load()
       real, views = self._real.load(), None
-      if fields["views"]:
+      if fields.views:
         views = Views(self._encoder, self._real.source, real.ids, self.name, self._runtime, stop)
       learnt = heads.tip_adapter(fields, zero_shot, real, validation, seeds, where, views)
-    elif fields["learns"] or fields["batch_norm"] != "frozen":
+    elif fields.learns or fields.batch_norm != "frozen":
       learnt = heads.through_images(fields, self._encoder, self._pictured(), seeds, where)
     else:
       learnt = heads.linear(fields, zero_shot, self._embedded(), seeds, where)

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from synthjax.data import crops
 from synthjax.data.decoding import Unreadable
@@ -21,6 +20,7 @@ from synthjax.products.embed import Encoder
 from synthjax.products.product import progress_of
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
+from synthjax.spec.fields import RuntimeFields
 
 Array = np.ndarray
 
@@ -29,7 +29,7 @@ class Views:
   """Of the images `ids` of a source, in their order. Features are as the encoder gives them, not normalised."""
 
   def __init__(
-    self, encoder: Encoder, source: Source, ids: Sequence[str], name: str, runtime: ConfigDict, stop: Stop
+    self, encoder: Encoder, source: Source, ids: Sequence[str], name: str, runtime: RuntimeFields, stop: Stop
   ):
     place = {key: i for i, key in enumerate(source.keys)}
     self._places = [place[str(key)] for key in ids]

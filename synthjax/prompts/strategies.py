@@ -17,6 +17,7 @@ from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts.writers import WRITERS, foreign_to
 from synthjax.runtime.errors import UserError, nearest
+from synthjax.spec.fields import Prompts
 from synthjax.store.prompt import Prompt
 
 _DIGITS = re.compile("[0-9]{1,20}")  # not str.isdigit, which takes a superscript two for one
@@ -32,40 +33,40 @@ class Written:
   notes: list[str]  # what the user should know: a writer that ran dry, ...
 
 
-def check(fields: dict[str, Any], labels: LabelSpace, where: str = "config.prompts") -> None:
+def check(fields: Prompts, labels: LabelSpace, where: str = "config.prompts") -> None:
   """What would fail, or be nonsense, is refused before anything is made. A file is read by `write` alone."""
-  strategy = fields["strategy"]
+  strategy = fields.strategy
   if strategy not in STRATEGIES:
     raise UserError(f"{where}: prompt strategy {strategy!r}{nearest(strategy, STRATEGIES)}")
-  if fields["template"]:
-    check_template(fields["template"], where)
+  if fields.template:
+    check_template(fields.template, where)
   if strategy == "templates" and not labels.templates:
     raise UserError(
       f"{where}: strategy templates: the label space has none; give `templates:` in the labels file, or use strategy B"
     )
-  if strategy == "file" and not fields["file"]:
+  if strategy == "file" and not fields.file:
     raise UserError(f"{where}: strategy file needs a file; set file to the path of a .jsonl, .tsv or .txt")
   if strategy == "LE":
     _check_writer(fields, labels, where)
 
 
-def _check_writer(fields: dict[str, Any], labels: LabelSpace, where: str) -> None:
-  if fields["writer"] not in WRITERS:
-    raise UserError(f"{where}: writer {fields['writer']!r}{nearest(fields['writer'], WRITERS)}")
-  if not (name := foreign_to(fields["writer"], labels.names)):
+def _check_writer(fields: Prompts, labels: LabelSpace, where: str) -> None:
+  if fields.writer not in WRITERS:
+    raise UserError(f"{where}: writer {fields.writer!r}{nearest(fields.writer, WRITERS)}")
+  if not (name := foreign_to(fields.writer, labels.names)):
     return
-  example = " ".join(WRITERS[fields["writer"]]("", name, 1, fields["seed"])[0].text.split())[:100]
+  example = " ".join(WRITERS[fields.writer]("", name, 1, fields.seed)[0].text.split())[:100]
   instead = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
   raise UserError(
-    f"{where}: writer {fields['writer']!r} knows digits and letters alone, and writes of {name!r} "
+    f"{where}: writer {fields.writer!r} knows digits and letters alone, and writes of {name!r} "
     f"\"a photo of a {example}\"; use strategy {instead} or 'file' with sentences of your own"
   )
 
 
-def write(fields: dict[str, Any], labels: LabelSpace) -> Written:
+def write(fields: Prompts, labels: LabelSpace) -> Written:
   """The prompt list of one strategy; every class of the label space has at least one prompt."""
   check(fields, labels)
-  written = STRATEGIES[fields["strategy"]](fields, labels)
+  written = STRATEGIES[fields.strategy](fields, labels)
   have = {p.class_id for p in written.prompts}
   without = [c for c in labels.ids if c not in have]
   if without:
@@ -79,43 +80,43 @@ def _fill(template: str, text: str) -> str:
   return template.replace("{}", text)  # not str.format: a template is data
 
 
-def _basic(fields: dict[str, Any], labels: LabelSpace) -> Written:
-  template = fields["template"] or labels.template
+def _basic(fields: Prompts, labels: LabelSpace) -> Written:
+  template = fields.template or labels.template
   named = zip(labels.ids, labels.names, strict=True)
   return Written([Prompt(c, _fill(template, name), origin=f"B: {template}") for c, name in named], [])
 
 
-def _templates(fields: dict[str, Any], labels: LabelSpace) -> Written:
+def _templates(fields: Prompts, labels: LabelSpace) -> Written:
   named = list(zip(labels.ids, labels.names, strict=True))
   return Written(
     [Prompt(c, _fill(t, name), origin=f"template: {t}") for c, name in named for t in labels.templates], []
   )
 
 
-def _language_enhancement(fields: dict[str, Any], labels: LabelSpace) -> Written:
-  writer = WRITERS[fields["writer"]]
-  template = fields["template"] or labels.template
+def _language_enhancement(fields: Prompts, labels: LabelSpace) -> Written:
+  writer = WRITERS[fields.writer]
+  template = fields.template or labels.template
   prompts, short = [], {}
   for class_id, name in zip(labels.ids, labels.names, strict=True):
-    drawn = writer(class_id, name, fields["draws"], fields["seed"])
-    distinct = list({s.text: s for s in drawn}.values())[: fields["per_class"]]
-    if len(distinct) < fields["per_class"]:
+    drawn = writer(class_id, name, fields.draws, fields.seed)
+    distinct = list({s.text: s for s in drawn}.values())[: fields.per_class]
+    if len(distinct) < fields.per_class:
       short[class_id] = len(distinct)
-    origin = f"LE: {fields['writer']}, {template}"
+    origin = f"LE: {fields.writer}, {template}"
     prompts += [Prompt(class_id, _fill(template, s.text), parts=s.parts, origin=origin) for s in distinct]
   notes = []
   if short:
     fewest = min(short, key=short.__getitem__)
     notes.append(
-      f"writer {fields['writer']} gave fewer than {fields['per_class']} distinct sentences for {len(short)} classes "
+      f"writer {fields.writer} gave fewer than {fields.per_class} distinct sentences for {len(short)} classes "
       f"(fewest: {short[fewest]} for {fewest!r}); what it gave is used over again"
     )
   return Written(prompts, notes)
 
 
-def _from_file(fields: dict[str, Any], labels: LabelSpace) -> Written:
+def _from_file(fields: Prompts, labels: LabelSpace) -> Written:
   """Lines of class id, prompt and, if wanted, a repeat count; JSON lines, or columns parted by tabs."""
-  path = Path(fields["file"]).expanduser()
+  path = Path(fields.file).expanduser()
   lines = documents.read_text(path, f"prompt file {path}", most=documents.MOST_OF_LINES).split("\n")
   order = {c: i for i, c in enumerate(labels.ids)}
   read = _from_json if path.suffix == ".jsonl" else _from_columns

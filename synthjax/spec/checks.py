@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from synthjax.runtime.errors import UserError, nearest
-
-DTYPES = ("float32", "bfloat16", "float16")
+from synthjax.spec import fields
+from synthjax.spec.study import StudySpec
 
 
 def known(what: str, value: str, among: Iterable[str]) -> None:
@@ -25,3 +25,8 @@ def pattern(what: str, value: str) -> None:
 def at_least(what: str, value: float, low: float) -> None:
   if not value >= low:  # so that nan is told too
     raise UserError(f"{what} is at least {low}, not {value}")
+
+
+def check_knows_classes(where: str, encoder: str, study: StudySpec) -> None:
+  if study.encoders[encoder].weights == fields.THUMBNAIL:
+    raise UserError(f"{where}: encoder {encoder!r} makes thumbnails, which know no classes; name a CLIP")

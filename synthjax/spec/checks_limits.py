@@ -6,13 +6,13 @@ The limits are far above what anybody has trained or drawn; they catch a slip of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from synthjax.disk.documents import is_writable
 from synthjax.runtime.errors import UserError
+from synthjax.spec.fields import Sampling
 
 _COUNT, _NUMBER = 10**9, 1e9  # of fields that are not named here
 _SEED = 2**63 - 1
@@ -91,16 +91,16 @@ def _shown(value: int) -> str:
   return f"{value:,}" if abs(value) < limit else f"a number of {int(math.log10(abs(value))) + 1:,} digits"
 
 
-def check_set_size(where: str, classes: int, fields: Mapping[str, Any]) -> None:
+def check_set_size(where: str, classes: int, own: Sampling) -> None:
   """Of a set that is drawn: its plan is held in memory."""
-  images = classes * fields["images_per_class"]
+  images = classes * own.images_per_class
   if images > _MOST_IMAGES:
     raise UserError(
-      f"{where}: images_per_class {fields['images_per_class']:,} of {classes:,} classes are {images:,} images; a set has "
+      f"{where}: images_per_class {own.images_per_class:,} of {classes:,} classes are {images:,} images; a set has "
       f"at most {_MOST_IMAGES:,}"
     )
-  if images > _MOST_SHARDS * fields["images_per_shard"]:
+  if images > _MOST_SHARDS * own.images_per_shard:
     raise UserError(
       f"{where}: {images:,} images make more than {_MOST_SHARDS:,} shards; raise images_per_shard from "
-      f"{fields['images_per_shard']:,}"
+      f"{own.images_per_shard:,}"
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from ml_collections import ConfigDict
+from synthjax.spec.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-  config: ConfigDict
+  config: Config
   workdir: str
   plan: bool = False
   stages: tuple[str, ...] = ()

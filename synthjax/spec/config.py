@@ -7,52 +7,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict, config_dict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec.fields import (  # noqa: F401  handed on
-  BENCHMARK,
-  BY_SHOTS,
-  ENCODER,
-  ENCODING_CASE,
-  EXPORT,
-  EXPORT_FORMATS,
-  FILTER,
-  GROWTH,
-  IDENTITY,
-  IMPORT,
-  LEARNING,
-  METRICS,
-  NETWORK,
-  OF_NETWORKS,
-  ORDERS,
-  PREDICT,
-  PROMPTS,
-  REAL,
-  REPORT,
-  RUNTIME,
-  RUNTIME_FIELDS,
-  SAMPLERS,
-  SAMPLING,
-  SAMPLING_CASE,
-  THUMBNAIL,
-  TRAINING_CASE,
-  TUNING,
-  Field,
-  identity_of,
-  of_kind,
-)
+from synthjax.spec import fields, group
+
+Config: TypeAlias = Any  # a ConfigDict, of whose attributes a type checker knows nothing
 
 
-def _group(fields: dict[str, Field]) -> ConfigDict:
-  return ConfigDict({name: field.default for name, field in fields.items()})
+def _group(of: type[group.Group]) -> Config:
+  return ConfigDict({name: field.default for name, field in group.fields(of).items()})
 
 
-def study_config(labels: str = "digits") -> ConfigDict:
+def study_config(labels: str = "digits") -> Config:
   """The defaults of every study; `config.prompts` and `config.sets` are for the study to fill."""
-  config = ConfigDict()
+  config: Config = ConfigDict()
   config.study = ""  # its name in results; "" = the config file's
   config.labels = labels  # digits, a data set's (cifar10, imagenet, ...), or a YAML/JSON file of your own
   config.prompts = ConfigDict(sort_keys=False)  # name -> prompt_list(...)
@@ -68,14 +39,14 @@ def study_config(labels: str = "digits") -> ConfigDict:
   )  # name -> where real, labelled images lie: embedded:digits:second, folder:PATH
   config.studies = ConfigDict(sort_keys=False)  # name -> a whole study, in a folder of its own: matrix(...)
   config.seeds = 3  # of every arm; may grow
-  config.sampling = _group(SAMPLING)
-  config.tuning = _group(TUNING)
-  config.learning = _group(LEARNING)
-  config.predict = _group(PREDICT)
-  config.export = _group(EXPORT)
-  config.report = _group(REPORT)
-  config.runtime = _group(RUNTIME_FIELDS)
-  config.benchmark = _group(BENCHMARK)
+  config.sampling = _group(fields.Sampling)
+  config.tuning = _group(fields.Tuning)
+  config.learning = _group(fields.Learning)
+  config.predict = _group(fields.Predict)
+  config.export = _group(fields.Export)
+  config.report = _group(fields.Report)
+  config.runtime = _group(fields.RuntimeFields)
+  config.benchmark = _group(fields.Benchmark)
   config.benchmark.sampling = ConfigDict(sort_keys=False)  # name -> sampling_case(...)
   config.benchmark.encoding = ConfigDict(sort_keys=False)  # name -> encoding_case(...)
   config.benchmark.training = ConfigDict(sort_keys=False)  # name -> training_case(...)
@@ -84,10 +55,13 @@ def study_config(labels: str = "digits") -> ConfigDict:
 
 # What the studies of a matrix have in common: set once, on the matrix, it holds for all.
 _COMMON = ("sampling", "tuning", "runtime", "report")
-_COMMON_FIELDS = {"encoders": ("weights", "dtype", "per_device_batch"), "filters": tuple(FILTER)}
+_COMMON_FIELDS = {
+  "encoders": ("weights", "dtype", "per_device_batch"),
+  "filters": tuple(group.fields(fields.Filter)),
+}
 
 
-def matrix(studies: dict[str, ConfigDict]) -> ConfigDict:
+def matrix(studies: dict[str, Config]) -> Config:
   """Studies side by side, each in a folder of its own below the workdir, and one table of them all.
 
   Sampling, tuning, seeds, encoders (but for their prompts) and filters are those of the first study, for all of them:
@@ -96,72 +70,72 @@ def matrix(studies: dict[str, ConfigDict]) -> ConfigDict:
   first, config = next(iter(studies.values())), study_config()
   config.studies.update(studies)
   config.seeds = first.seeds
-  for group in _COMMON:
-    config[group] = first[group]
-  for group, fields in _COMMON_FIELDS.items():
-    for name, own in first[group].items():
-      config[group][name] = ConfigDict(own.to_dict())
+  for kind in _COMMON:
+    config[kind] = first[kind]
+  for kind, common in _COMMON_FIELDS.items():
+    for name, own in first[kind].items():
+      config[kind][name] = ConfigDict(own.to_dict())
       for study in config.studies.values():
-        for field in fields if name in study[group] else ():
-          study[group][name][field] = config[group][name].get_ref(field)
+        for field in common if name in study[kind] else ():
+          study[kind][name][field] = config[kind][name].get_ref(field)
   for study in config.studies.values():
     study.seeds = config.get_ref("seeds")
-    for group in _COMMON:
-      study[group] = config[group]
+    for kind in _COMMON:
+      study[kind] = config[kind]
   return config
 
 
-def prompt_list(strategy: str, **fields: Any) -> ConfigDict:
+def prompt_list(strategy: str, **given: Any) -> Config:
   """A prompt list for `config.prompts`."""
-  return _override(_group(PROMPTS), dict(strategy=strategy, **fields), "prompt_list")
+  return _override(_group(fields.Prompts), dict(strategy=strategy, **given), "prompt_list")
 
 
-def encoder(weights: str = "embedded:clip", **fields: Any) -> ConfigDict:
+def encoder(weights: str = "embedded:clip", **given: Any) -> Config:
   """An encoder for `config.encoders`."""
-  return _override(_group(ENCODER), dict(weights=weights, **fields), "encoder")
+  return _override(_group(fields.Encoder), dict(weights=weights, **given), "encoder")
 
 
-def image_filter(rule: str, **fields: Any) -> ConfigDict:
+def image_filter(rule: str, **given: Any) -> Config:
   """A filter for `config.filters`."""
-  return _override(_group(FILTER), dict(rule=rule, **fields), "image_filter")
+  return _override(_group(fields.Filter), dict(rule=rule, **given), "image_filter")
 
 
-def photograph_copies(**fields: Any) -> ConfigDict:
+def photograph_copies(**given: Any) -> Config:
   """A filter of rule unlike for `config.filters` that suits photographs, by an encoder of thumbnails: short for
   image_filter("unlike", threshold=0.8, mirrored=True, ...). Not for what is its own mirror image, as digits are."""
-  return image_filter("unlike", **(dict(threshold=0.8, mirrored=True) | fields))
+  return image_filter("unlike", **(dict(threshold=0.8, mirrored=True) | given))
 
 
-def network(task: str, **fields: Any) -> ConfigDict:
+def network(task: str, **given: Any) -> Config:
   """One of the small world's networks, for `config.networks`."""
-  return _override(_group(NETWORK), dict(task=task, **fields), "network")
+  return _override(_group(fields.Network), dict(task=task, **given), "network")
 
 
-def image_set(prompts: str, **fields: Any) -> ConfigDict:
+def image_set(prompts: str, **given: Any) -> Config:
   """An image set for `config.sets`: a prompt list drawn by `config.sampling` and what is overridden here."""
-  return _override(ConfigDict(dict(prompts=prompts, **_empty(SAMPLING))), fields, "image_set")
+  return _override(ConfigDict(dict(prompts=prompts, **_empty(fields.Sampling))), given, "image_set")
 
 
-def imported_set(source: str, **fields: Any) -> ConfigDict:
+def imported_set(source: str, **given: Any) -> Config:
   """An image set for `config.sets` whose images are there already: they are brought in, not drawn."""
-  return _override(_group(IMPORT), dict(source=source, **fields), "imported_set")
+  return _override(_group(fields.Import), dict(source=source, **given), "imported_set")
 
 
-def real_images(source: str, **fields: Any) -> ConfigDict:
+def real_images(source: str, **given: Any) -> Config:
   """Real images to learn from, for `config.real`."""
-  return _override(_group(REAL), dict(source=source, **fields), "real_images")
+  return _override(_group(fields.Real), dict(source=source, **given), "real_images")
 
 
-def arm(images: str = "", **fields: Any) -> ConfigDict:
+def arm(images: str = "", **given: Any) -> Config:
   """A line of the result, for `config.arms`: a set, or SET/FILTER for what a filter kept of it, and `config.tuning`
   but for what is overridden here. Without images it is the zero-shot classifier, and nothing is learnt."""
-  return _override(ConfigDict(dict(images=images, **_empty(TUNING))), fields, "arm")
+  return _override(ConfigDict(dict(images=images, **_empty(fields.Tuning))), given, "arm")
 
 
-def learner(images: str = "", **fields: Any) -> ConfigDict:
+def learner(images: str = "", **given: Any) -> Config:
   """A network to train, for `config.learners`: on a set, or SET/FILTER, on `real` images, or on both; by `config.learning`
   but for what is overridden here."""
-  return _override(ConfigDict(dict(images=images, **_empty(LEARNING))), fields, "learner")
+  return _override(ConfigDict(dict(images=images, **_empty(fields.Learning))), given, "learner")
 
 
 def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]:
@@ -170,27 +144,27 @@ def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]:
     yield dict(zip(axes, values, strict=True))
 
 
-def sampling_case(generator: str, **fields: Any) -> ConfigDict:
+def sampling_case(generator: str, **given: Any) -> Config:
   """A generator to time, for `config.benchmark.sampling`."""
-  return _override(_group(SAMPLING_CASE), dict(generator=generator, **fields), "sampling_case")
+  return _override(_group(fields.SamplingCase), dict(generator=generator, **given), "sampling_case")
 
 
-def encoding_case(weights: str, **fields: Any) -> ConfigDict:
+def encoding_case(weights: str, **given: Any) -> Config:
   """An encoder to time, for `config.benchmark.encoding`."""
-  return _override(_group(ENCODING_CASE), dict(weights=weights, **fields), "encoding_case")
+  return _override(_group(fields.EncodingCase), dict(weights=weights, **given), "encoding_case")
 
 
-def training_case(model: str, **fields: Any) -> ConfigDict:
+def training_case(model: str, **given: Any) -> Config:
   """A network to time while it learns, for `config.benchmark.training`."""
-  return _override(_group(TRAINING_CASE), dict(model=model, **fields), "training_case")
+  return _override(_group(fields.TrainingCase), dict(model=model, **given), "training_case")
 
 
-def _empty(fields: dict[str, Field]) -> dict[str, Any]:
-  return {name: config_dict.placeholder(type(field.default)) for name, field in fields.items()}
+def _empty(of: type[group.Group]) -> dict[str, Any]:
+  return {name: config_dict.placeholder(field.type) for name, field in group.fields(of).items()}
 
 
-def _override(config: ConfigDict, fields: dict[str, Any], where: str) -> ConfigDict:
-  for name, value in fields.items():
+def _override(config: Config, given: dict[str, Any], where: str) -> Config:
+  for name, value in given.items():
     if name not in config:
       raise UserError(f"{where} has no field {name!r}{nearest(name, config)}")
     try:
@@ -198,34 +172,3 @@ def _override(config: ConfigDict, fields: dict[str, Any], where: str) -> ConfigD
     except TypeError:
       raise UserError(f"{where}: {name} is a {type(config[name]).__name__}, not {value!r}") from None
   return config
-
-
-def set_fields(config: ConfigDict, name: str) -> dict[str, Any]:
-  """The fields of one image set: if it is drawn, its own sampling fields where given, else `config.sampling`'s."""
-  if is_imported(config, name):
-    return config.sets[name].to_dict()
-  return _merged(config.sampling, config.sets[name], SAMPLING)
-
-
-def is_imported(config: ConfigDict, name: str) -> bool:
-  """Whether an image set was made by `imported_set`."""
-  return "source" in config.sets[name]
-
-
-def set_labels(config: ConfigDict, name: str) -> str:
-  """The label space of an image set, as its prompts name it; "" = the study's, as it always is of imported ones."""
-  return "" if is_imported(config, name) else config.prompts[config.sets[name].prompts].labels
-
-
-def arm_fields(config: ConfigDict, name: str) -> dict[str, Any]:
-  """The tuning fields of one arm, likewise."""
-  return _merged(config.tuning, config.arms[name], TUNING)
-
-
-def learner_fields(config: ConfigDict, name: str) -> dict[str, Any]:
-  """The learning fields of one learner, likewise."""
-  return _merged(config.learning, config.learners[name], LEARNING)
-
-
-def _merged(common: ConfigDict, own: ConfigDict, fields: Iterable[str]) -> dict[str, Any]:
-  return {k: common[k] if own[k] is None else own[k] for k in fields}

@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Iterable, Iterator
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.disk import workdir
 from synthjax.runtime.errors import UserError
+from synthjax.spec.fields import RuntimeFields
 from synthjax.store import export_folder, kept
 from synthjax.store.claims import Owner
 
@@ -37,14 +37,14 @@ _OF_ORBAX = ("checkpoints", "best", "checkpoints.damaged", "best.damaged")
 _DEPTH = 5  # runs/<hash>/group-00000/phase-0/checkpoints
 
 
-def sweep(roots: Iterable[epath.Path], runtime: ConfigDict) -> None:
+def sweep(roots: Iterable[epath.Path], runtime: RuntimeFields) -> None:
   """Of studies. Several processes may do so at once, while others are at work. What cannot be removed stays."""
   for root in roots:
     with contextlib.suppress(OSError):
       _sweep(root, runtime)
 
 
-def _sweep(root: epath.Path, runtime: ConfigDict) -> None:
+def _sweep(root: epath.Path, runtime: RuntimeFields) -> None:
   older_than = workdir.now(root) - runtime.stale_seconds
   for name in ROOT_FILES:
     workdir.sweep_drafts(root, older_than, of=name)
@@ -56,7 +56,7 @@ def _sweep(root: epath.Path, runtime: ConfigDict) -> None:
         _sweep_place(root / kind, place, runtime)
 
 
-def _sweep_place(kind: epath.Path, place: epath.Path, runtime: ConfigDict) -> None:
+def _sweep_place(kind: epath.Path, place: epath.Path, runtime: RuntimeFields) -> None:
   checkpoints = _begun_checkpoints(place)
   lists = kind.name == _KEPT and (place / kept.LISTS).is_dir() and _has_older(place)
   if not (checkpoints or lists or workdir.names(place, workdir.WORKING)):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.disk import workdir
 from synthjax.labels.spaces import LabelSpace
@@ -23,6 +22,8 @@ from synthjax.products.product import DONE
 from synthjax.products.sample import DrawnSet
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
+from synthjax.spec.references import ImagesRef
+from synthjax.spec.study import StudySpec
 from synthjax.store import card, export_folder, image_folder, parquet, records, schema, tar
 from synthjax.store.export import Examples
 
@@ -34,7 +35,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
 
 
 def export(
-  config: ConfigDict,
+  config: StudySpec,
   root: epath.Path,
   labels: LabelSpace | None,
   sets: Mapping[str, ImageSet],
@@ -44,7 +45,8 @@ def export(
   fields = config.export
   if not fields.images:
     raise UserError("--stages export needs images: --config.export.images=SET or SET/FILTER")
-  name, _, rule = fields.images.partition("/")
+  chosen = ImagesRef.parse(fields.images)
+  name, rule = chosen.set, chosen.filter
   if labels is None or name not in sets:
     raise UserError("config.benchmark.rounds: a benchmark has no images to export")
   image_set = sets[name]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from synthjax.benchmark.product import Benchmark
 from synthjax.data.sources import check_sources, label_space, open_real, open_source
@@ -25,7 +25,12 @@ from synthjax.products.sample import DrawnSet
 from synthjax.products.train import Network
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
-from synthjax.spec import config as fields_of
+from synthjax.spec.config import Config
+from synthjax.spec.fields import OF_NETWORKS
+from synthjax.spec.fields import Network as NetworkSpec
+from synthjax.spec.references import ImagesRef
+from synthjax.spec.study import DrawnSet as DrawnSetSpec
+from synthjax.spec.study import StudySpec, resolve
 
 STAGES = (
   "train",
@@ -46,6 +51,7 @@ ON_REQUEST = ("verify", "predict", "export")
 class Study:
   """All products of a config, by kind."""
 
+  spec: StudySpec
   networks: list[Network]
   lists: dict[str, PromptList]
   sets: dict[str, ImageSet]
@@ -71,10 +77,14 @@ class Study:
     return [product for _, product in self.titled]
 
 
-def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
+def design(config: Config, root: epath.Path, command: str = "") -> Study:
   """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
+  return _design(resolve(config), root, command)
+
+
+def _design(config: StudySpec, root: epath.Path, command: str) -> Study:
   if config.benchmark.rounds:
-    return Study([], {}, {}, [], [], [], [], [Benchmark(config, root)])
+    return Study(config, [], {}, {}, [], [], [], [], [Benchmark(config, root)])
   if config.studies:
     return _design_matrix(config, root, command)
   labels = label_space(config.labels)
@@ -84,21 +94,13 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   of_list = {name: label_space(own.labels) if own.labels else labels for name, own in config.prompts.items()}
   lists = {name: PromptList(config, root, name, of_list[name]) for name in config.prompts}
   of_set = {
-    name: labels if fields_of.is_imported(config, name) else of_list[own.prompts]
+    name: of_list[own.prompts] if isinstance(own, DrawnSetSpec) else labels
     for name, own in config.sets.items()
   }
-  by_name = {network.name: network for network in networks.values()}
   sets: dict[str, ImageSet] = {
-    name: ImportedSet(config, root, name, labels)
-    if fields_of.is_imported(config, name)
-    else DrawnSet(
-      config,
-      root,
-      name,
-      of_set[name],
-      lists[own.prompts],
-      by_name.get(fields_of.set_fields(config, name)["generator"].replace("network:", "networks/")),
-    )
+    name: DrawnSet(config, root, name, of_set[name], lists[own.prompts], networks.get(own.network))
+    if isinstance(own, DrawnSetSpec)
+    else ImportedSet(config, root, name, labels)
     for name, own in config.sets.items()
   }
   check_sources(config, labels, of_set)
@@ -120,7 +122,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   def real(name: str, encoder: str) -> RealEmbeddings:
     """Of a test, or of real images to learn from."""
     if (name, encoder) not in reals:
-      source = sources[name] if name in sources else open_real(config, name, labels)
+      source = sources[name] if name in sources else open_real(config.real[name], labels)
       reals[name, encoder] = RealEmbeddings(config, root, name, source, encoders[encoder])
     return reals[name, encoder]
 
@@ -147,8 +149,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
 
   arms = []
   for name, own in config.arms.items():
-    fields, (set_name, _, rule) = fields_of.arm_fields(config, name), own.images.partition("/")
-    encoder = fields["encoder"]
+    encoder, set_name, rule = own.encoder, own.images.set, own.images.filter
     arms.append(
       Arm(
         config,
@@ -159,7 +160,7 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
         sets.get(set_name),
         embedded(set_name, encoder) if set_name else None,
         kept(set_name, rule) if rule else None,
-        *(real(fields[f], encoder) if fields[f] else None for f in ("real", "validation")),
+        *(real(of, encoder) if of else None for of in (own.real, own.validation)),
       )
     )
   if arms and len(labels) < 2:
@@ -170,13 +171,12 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
     encoders[name].check()  # now, and not after a night of sampling
   for one in arms:
     one.check()
-  set_name, _, rule = config.export.images.partition("/")
-  if rule:
-    kept(set_name, rule)
+  if (exported := ImagesRef.parse(config.export.images)).filter:
+    kept(exported.set, exported.filter)
   learners: dict[str, Learner] = {}
   for name in _begun_first(config):
-    set_name, _, rule = config.learners[name].images.partition("/")
-    begin = fields_of.learner_fields(config, name)["init"].partition("learner:")[2]
+    own = config.learners[name]
+    set_name, rule = own.images.set, own.images.filter
     learners[name] = Learner(
       config,
       root,
@@ -186,10 +186,11 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
       sources,
       sets.get(set_name),
       kept(set_name, rule) if rule else None,
-      learners.get(begin),
+      learners.get(own.begins_with),
     )
   made = [*reals.values(), *embeddings.values()], list(keeps.values())
   study = Study(
+    config,
     list(networks.values()),
     lists,
     sets,
@@ -205,37 +206,36 @@ def design(config: ConfigDict, root: epath.Path, command: str = "") -> Study:
   return study
 
 
-def _design_matrix(config: ConfigDict, root: epath.Path, command: str) -> Study:
+def _design_matrix(config: StudySpec, root: epath.Path, command: str) -> Study:
   """The studies one after the other, each below the workdir as if it had been run there alone, and their table."""
   studies = {}
   for name, own in config.studies.items():
     try:
-      studies[name] = design(own, root / name, command)
+      studies[name] = _design(own, root / name, command)
     except UserError as e:
       raise UserError(f"study {name}: {e}") from None
   notes = tuple(f"{name}: {note}" for name, study in studies.items() for note in study.notes)
   matrix = Matrix(config, root, {name: study.arms for name, study in studies.items()}, command)
-  return Study([], {}, {}, [], [], [], [], [matrix], studies=studies, notes=notes)
+  return Study(config, [], {}, {}, [], [], [], [], [matrix], studies=studies, notes=notes)
 
 
-def _in_order(networks: ConfigDict) -> list[str]:
+def _in_order(networks: Mapping[str, NetworkSpec]) -> list[str]:
   """A network comes after those that it works on or begins with."""
   order = list(networks)
   for name in networks:
-    for other in (networks[name][field] for field in fields_of.OF_NETWORKS):
+    for other in (getattr(networks[name], field) for field in OF_NETWORKS):
       if other in order and order.index(other) > order.index(name):
         order.remove(other)
         order.insert(order.index(name), other)
   return order
 
 
-def _begun_first(config: ConfigDict) -> list[str]:
+def _begun_first(config: StudySpec) -> list[str]:
   """Learners, each after the one that it begins with."""
   order: list[str] = []
 
   def add(name: str) -> None:
-    scheme, _, before = fields_of.learner_fields(config, name)["init"].partition(":")
-    if scheme == "learner":
+    if before := config.learners[name].begins_with:
       add(before)
     if name not in order:
       order.append(name)

@@ -13,7 +13,6 @@ from pathlib import Path
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 from PIL import Image
 
 from synthjax.data.feeding import Readable
@@ -30,6 +29,8 @@ from synthjax.products.product import DONE
 from synthjax.products.tune import Arm
 from synthjax.runtime import devices, sharding
 from synthjax.runtime.errors import UserError, nearest
+from synthjax.spec.fields import Predict
+from synthjax.spec.study import StudySpec
 from synthjax.store import csv_file
 from synthjax.weights import hub, image_networks
 
@@ -55,7 +56,7 @@ class _Squared:
 
 
 def predict(
-  config: ConfigDict, root: epath.Path, arms: Sequence[Arm], learners: Sequence[Learner] = ()
+  config: StudySpec, root: epath.Path, arms: Sequence[Arm], learners: Sequence[Learner] = ()
 ) -> epath.Path:
   """Writes the CSV and returns where it lies. Images that cannot be read are named, and have an empty row."""
   fields = config.predict
@@ -98,14 +99,14 @@ def _by_learner(learner: Learner, seed: int, source: Source, fsdp: int) -> Predi
   mesh = sharding.training_mesh(fsdp, jax.local_devices() if devices.is_joined() else None)
   everywhere = devices.place(mesh, devices.REPLICATED)
   variables = image_networks.on_devices(learner.learnt_file(seed), learner.name, everywhere)
-  images = Readable(source, _Squared(learner.fields["size"]))
+  images = Readable(source, _Squared(learner.fields.size))
   logits = predicted_in_order(
     settings.task(learner.fields, len(learner.labels)),
     variables,
     images,
     len(source),
     mesh=mesh,
-    per_device_batch=learner.fields["per_device_batch"],
+    per_device_batch=learner.fields.per_device_batch,
   )
   return Predictions(images, logits, learner.labels.ids, learner.labels.names)
 
@@ -115,7 +116,7 @@ def _softmax(logits_NxK: np.ndarray) -> np.ndarray:
   return shares / shares.sum(axis=1, keepdims=True)
 
 
-def _chosen(fields: ConfigDict, arms: Sequence[Arm], learners: Sequence[Learner]) -> epath.Path | Learner:
+def _chosen(fields: Predict, arms: Sequence[Arm], learners: Sequence[Learner]) -> epath.Path | Learner:
   """The classifier of an arm of this study, a learner of it, or any folder that holds a classifier."""
   if fields.arm.startswith("folder:"):
     return epath.Path(fields.arm.removeprefix("folder:")).expanduser()

@@ -58,20 +58,20 @@ def _run(command: Command, root: epath.Path) -> None:
   for network in (n for n in study.networks if n in chosen):
     network.status()  # one that others were made from, and now asks for more, is refused before hours of training
   if chosen and devices.is_speaker():  # to verify changes nothing
-    leftovers.sweep((root, *(root / name for name in study.studies)), command.config.runtime)
-  with Stop(command.config.runtime.grace_seconds) as stop:
+    leftovers.sweep((root, *(root / name for name in study.studies)), study.spec.runtime)
+  with Stop(study.spec.runtime.grace_seconds) as stop:
     reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
-    with _growing([r for r in reports if r.status().state != DONE], command.config.report.refresh_seconds):
-      make(chosen, stop, command.config.runtime.stale_seconds)
+    with _growing([r for r in reports if r.status().state != DONE], study.spec.report.refresh_seconds):
+      make(chosen, stop, study.spec.runtime.stale_seconds)
   if devices.is_speaker():
     for line in (line for report in reports for line in report.summary()):
       print(line)
     if "verify" in command.stages:
       verify(study.titled, [root, *(root / name for name in study.studies)])
     if "predict" in command.stages:
-      print(predict(command.config, root, study.arms, study.learners))
+      print(predict(study.spec, root, study.arms, study.learners))
     if "export" in command.stages:
-      print(export(command.config, root, study.labels, study.sets, study.keeps))
+      print(export(study.spec, root, study.labels, study.sets, study.keeps))
     for path in _to_look_at(chosen):
       print(path)
 

@@ -1,12 +1,14 @@
 """Each mistake on the command line or in a config file is one line that names the mend."""
 
+import dataclasses
+
 import pytest
 
 from synthjax import main
 from synthjax.cli import command_line as command_line
 from synthjax.runtime.errors import UserError
-from synthjax.spec import config as fields_of
-from synthjax.spec import validation
+from synthjax.spec import fields, group, validation
+from synthjax.spec.study import resolve
 
 GOOD = """
 from synthjax.config import image_set, prompt_list, study_config
@@ -39,15 +41,15 @@ def test_overrides_reach_typed_fields(parse):
   )
   assert command.config.sampling.guidance == 4.0
   assert command.config.sampling.seed == 5
-  assert fields_of.set_fields(command.config, "B")["images_per_class"] == 3
-  assert fields_of.set_fields(command.config, "B")["steps"] == 7
+  assert resolve(command.config).sets["B"].images_per_class == 3
+  assert resolve(command.config).sets["B"].steps == 7
   assert command.config.sampling.mark is False
 
 
 def test_names_that_are_none_of_pythons_are_reached_too(parse):
   source = GOOD.replace("  return config", '  config.sets["B-5+x"] = image_set("B")\n  return config')
   command = parse("--config.sets.B-5+x.steps=5", "--config.sets.B-5+x.guidance=2.5", source=source)
-  assert fields_of.set_fields(command.config, "B-5+x")["steps"] == 5
+  assert resolve(command.config).sets["B-5+x"].steps == 5
   with pytest.raises(UserError) as e:
     parse("--config.sets.B-5+x.steps=many", source=source)
   assert str(e.value).startswith("config.sets.B-5+x.steps takes ") and str(e.value).endswith("not 'many'")
@@ -180,11 +182,14 @@ def test_a_missing_config_file_names_its_neighbour(parse, tmp_path):
 
 
 def test_every_field_is_of_one_kind():
-  kinds = {fields_of.IDENTITY, fields_of.GROWTH, fields_of.RUNTIME}
-  groups = [value for name, value in vars(fields_of).items() if name.isupper() and isinstance(value, dict)]
-  fields = [f for group in groups for f in group.values() if isinstance(f, fields_of.Field)]
-  assert len(fields) > 50 and {f.kind for f in fields} <= kinds
-  assert fields_of.of_kind(fields_of.SAMPLING, fields_of.GROWTH) == ("images_per_class",)
+  groups = [
+    g
+    for g in vars(fields).values()
+    if isinstance(g, type) and issubclass(g, group.Group) and g is not group.Group
+  ]
+  names = [(g, field.name) for g in groups for field in dataclasses.fields(g)]
+  assert len(names) > 150 and names == [(g, name) for g in groups for name in group.fields(g)]
+  assert list(fields.Sampling().of_kind(group.Kind.GROWTH)) == ["images_per_class"]
 
 
 SHIPPED = {

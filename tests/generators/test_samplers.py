@@ -7,7 +7,7 @@ import pytest
 from synthjax.generators import samplers
 from synthjax.generators.schedule import read_schedule
 from synthjax.runtime.errors import UserError
-from synthjax.spec.config import SAMPLERS
+from synthjax.spec.fields import SAMPLERS
 from tests.generators.trajectories import SHAPE, STABLE_DIFFUSION, drawn, error, ours, theirs
 
 DDIM_CASES = [

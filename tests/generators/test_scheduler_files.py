@@ -10,7 +10,7 @@ import pytest
 from synthjax.generators import samplers, scheduler_keys
 from synthjax.generators.schedule import read_schedule
 from synthjax.runtime.errors import UserError
-from synthjax.spec.config import SAMPLERS
+from synthjax.spec.fields import SAMPLERS
 from tests.generators.published_schedulers import OWN_SAMPLER, PUBLISHED
 from tests.generators.trajectories import STABLE_DIFFUSION, drawn, error, ours, scheduler_of, theirs
 

@@ -10,7 +10,7 @@ from synthjax.learning.adapter import TipAdapter, grid, search
 from synthjax.learning.head import Classifier, Memory, read
 from synthjax.learning.loop import init_state, train_step
 from synthjax.products import heads
-from synthjax.spec.fields import TUNING
+from synthjax.spec.fields import Tuning
 
 K, D, M = 3, 8, 12
 RATIOS, SHARPNESSES = grid(3.0, 20), grid(7.0, 200)
@@ -99,8 +99,7 @@ def test_the_search_is_on_the_grid_given(case):
 @pytest.mark.parametrize("alpha, beta, epsilon", [(1.0, 1.0, 1e-8), (3.0, 2.0, 1e-4)])
 def test_the_whole_way_is_pytorchs(case, torch, alpha, beta, epsilon):
   features, labels, W = case
-  fields = {name: field.default for name, field in TUNING.items()}
-  fields |= dict(learning_rate=1e-2, weight_decay=0.01, clip_norm=0.0, epsilon=epsilon)
+  fields = Tuning(learning_rate=1e-2, weight_decay=0.01, clip_norm=0.0, epsilon=epsilon)
   recipe = heads.recipe_of(fields, 20)
   task, key = TipAdapter(W, features, labels, alpha, beta), jax.random.key(0)
   batch = {"real": {"features": features, "labels": labels}}

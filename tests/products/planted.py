@@ -14,6 +14,7 @@ from synthjax.products.keep import KeepList
 from synthjax.products.product import DONE, MISSING, Status
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
+from synthjax.spec.study import resolve
 from synthjax.store import dataset, records
 from synthjax.store.claims import Lost
 from synthjax.store.plan import Plan
@@ -88,6 +89,7 @@ def keep_list(
   judge = types.SimpleNamespace(
     name="clip", labels=LABELS, classifier_identity={}, zero_shot=np.eye(len(LABELS), dtype=np.float32) * 8
   )
+  config = resolve(config)
   image_set = PlantedSet(config, epath.Path(root), images)
   return KeepList(config, epath.Path(root), name, image_set, PlantedEmbeddings(image_set), judge)
 

@@ -12,6 +12,7 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
+from synthjax.spec.study import resolve
 from tests.conftest import ROOT
 
 
@@ -33,7 +34,7 @@ def test_what_does_not_fit_is_told_and_the_rest_goes_on(tmp_path, capsys):
     sampling=dict(wide=tiny(per_device_batch=8)), encoding=dict(clip=fields_of.encoding_case("embedded:clip"))
   )
   config.runtime.device_memory_gb = 0.0053  # the encoder takes 5.0 MB, the generator more
-  assert Benchmark(config, epath.Path(tmp_path)).make(Stop())
+  assert Benchmark(resolve(config), epath.Path(tmp_path)).make(Stop())
   out = capsys.readouterr().out
   refused, measured = json.loads((tmp_path / "benchmark" / "benchmark.json").read_text())["cases"]
   assert "needs" in refused["refused"] and refused["refused"] in out

@@ -1,6 +1,7 @@
 """Few real images beside generated ones: every kind of arm, its rows, its page, and what a stopped study does again."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -17,6 +18,7 @@ from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command
+from synthjax.spec.fields import BY_SHOTS, Tuning
 
 
 def run(config, workdir: Path, **kwargs) -> None:
@@ -42,7 +44,7 @@ def few(digits):
       shots, draw = map(int, cell.split("-"))
       real, own = f"real-{cell}", fields_of.real_images("embedded:digits:first", shots=shots, draw=draw)
       config.real[real] = own
-      parents = dict(parents=f"real:{real}", strength=fields_of.BY_SHOTS)
+      parents = dict(parents=f"real:{real}", strength=BY_SHOTS)
       config.sets[f"RG-{cell}"] = fields_of.image_set("LE", **parents)
       config.filters[f"RF-{cell}"] = fields_of.image_filter("real", against=real)
       config.arms[f"init-{cell}"] = fields_of.arm(method="init", real=real)
@@ -138,19 +140,20 @@ def test_phases_are_one_after_the_other(few, tmp_path):
   """Real images first: as if an arm on them alone had been gone on with on the synthetic ones."""
   from synthjax.products import heads
 
-  fields = {name: field.default for name, field in fields_of.TUNING.items()}
-  fields |= dict(epochs=3, batch=16, real_batch=8)
+  fields = Tuning(epochs=3, batch=16, real_batch=8)
   counts = {"synthetic": 40, "real": 20}
   (mix,) = heads.phases(fields, counts)
   assert (mix.domains, mix.sizes, mix.steps) == (("synthetic", "real"), (16, 8), 8)
-  one, two = heads.phases(fields | {"order": "real-synthetic"}, counts)
+  one, two = heads.phases(dataclasses.replace(fields, order="real-synthetic"), counts)
   assert (one.domains, one.sizes, one.steps) == (("real",), (8,), 8)
   assert (two.domains, two.sizes, two.steps) == (("synthetic",), (16,), 8)
-  assert [p.domains[0] for p in heads.phases(fields | {"order": "synthetic-real"}, counts)] == [
+  assert [
+    p.domains[0] for p in heads.phases(dataclasses.replace(fields, order="synthetic-real"), counts)
+  ] == [
     "synthetic",
     "real",
   ]
-  assert heads.phases(fields | {"steps": 5}, {"real": 4})[0].steps == 5
+  assert heads.phases(dataclasses.replace(fields, steps=5), {"real": 4})[0].steps == 5
   (alone,) = heads.phases(fields, {"real": 4})  # a batch holds none twice, and an epoch is a step at least
   assert (alone.sizes, alone.steps) == ((4,), 3)
 
@@ -169,13 +172,13 @@ def test_the_second_phase_begins_where_the_first_ended(tmp_path):
 
   parts = {"synthetic": features(24), "real": features(9)}
   runtime = fields_of.study_config().runtime
-  fields = {name: field.default for name, field in fields_of.TUNING.items()} | dict(epochs=2, batch=8)
+  fields = Tuning(epochs=2, batch=8)
   W = rng.normal(size=(3, 6)).astype(np.float32)
   with Stop() as stop:
 
     def learn(name, zero_shot=W, parts=parts, **changed):
       where = heads.Training(epath.Path(tmp_path / name), name, runtime, stop)
-      return heads.linear(fields | changed, zero_shot, parts, [0], where)[0]
+      return heads.linear(dataclasses.replace(fields, **changed), zero_shot, parts, [0], where)[0]
 
     together = learn("both", order="real-synthetic")
     first = learn("first", parts={"real": parts["real"]})

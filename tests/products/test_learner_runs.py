@@ -11,6 +11,7 @@ from synthjax.products.product import DONE
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
+from synthjax.spec.study import resolve
 from synthjax.store import records
 from synthjax.weights import image_networks
 from tests.products.planted import IMAGES, LABELS, PlantedSet, keep_list
@@ -51,10 +52,12 @@ def learner(
   if images and keep is None and "/" in images:
     keep = keep_list(root, 0)
   image_set = (
-    (keep._set if keep else image_set or PlantedSet(config, epath.Path(root), IMAGES)) if images else None
+    (keep._set if keep else image_set or PlantedSet(resolve(config), epath.Path(root), IMAGES))
+    if images
+    else None
   )
   tests = {"digits": open_source(TEST, LABELS)}
-  return Learner(config, epath.Path(root), name, LABELS, LABELS, tests, image_set, keep, begun_from)
+  return Learner(resolve(config), epath.Path(root), name, LABELS, LABELS, tests, image_set, keep, begun_from)
 
 
 def make(one: Learner) -> Learner:
@@ -120,10 +123,10 @@ def older_hash(one: Learner, chosen: list[str], whole: list[str] | None = None, 
   """As releases hashed it that took the whole set, and the fields that evaluate, into account."""
   from synthjax.data.selection import part_digest
 
-  identity = fields_of.identity_of(fields_of.LEARNING, one.fields) | evaluated
+  identity = one.fields.identity() | evaluated
   for field in ("real", "probe"):
     if identity[field]:
-      digest = open_real(one._config, identity[field], LABELS).digest
+      digest = open_real(one._config.real[identity[field]], LABELS).digest
       identity[field] = one._config.real[identity[field]].to_dict() | {"digest": digest}
   for field in ("images_per_class", "ratio", "subset_tests"):
     del identity[field]

@@ -15,6 +15,7 @@ from synthjax.small_world import world
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command
+from synthjax.spec.study import resolve
 
 pytestmark = pytest.mark.slow  # three networks are compiled for four devices: minutes
 
@@ -71,7 +72,7 @@ def test_a_generator_waits_for_the_autoencoder_that_another_process_trains(train
   from synthjax.products.train import Network
   from synthjax.runtime.stopping import Stop
 
-  network = Network(trained[1], epath.Path(tmp_path), "generator", spaces.load("digits"))
+  network = Network(resolve(trained[1]), epath.Path(tmp_path), "generator", spaces.load("digits"))
   assert not network.make(Stop())
   assert not (tmp_path / "networks").exists()  # no record that names an autoencoder which is not there
 

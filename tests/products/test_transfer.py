@@ -9,9 +9,9 @@ from synthjax.cli import command_line as command_line
 from synthjax.learning import settings
 from synthjax.learning.optimizer import schedule
 from synthjax.runtime.errors import UserError
-from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command
+from synthjax.spec.study import learner_of
 from tests.data import tfds_files
 
 FILE = "configs/cifar100_transfer.py"
@@ -29,7 +29,7 @@ def test_recipes_are_valid_and_those_of_the_papers(arg):
   config = command_line.load_config_file(FILE, arg)
   config.learners.transfer.init = config.learners.transfer.init.replace("folder:weights", "")
   validation.check(config)
-  fields = fields_of.learner_fields(config, "transfer")
+  fields = learner_of(config, "transfer")
   steps = settings.steps(fields, [50_000], [128])
   rate = rate_of(fields, steps)
   assert steps == 78_125
@@ -37,8 +37,8 @@ def test_recipes_are_valid_and_those_of_the_papers(arg):
   assert [rate(s) for s in passes] == pytest.approx([3e-3 * 0.2**i for i in range(4)], rel=1e-5)
   if not arg:
     return
-  fields = fields_of.learner_fields(config, "pretrain")
-  batch, last = fields["batch"], 300 if "deit" in arg else 90
+  fields = learner_of(config, "pretrain")
+  batch, last = fields.batch, 300 if "deit" in arg else 90
   rate = rate_of(fields, settings.steps(fields, [IMAGES], [batch]))
   at = lambda epoch: float(rate(int(epoch * IMAGES / batch) + 1))  # noqa: E731
   if "deit" in arg:
@@ -48,7 +48,7 @@ def test_recipes_are_valid_and_those_of_the_papers(arg):
   elif "imagenet" in arg:
     assert [at(0), at(30), at(60)] == pytest.approx([0.2, 0.02, 0.002], rel=1e-5)
   else:
-    assert (at(0), at(45)) == pytest.approx((1e-4, 5e-5), rel=1e-2) and fields["weight_decay"] == 0.9
+    assert (at(0), at(45)) == pytest.approx((1e-4, 5e-5), rel=1e-2) and fields.weight_decay == 0.9
   assert at(last - 0.1) < at(last / 2 + 1)
 
 

@@ -1,5 +1,6 @@
 """Tip-Adapter's random views: what its keys are the mean of, what an epoch learns from, and what stays without them."""
 
+import dataclasses
 import hashlib
 import importlib.util
 from pathlib import Path
@@ -21,6 +22,7 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
+from synthjax.spec.study import arm_of, resolve
 
 ROOT = Path(__file__).parent.parent.parent
 SIDE = 32  # of the CLIP that ships
@@ -42,8 +44,8 @@ def config():
 def seen(config, tmp_path):
   """The encoder, the source of `few`, and its views."""
   labels = label_space("digits")
-  encoder = encoder_of(config, epath.Path(tmp_path), "clip", labels)
-  source = open_real(config, "few", labels)
+  encoder = encoder_of(resolve(config), epath.Path(tmp_path), "clip", labels)
+  source = open_real(resolve(config).real["few"], labels)
   with Stop() as stop:
     yield encoder, source, lambda ids: Views(encoder, source, ids, "runs/tip", config.runtime, stop)
 
@@ -70,7 +72,8 @@ def test_keys_are_the_mean_of_views_and_every_epoch_sees_a_further_one(config, s
   begun, batches, searched = [], [], []
   monkeypatch.setattr(TipAdapter, "__init__", _spy(TipAdapter.__init__, begun))
   monkeypatch.setattr(adapter, "search", _spy(adapter.search, searched))
-  fields = fields_of.arm_fields(config, "plain") | dict(
+  fields = dataclasses.replace(
+    arm_of(config, "plain"),
     views=3,
     epochs=2,
     real_batch=4,
@@ -187,10 +190,10 @@ def test_published_data_sets_have_the_papers_settings():
   }
   for name, (alpha, scale, epochs) in wanted.items():
     config = few_shot.get_config(f"{name},1")
-    fields = fields_of.arm_fields(config, "tip-4-0")
-    assert (fields["init_alpha"], fields["search_scale"], fields["epochs"]) == (alpha, scale, epochs)
-    assert (fields["init_beta"], fields["search_step"], fields["views"]) == (1, (200, 20), 10)
-    assert (fields["learning_rate"], fields["epsilon"], fields["real_batch"]) == (1e-3, 1e-4, 256)
-    assert (fields["weight_decay"], fields["clip_norm"]) == (0.01, 0)
-  fields = fields_of.arm_fields(few_shot.get_config("digits,1"), "tip-4-0")
-  assert (fields["views"], fields["init_alpha"], fields["epsilon"]) == (0, 1.0, 1e-8)
+    fields = arm_of(config, "tip-4-0")
+    assert (fields.init_alpha, fields.search_scale, fields.epochs) == (alpha, scale, epochs)
+    assert (fields.init_beta, fields.search_step, fields.views) == (1, (200, 20), 10)
+    assert (fields.learning_rate, fields.epsilon, fields.real_batch) == (1e-3, 1e-4, 256)
+    assert (fields.weight_decay, fields.clip_norm) == (0.01, 0)
+  fields = arm_of(few_shot.get_config("digits,1"), "tip-4-0")
+  assert (fields.views, fields.init_alpha, fields.epsilon) == (0, 1.0, 1e-8)

@@ -1,44 +1,45 @@
 """A field that products are older than leaves them as they are until it says something."""
 
+from typing import Any
+
 import pytest
 
 from synthjax import study
 from synthjax.disk import workdir
 from synthjax.products.prompts import _USED
 from synthjax.spec import config as fields_of
-from synthjax.spec import fields
+from synthjax.spec.group import Group, Identity, IdentityUnlessDefault
+
+
+def with_another(own: Group, value: str | None) -> Any:
+  """The same fields, and one more."""
+
+  class More(type(own)):
+    glitter: IdentityUnlessDefault[str] = ""
+
+  return own if value is None else More(**vars(own), glitter=value)
 
 
 @pytest.fixture
 def record(small, tmp_path, monkeypatch):
+  monkeypatch.setitem(_USED, "LE", (*_USED["LE"], "glitter"))
+
   def of(kind: str, value: str | None):
     """The hash of a product whose config has a field more; None: has not."""
-    with monkeypatch.context() as patch:
-      table = {"sample": fields_of.SAMPLING, "import": fields_of.IMPORT, "prompts": fields_of.PROMPTS}[kind]
-      if value is not None:
-        patch.setitem(table, "glitter", fields.identity("", young=True))
-        patch.setitem(_USED, "LE", (*_USED["LE"], "glitter"))
-      config = small(tmp_path)
-      config.labels = "digits"  # that the grammar of LE can write of
-      config.prompts.LE = fields_of.prompt_list(
-        "LE", **({"glitter": value} if value and kind == "prompts" else {})
-      )
-      if value and kind == "sample":
-        config.sampling.glitter = value
-      if kind == "import":
-        config.sets.theirs = fields_of.imported_set(
-          "embedded:digits:first", **({"glitter": value} if value else {})
-        )
-      products = study.design(config, workdir.open_workdir(str(tmp_path / "w")))
-      made = {
-        "sample": products.sets["B"],
-        "import": products.sets.get("theirs"),
-        "prompts": products.lists["LE"],
-      }
-      if kind == "sample":
-        made["sample"].prompts.make(None)
-      product = made[kind]
-      return (product._wanted if kind == "prompts" else product._record()).hash
+    config = small(tmp_path)
+    config.labels = "digits"  # that the grammar of LE can write of
+    config.prompts.LE = fields_of.prompt_list("LE")
+    config.sets.theirs = fields_of.imported_set("embedded:digits:first")
+    products = study.design(config, workdir.open_workdir(str(tmp_path / "w")))
+    if kind == "prompts":
+      product = products.lists["LE"]
+      product._fields = with_another(product._fields, value)
+      return product._wanted.hash
+    product = products.sets["B" if kind == "sample" else "theirs"]
+    product.fields = with_another(product.fields, value)
+    if kind == "sample":
+      product.prompts.make(None)
+    return product._record().hash
 
   return of
 
@@ -46,3 +47,13 @@ def record(small, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["sample", "import", "prompts"])
 def test_a_young_field_counts_once_it_says_something(record, kind):
   assert record(kind, None) == record(kind, "") != record(kind, "much")
+
+
+def test_any_other_field_counts_at_once():
+  class Less(Group):
+    steps: Identity[int] = 3
+
+  class More(Less):
+    glitter: Identity[str] = ""
+
+  assert Less().identity() == {"steps": 3} != More().identity()

@@ -9,12 +9,13 @@ from synthjax.prompts import strategies, writers
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec.command import Command
+from synthjax.spec.fields import Prompts
 
 LABELS = LabelSpace(("n1", "n2"), ("crane", "crane"), templates=("a {}", "the {}"))
 
 
 def write(labels=LABELS, **fields):
-  return strategies.write(fields_of.prompt_list(**fields).to_dict(), labels)
+  return strategies.write(Prompts(**fields), labels)
 
 
 def test_basic_is_the_papers_template():

@@ -1,0 +1,141 @@
+"""A study as its products read it: every group typed and complete, what is left to a default filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from synthjax.spec import fields, group
+from synthjax.spec.config import Config
+from synthjax.spec.references import ImagesRef, named
+
+G = TypeVar("G", bound=group.Group)
+
+
+class DrawnSet(fields.Sampling):
+  """An image set that is drawn."""
+
+  prompts: str = ""  # of the study's prompt lists
+
+  @property
+  def network(self) -> str:
+    """The network of the study that draws; "" where the generator is another."""
+    return named("network", self.generator)
+
+  @property
+  def real_parents(self) -> str:
+    """The real images of the study to begin as; "" where there are none, or others."""
+    return named("real", self.parents)
+
+
+class Arm(fields.Tuning):
+  """A classifier that is tuned; without images the zero-shot one."""
+
+  images: ImagesRef = ImagesRef()
+
+
+class Learner(fields.Learning):
+  """A network that is trained."""
+
+  images: ImagesRef = ImagesRef()
+
+  @property
+  def begins_with(self) -> str:
+    """The learner whose weights it begins with; "" = none."""
+    return named("learner", self.init)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySpec:
+  """Attributes bear the names of the config's groups."""
+
+  study: str  # its name in results
+  labels: str
+  seeds: int
+  prompts: Mapping[str, fields.Prompts]
+  sets: Mapping[str, DrawnSet | fields.Import]
+  real: Mapping[str, fields.Real]
+  networks: Mapping[str, fields.Network]
+  encoders: Mapping[str, fields.Encoder]
+  filters: Mapping[str, fields.Filter]
+  arms: Mapping[str, Arm]
+  learners: Mapping[str, Learner]
+  tests: Mapping[str, str]
+  studies: Mapping[str, StudySpec]
+  sampling: fields.Sampling  # what sets fall back to
+  predict: fields.Predict
+  export: fields.Export
+  report: fields.Report
+  runtime: fields.RuntimeFields
+  benchmark: BenchmarkSpec
+  given: Mapping[str, Any]  # the config as it was written, every default in it
+
+  def labels_of(self, images: str) -> str:
+    """The label space of an image set, as its prompts name it; "" = the study's, as it always is of imported ones."""
+    own = self.sets[images]
+    return self.prompts[own.prompts].labels if isinstance(own, DrawnSet) else ""
+
+
+class BenchmarkSpec(fields.Benchmark):
+  sampling: Mapping[str, fields.SamplingCase] = dataclasses.field(default_factory=dict)
+  encoding: Mapping[str, fields.EncodingCase] = dataclasses.field(default_factory=dict)
+  training: Mapping[str, fields.TrainingCase] = dataclasses.field(default_factory=dict)
+
+
+def resolve(config: Config) -> StudySpec:
+  """The study that a checked config (`validation.check`) describes."""
+  benchmark = {
+    kind: _each(of, config.benchmark[kind])
+    for kind, of in dict(
+      sampling=fields.SamplingCase, encoding=fields.EncodingCase, training=fields.TrainingCase
+    ).items()
+  }
+  return StudySpec(
+    study=config.study,
+    labels=config.labels,
+    seeds=config.seeds,
+    prompts=_each(fields.Prompts, config.prompts),
+    sets={name: set_of(config, name) for name in config.sets},
+    real=_each(fields.Real, config.real),
+    networks=_each(fields.Network, config.networks),
+    encoders=_each(fields.Encoder, config.encoders),
+    filters=_each(fields.Filter, config.filters),
+    arms={name: arm_of(config, name) for name in config.arms},
+    learners={name: learner_of(config, name) for name in config.learners},
+    tests=config.tests.to_dict(),
+    studies={name: resolve(own) for name, own in config.studies.items()},
+    sampling=fields.Sampling.of(config.sampling),
+    predict=fields.Predict.of(config.predict),
+    export=fields.Export.of(config.export),
+    report=fields.Report.of(config.report),
+    runtime=fields.RuntimeFields.of(config.runtime),
+    benchmark=BenchmarkSpec.of(config.benchmark, **benchmark),
+    given=config.to_dict(),
+  )
+
+
+def set_of(config: Config, name: str) -> DrawnSet | fields.Import:
+  """One image set: if it is drawn, its own sampling fields where given, else `config.sampling`'s."""
+  own = config.sets[name]
+  if "source" in own:
+    return fields.Import.of(own)
+  return DrawnSet(prompts=own.prompts, **_merged(fields.Sampling, config.sampling, own))
+
+
+def arm_of(config: Config, name: str) -> Arm:
+  own = config.arms[name]
+  return Arm(images=ImagesRef.parse(own.images or ""), **_merged(fields.Tuning, config.tuning, own))
+
+
+def learner_of(config: Config, name: str) -> Learner:
+  own = config.learners[name]
+  return Learner(images=ImagesRef.parse(own.images or ""), **_merged(fields.Learning, config.learning, own))
+
+
+def _each(of: type[G], named: Config) -> dict[str, G]:
+  return {name: of.of(own) for name, own in named.items()}
+
+
+def _merged(of: type[group.Group], common: Config, own: Config) -> dict[str, Any]:
+  return {name: common[name] if own[name] is None else own[name] for name in group.fields(of)}
