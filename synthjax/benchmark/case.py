@@ -22,8 +22,13 @@ from synthjax.runtime.stopping import Stop
 class Theirs(Protocol):
   """The same work in PyTorch."""
 
-  where: str
-  shares: int  # devices that its rate is divided by, to be one device's
+  @property
+  def where(self) -> str: ...
+
+  @property
+  def shares(self) -> int:
+    """Devices that its rate is divided by, to be one device's."""
+    ...
 
   def warm_up(self) -> None: ...
 
@@ -33,9 +38,16 @@ class Theirs(Protocol):
 
 
 class Case(Protocol):
-  name: str
-  facts: Mapping[str, Any]  # what is measured, for people
-  dtype: jax.numpy.dtype
+  @property
+  def name(self) -> str: ...
+
+  @property
+  def facts(self) -> Mapping[str, Any]:
+    """What is measured, for people."""
+    ...
+
+  @property
+  def dtype(self) -> jax.numpy.dtype: ...
 
   def flops(self) -> float:
     """Of one image."""

@@ -39,9 +39,9 @@ class EncodingCase:
     if self._is_random and self._architecture not in known:
       told = f"random encoder {self._architecture!r}{nearest(self._architecture, known)}"
       raise UserError(f"config.benchmark.encoding.{name}: {told}")
-    self._encoder: Towers | None = (
-      None if self._is_random else Clip(embedded.folder(fields.weights), fields.dtype)
-    )
+    self._encoder: Towers  # of random weights: once there are devices to make them on
+    if not self._is_random:
+      self._encoder = Clip(embedded.folder(fields.weights), fields.dtype)
     self._per_device = _CPU_BATCH if devices.platform() == "cpu" else fields.per_device_batch
     self.facts = {"network": fields.weights, "per_device_batch": self._per_device}
 
@@ -55,6 +55,7 @@ class EncodingCase:
     if self._is_random:
       self._encoder, self._params = random_weights.random_encoder(self._architecture, self.dtype.name, mesh)
     else:
+      assert isinstance(self._encoder, Clip)
       self._params = self._encoder.load_params(mesh)
     self.batch_size = self._per_device * mesh.size
     side, self._batch = self._encoder.preprocess.side, devices.place(mesh, devices.BATCH)

@@ -5,10 +5,15 @@ Nothing else here imports PyTorch; whoever imports this module is ready for an I
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import (
   CLIPTextConfig,
   CLIPTextModel,
@@ -20,6 +25,7 @@ from transformers import (
 from synthjax.benchmark.rounds import seconds
 from synthjax.encoders.towers import Towers
 from synthjax.generators.stable_diffusion import StableDiffusion
+from synthjax.models.clip_resnet import ResNetConfig
 from synthjax.runtime import devices
 from synthjax.sampling.drawer import Setting
 
@@ -65,8 +71,8 @@ class _Work:
     )
     return f"{torch.__version__}, {device}"
 
-  def _made(self, build) -> torch.nn.Module:
-    """Made on the device, so that no copy lies on the host."""
+  def _made(self, build: Callable[[], Any]) -> Any:
+    """A module, made on the device, so that no copy lies on the host."""
     with torch.device(self._device):
       return build().to(self._dtype).eval().requires_grad_(False)
 
@@ -82,7 +88,8 @@ class Sampling(_Work):
     self._vae = self._made(lambda: AutoencoderKL.from_config(checkpoint.vae))
     self._scale = self._vae.config.scaling_factor
     schedule = checkpoint.schedule
-    self._scheduler = DDIMScheduler(
+    scheduler: Any = DDIMScheduler  # its annotations are narrower than what it takes
+    self._scheduler = scheduler(
       num_train_timesteps=schedule.trained_steps,
       trained_betas=_betas(schedule.alpha_bar),
       clip_sample=False,
@@ -144,10 +151,11 @@ class Encoding(_Work):
 
   def __init__(self, encoder: Towers, per_device_batch: int):
     vision = encoder.architecture.vision
-    if encoder.has_statistics:
+    if isinstance(vision, ResNetConfig):
       raise LookupError("transformers has no residual tower")
     super().__init__(encoder.dtype, per_device_batch)
-    config = CLIPVisionConfig(**vision.to_dict() | dict(projection_dim=encoder.width))
+    shape: dict[str, Any] = vision.to_dict() | dict(projection_dim=encoder.width)
+    config = CLIPVisionConfig(**shape)
     self._tower = self._made(lambda: CLIPVisionModelWithProjection(config))
     side = encoder.preprocess.side
     self._pixels = torch.zeros((self._batch, side, side, 3), dtype=torch.uint8)

@@ -101,6 +101,7 @@ class TrainingCase:
 
   def bare(self, n: int) -> float:
     def step_all() -> None:
+      values = None
       for _ in range(0, n, self.batch_size):
         self._state, values = self._program(self._state, self._batch, self._key)
       jax.block_until_ready(values)

@@ -16,7 +16,7 @@ from synthjax.runtime import sharding
 
 
 class Predicts(Protocol):
-  def predict(self, variables: Any, pixels: jax.Array, features: bool = False) -> jax.Array: ...
+  def predict(self, variables: Any, pixels: jax.Array, /, features: bool = False) -> jax.Array: ...
 
 
 @functools.cache

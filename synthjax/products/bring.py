@@ -39,6 +39,7 @@ from synthjax.products.image_set import ImageSet
 from synthjax.products.product import owner_of, progress_of
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
+from synthjax.spec.fields import Import
 from synthjax.spec.study import StudySpec
 from synthjax.store import dataset, records, schema, shards
 from synthjax.store.plan import Image, Plan, Segment, stable_hash
@@ -91,15 +92,17 @@ class ImportedPlan(Plan):
 
   def _image(self, i: int, label: int, round_: int) -> Image:
     entry = self._entries[label][i]
-    empty = dict(noise_id="", prompt="", prompt_id="", guidance=0.0)
+    empty: dict[str, Any] = dict(noise_id="", prompt="", prompt_id="", guidance=0.0)
     return Image(**empty | entry.told, image_id=entry.image_id, label=label, sample_index=i, round=round_)
 
 
-class ImportedSet(ImageSet):
+class ImportedSet(ImageSet[Import]):
   stage = "import"
 
   def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
-    super().__init__(config, root, name, labels, config.sets[name])
+    own = config.sets[name]
+    assert isinstance(own, Import)
+    super().__init__(config, root, name, labels, own)
     if not self._has_index:
       self._source  # noqa: B018  what it names is told before anything is made
 
@@ -298,7 +301,7 @@ def _told(about: Mapping[str, Any]) -> dict[str, Any]:
   return found
 
 
-def _is_storable(value: str | float) -> bool:
+def _is_storable(value: Any) -> bool:
   """An example's texts are UTF-8, and its numbers have 32 bits."""
   if isinstance(value, str):
     return is_writable(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Selection:
 
   def _digests(self, ids: Sequence[str], places: Array) -> tuple[str, ...]:
     """Older releases hashed all of the set as it lay there, too."""
-    chosen = [ids[i] for i in places]
+    chosen = [ids[int(i)] for i in places]
     reach = int(places[-1]) + 1 if len(places) else 0
     older = (part_digest(ids[:n], chosen) for n in self._set.sizes() if n >= reach)
     return tuple(dict.fromkeys([digest(chosen), *older]))
@@ -104,7 +105,8 @@ class EmbeddedSelection(Selection):
     return self._embeddings.reach()  # what was drawn since the inputs were whole is for others
 
   def _names(self) -> tuple[Array, Sequence[str]]:
-    return self._embeddings.names(self._embeddings.reach())
+    labels, ids = self._embeddings.names(self._embeddings.reach())
+    return labels, cast("Sequence[str]", ids)  # an array of texts is read as one
 
   def _digests(self, ids: Sequence[str], places: Array) -> tuple[str, ...]:
     return (records.digest(np.asarray(ids)[places].tolist()),)

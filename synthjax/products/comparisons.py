@@ -39,8 +39,7 @@ def difference(
   if not _on_same_images(arm, tallies, reference, theirs, test):
     return None
   found = intervals.paired(_right(tallies), _right(theirs))
-  points = (100 * x for x in (found.mean, found.low, found.high))
-  return Difference(reference.arm, *points, found.p)
+  return Difference(reference.arm, 100 * found.mean, 100 * found.low, 100 * found.high, found.p)
 
 
 def zero_shot(arms: Sequence[Arm | Learner], encoder: str) -> Arm | None:
@@ -77,11 +76,12 @@ def _on_same_images(
   arm: Arm | Learner, ours: Sequence[Tally], other: Arm | Learner, theirs: Sequence[Tally], test: str
 ) -> bool:
   """The same source, read in its order, and as many images left out of each class."""
-  if not ours or not theirs or any(t.right_N is None for t in (*ours, *theirs)):
+  rights = [t.right_N for t in (*ours, *theirs) if t.right_N is not None]
+  if not ours or not theirs or len(rights) < len(ours) + len(theirs):
     return False
   seen_K = ours[0].confusion_KxK.sum(axis=1)
   same = all(np.array_equal(t.confusion_KxK.sum(axis=1), seen_K) for t in (*ours, *theirs))
-  same = same and {len(t.right_N) for t in (*ours, *theirs)} == {int(seen_K.sum())}
+  same = same and {len(right) for right in rights} == {int(seen_K.sum())}
   return same and arm.source(test).digest == other.source(test).digest
 
 

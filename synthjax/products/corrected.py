@@ -23,9 +23,14 @@ from synthjax.store import corrections
 class Learner(Protocol):
   """What is asked of a learner here."""
 
-  stage: str
-  learner: str
-  inputs: Sequence[Product]
+  @property
+  def stage(self) -> str: ...
+
+  @property
+  def learner(self) -> str: ...
+
+  @property
+  def inputs(self) -> Sequence[Product]: ...
 
   @property
   def identity(self) -> dict[str, Any]: ...

@@ -131,16 +131,25 @@ def _opened(folder: Path, dtype: str, stamps: read.Stamps) -> Clip:
   return Clip(folder, dtype)
 
 
+_THUMBNAIL = Thumbnail()
+
+
 class Thumbnails(Encoder):
   """Pictures made small, for filters that look for copies; it knows no classes."""
 
-  preprocess = Thumbnail()
-  identity = {"encoder": f"thumbnail of {thumbnail.SIDE} px"}  # noqa: RUF012
+  @property
+  def preprocess(self) -> Thumbnail:
+    return _THUMBNAIL
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    return {"encoder": f"thumbnail of {thumbnail.SIDE} px"}
 
   def check(self) -> None:
     return
 
-  def embed(self, images: Iterable[Array]) -> Array:
+  def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
+    assert not changed
     return thumbnail.embed(images)
 
 

@@ -204,7 +204,7 @@ def through_images(
   training: Training,
 ) -> list[Learnt]:
   """One seed after the other; what has changed of the encoder is learnt too."""
-  view, params = encoder.preprocess, encoder.params
+  view, params = encoder.clip.preprocess, encoder.params
   pictures = {d: Pictures(source, view.side, view.pixels) for d, source in parts.items()}
   counts = {d: len(p) for d, p in pictures.items()}
   paths = tune_images.chosen(params, fields.learns)
@@ -233,8 +233,8 @@ def through_images(
       folder = "-".join(filter(None, [f"images-{seed}", phase.folder]))
       recipe, size = recipe_of(fields, phase.steps), sum(phase.sizes)
       variables = training.run(task, batch_at, recipe, folder, size, variables).variables
-    after = traverse_util.flatten_dict(task.encoder_params(variables), sep="/")
-    before = traverse_util.flatten_dict(dict(params), sep="/")
+    after: dict[str, Any] = traverse_util.flatten_dict(task.encoder_params(variables), sep="/")
+    before: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep="/")
     tower = {p: np.asarray(x) for p, x in after.items() if not np.array_equal(x, before[p])}
     head = variables["params"]
     learnt.append(Learnt(np.asarray(head["W"]), np.asarray(head["b"]), tower=tower))

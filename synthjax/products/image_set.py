@@ -6,7 +6,7 @@ import abc
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from etils import epath
@@ -29,15 +29,16 @@ SHEET = "contact_sheet.png"
 _SHEET_COLUMNS = 8
 
 
-class ImageSet(abc.ABC):
+Fields = TypeVar("Fields", bound=Sampling | Import, covariant=True)
+
+
+class ImageSet(abc.ABC, Generic[Fields]):
   """What filters, arms and pages see of a set. Its plan says which images it holds; its segments, how it has grown."""
 
   stage: str
   draws_more = False  # whether a filter may ask for more images than there are
 
-  def __init__(
-    self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace, fields: Sampling | Import
-  ):
+  def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace, fields: Fields):
     self.name, self.folder = f"images/{name}", root / "images" / name
     self.inputs: tuple[Product, ...] = ()
     self.fields, self._set, self._root, self.labels, self._runtime = (
@@ -140,7 +141,7 @@ class ImageSet(abc.ABC):
 
   def _source_of(self, plan: Plan, needed: int) -> SetImages:
     images = [image for i in range(needed) for image in plan.images(plan.shards[i])]
-    ends = np.cumsum([len(plan.shards[i]) for i in range(needed)])
+    ends = np.cumsum([len(plan.shards[i]) for i in range(needed)]).tolist()
     labels, ids = [image.label for image in images], [image.image_id for image in images]
     return SetImages(self.name, np.array(labels, np.int32), ids, self.read_shard, ends)
 
@@ -203,8 +204,13 @@ class ImageSet(abc.ABC):
     if not dataset.segments(self.folder):
       return found  # begun, and not a shard of it planned
     plan, needed = self.landed()
-    options = dict(unit="shards", log_seconds=self._runtime.log_seconds, speak=devices.is_speaker())
-    progress = Progress(f"{self.name}, reading", len(plan.shards), **options)
+    progress = Progress(
+      f"{self.name}, reading",
+      len(plan.shards),
+      unit="shards",
+      log_seconds=self._runtime.log_seconds,
+      speak=devices.is_speaker(),
+    )
     return [*found, *dataset.faults(self.folder, plan, progress.counting(plan.shards), needed)]
 
   def _finish(self, plan: Plan, needed: int, stop: Stop) -> bool:

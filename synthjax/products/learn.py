@@ -16,7 +16,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
@@ -54,6 +54,14 @@ Array = np.ndarray
 _LEARNT = "learnt.safetensors"
 
 
+class MeshRequest(TypedDict):
+  """The devices that a run wants, as runtime/sharding.py is asked for them."""
+
+  fsdp: int
+  batch: int
+  name: str
+
+
 class Learner:
   stage = "learn"
   encoder_name = ""  # it has none, and no zero-shot accuracy to be held against
@@ -75,7 +83,7 @@ class Learner:
     self._study_labels = study_labels
     self._runtime, self.seeds = config.runtime, config.seeds
     self.fields = config.learners[name]
-    self.mesh_request = dict(fsdp=config.runtime.fsdp, batch=self.fields.batch, name=self.name)
+    self.mesh_request = MeshRequest(fsdp=config.runtime.fsdp, batch=self.fields.batch, name=self.name)
     # Classes of another space than the tests': what is learnt is there to begin others with.
     self.tests = dict(tests) if labels.ids == study_labels.ids else {}
     self._probed = tests if self.fields.probe else {}

@@ -36,9 +36,20 @@ class Status:
 
 
 class Product(Protocol):
-  name: str  # its folder in the workdir: prompts/LE, images/LE
-  stage: str  # prompts, sample
-  inputs: Sequence[Product]  # what it is made from
+  @property
+  def name(self) -> str:
+    """Its folder in the workdir: prompts/LE, images/LE."""
+    ...
+
+  @property
+  def stage(self) -> str:
+    """prompts, sample, ..."""
+    ...
+
+  @property
+  def inputs(self) -> Sequence[Product]:
+    """What it is made from."""
+    ...
 
   @property
   def folder(self) -> epath.Path:

@@ -149,7 +149,8 @@ class Report:
     test = next(iter(config.tests))  # the first one's table; the others are in results.jsonl
     seen = {product: status_or_refusal(product) for product in self.inputs}
     shown = [product for product, status in seen.items() if status.state != REFUSED]
-    tuned, learners = ([p for p in shown if isinstance(p, kind)] for kind in (Arm, Learner))
+    tuned = [p for p in shown if isinstance(p, Arm)]
+    learners = [p for p in shown if isinstance(p, Learner)]
     keeps = [k for k in shown if isinstance(k, KeepList) and k.summary()]
     first = {k.set_name: k for k in reversed(keeps)}  # a set is shown as the first of its filters saw it
     sets = [s for s in shown if isinstance(s, ImageSet)]
@@ -327,7 +328,7 @@ def _settings(config: StudySpec) -> Iterator[tuple[str, str]]:
       yield path, str(value)
 
 
-def _leaves(node: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
   for name, value in node.items():
     if isinstance(value, dict):
       yield from _leaves(value, f"{path}{name}.")

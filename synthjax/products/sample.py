@@ -35,6 +35,7 @@ from synthjax.sampling.parents import Parents, strength_of
 from synthjax.spec.checks_limits import check_set_size
 from synthjax.spec.fields import BY_SHOTS
 from synthjax.spec.group import Kind
+from synthjax.spec.study import DrawnSet as DrawnSetSpec
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, dataset, records, schema
 from synthjax.store.plan import Plan, Segment
@@ -64,7 +65,7 @@ _DRAWING = (
 )
 
 
-class DrawnSet(ImageSet):
+class DrawnSet(ImageSet[DrawnSetSpec]):
   stage, draws_more = "sample", True
 
   def __init__(
@@ -76,7 +77,9 @@ class DrawnSet(ImageSet):
     prompts: PromptList,
     network: Network | None = None,
   ):
-    super().__init__(config, root, name, labels, config.sets[name])
+    own = config.sets[name]
+    assert isinstance(own, DrawnSetSpec)
+    super().__init__(config, root, name, labels, own)
     self._config, self.prompts = config, prompts
     self._network = network  # of this study, whose weights draw
     self.inputs = (prompts, network) if network else (prompts,)

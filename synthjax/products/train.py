@@ -246,7 +246,8 @@ def _contrast(network: Network) -> tuple[Task, BatchAt, Export]:
   )
   if network._fields.tower == "resnet":
     return _residual(network, vocabulary["vocab_size"], batch_at)
-  config = CLIPConfig(**(world.CLIP | {"text_config": world.TEXT | vocabulary}))
+  shape: dict[str, Any] = world.CLIP | {"text_config": world.TEXT | vocabulary}
+  config = CLIPConfig(**shape)
 
   def export(state: State, folder: Path) -> None:
     write_params(folder / "model.safetensors", _learnt(state), "float16")
@@ -343,6 +344,7 @@ def _text_tower(clip: Path) -> Any:
 
 def _unet(generator: Path) -> Any:
   module = FlaxUNet2DConditionModel.from_config(read.read_json(generator / "unet" / "config.json"))
+  assert isinstance(module, FlaxUNet2DConditionModel)
   shapes = jax.eval_shape(module.init_weights, jax.random.key(0))
   return read.read_params(
     generator / "unet", "diffusion_pytorch_model", shapes, lambda a: jax.numpy.asarray(a, "float32")

@@ -300,7 +300,7 @@ class Arm:
       runs.finish(self.folder, self._rows())
     return True
 
-  def _groups(self) -> list[Sequence[int]]:
+  def _groups(self) -> list[tuple[int, ...]]:
     """Seeds that are learnt side by side. A group is written down before it begins, and never changes."""
     folder = self.folder / runs.GROUPS
     files = [folder / name for name in workdir.names(folder, "*.json")]

@@ -29,7 +29,13 @@ class Views:
   """Of the images `ids` of a source, in their order. Features are as the encoder gives them, not normalised."""
 
   def __init__(
-    self, encoder: Encoder, source: Source, ids: Sequence[str], name: str, runtime: RuntimeFields, stop: Stop
+    self,
+    encoder: Encoder,
+    source: Source,
+    ids: Sequence[str] | Array,
+    name: str,
+    runtime: RuntimeFields,
+    stop: Stop,
   ):
     place = {key: i for i, key in enumerate(source.keys)}
     self._places = [place[str(key)] for key in ids]

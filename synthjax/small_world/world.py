@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ MAX_TOKENS = 32
 ALL_STYLES = looks.STYLES
 CLIP_STYLES = 4 * tuple(s for s in ALL_STYLES if s != "scanned") + ("scanned",)
 
-TEXT = dict(
+TEXT: dict[str, Any] = dict(
   hidden_size=128,
   intermediate_size=256,
   num_hidden_layers=2,
@@ -26,7 +27,7 @@ TEXT = dict(
   max_position_embeddings=MAX_TOKENS,
   hidden_act="quick_gelu",
 )
-CLIP = dict(
+CLIP: dict[str, Any] = dict(
   projection_dim=128,
   text_config=TEXT,
   vision_config=dict(
@@ -40,12 +41,12 @@ CLIP = dict(
   ),
 )
 # In OpenCLIP's words, but for the text tower. Pictures of 32 pixels are enlarged: the tower ends in 2 x 2 places.
-RESIDUAL_CLIP = dict(
+RESIDUAL_CLIP: dict[str, Any] = dict(
   embed_dim=128,
   quick_gelu=True,
   vision_cfg=dict(image_size=64, layers=[1, 1, 1, 1], width=16),
 )
-AUTOENCODER = dict(
+AUTOENCODER: dict[str, Any] = dict(
   in_channels=3,
   out_channels=3,
   latent_channels=4,
@@ -56,7 +57,7 @@ AUTOENCODER = dict(
   norm_num_groups=8,
   sample_size=32,
 )
-UNET = dict(
+UNET: dict[str, Any] = dict(
   sample_size=8,
   in_channels=4,
   out_channels=4,
@@ -67,7 +68,7 @@ UNET = dict(
   attention_head_dim=4,  # the number of heads, by its published name
   cross_attention_dim=128,
 )
-SCHEDULER = dict(
+SCHEDULER: dict[str, Any] = dict(
   num_train_timesteps=1000,
   beta_start=0.00085,
   beta_end=0.012,

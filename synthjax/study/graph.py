@@ -69,7 +69,7 @@ class Study:
     """Each after what it is made from, under its folder below the workdir."""
     of_studies = [(f"{s}/{name}", p) for s, study in self.studies.items() for name, p in study.titled]
     made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
-    own = [product for kind in (*made, self.learners) for product in kind] + self.last
+    own: list[Product] = [*(product for kind in (*made, self.learners) for product in kind), *self.last]
     return of_studies + [(product.name, product) for product in own]
 
   @property

@@ -74,7 +74,7 @@ def predict(
     found = _by_classifier(chosen, source, root)
   for fault in found.images.faults:
     print(f"predict: left without a name, cannot be read: {fault}", file=sys.stderr)
-  named = dict.fromkeys(source.keys, ("", "", ""))
+  named: dict[str, tuple[str, str, str]] = dict.fromkeys(source.keys, ("", "", ""))
   for place, share in zip(found.images.places, _softmax(found.logits_NxK), strict=True):
     best = int(share.argmax())
     named[source.keys[place]] = (found.class_ids[best], found.class_names[best], f"{share[best]:.6f}")
