@@ -1,0 +1,73 @@
+"""Writes synthjax/config.pyi, by which an editor completes the constructors of a config: `python -m synthjax.spec.stubs`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from synthjax.spec import config, fields, group
+
+FILE = Path(__file__).parents[1] / "config.pyi"
+# Constructor -> the group whose fields it takes, which of them it takes by place or sets itself, and how the first is written.
+CONSTRUCTORS: dict[str, tuple[type[group.Group], str, str]] = {
+  "prompt_list": (fields.Prompts, "strategy", "strategy: str"),
+  "image_set": (fields.Sampling, "prompts", "prompts: str"),
+  "imported_set": (fields.Import, "source", "source: str"),
+  "real_images": (fields.Real, "source", "source: str"),
+  "network": (fields.Network, "task", "task: str"),
+  "encoder": (fields.Encoder, "weights", 'weights: str = "embedded:clip"'),
+  "image_filter": (fields.Filter, "rule", "rule: str"),
+  "photograph_copies": (fields.Filter, "rule", ""),
+  "arm": (fields.Tuning, "images", 'images: str = ""'),
+  "learner": (fields.Learning, "images", 'images: str = ""'),
+  "sampling_case": (fields.SamplingCase, "generator", "generator: str"),
+  "encoding_case": (fields.EncodingCase, "weights", "weights: str"),
+  "training_case": (fields.TrainingCase, "model", "model: str"),
+}
+_HEAD = """\
+# Written by `python -m synthjax.spec.stubs` from synthjax/spec/fields.py; do not edit.
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+from synthjax.runtime.errors import UserError as UserError
+
+BY_SHOTS: float
+
+def study_config(labels: str = "digits") -> Any: ...  # a ConfigDict, whose groups are attributes
+def matrix(studies: dict[str, Any]) -> Any: ...
+def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]: ...
+"""
+
+
+def text() -> str:
+  return _HEAD + "\n".join("".join(_constructor(name)) for name in CONSTRUCTORS)
+
+
+def _constructor(name: str) -> Iterator[str]:
+  of, own, first = CONSTRUCTORS[name]
+  said = textwrap.dedent(getattr(config, name).__doc__ or "").strip()
+  yield f"def {name}(\n"
+  if first:
+    yield f"  {first},\n"
+  yield "  *,\n"
+  for field in group.fields(of).values():
+    if field.name != own:
+      yield f"  {field.name}: {_type(field)} = ...,\n"
+  yield f') -> ConfigDict:\n  """{" ".join(said.split())}"""\n'
+
+
+def _type(field: group.Field) -> str:
+  if field.choices:
+    return f"Literal[{', '.join(map(_quoted, field.choices))}]"
+  return "tuple[Any, ...]" if field.type is tuple else field.type.__name__
+
+
+def _quoted(choice: str) -> str:
+  return f'"{choice}"'
+
+
+if __name__ == "__main__":
+  FILE.write_text(text())
