@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, format and tests on a fresh machine.
+# Lint, format, types and tests on a fresh machine.
 #   launch/test.sh [--all] [flags of pytest]      --all: the slow tests and the PyTorch parity tests too
 # Two tests run side by side, since much of each is one thread that imports or compiles; -n 0 runs one at a time, and shows
 # with -s what they print.
@@ -20,6 +20,7 @@ tests() { # where -k or a path leaves none of these, that is no failure
 
 ruff check .
 ruff format --check .
+basedpyright
 failed=0
 tests -m "($which) and not alone" -n 2 --dist loadscope "$@" || failed=1
 tests -m "($which) and alone" "$@" || failed=1
