@@ -22,6 +22,7 @@ from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
 from synthjax.spec import fields as fields_of
 from synthjax.spec import group
+from synthjax.spec.references import named
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
 from synthjax.weights import read
@@ -150,8 +151,8 @@ class Naming:
 
 def begin_folder(fields: fields_of.Learning) -> Path | None:
   """Of weights that a learner begins with, where they are no other learner's."""
-  scheme, _, path = fields.init.partition(":")
-  return Path(path).expanduser() if scheme == "folder" else None
+  path = named("folder", fields.init)
+  return Path(path).expanduser() if path else None
 
 
 def notes(config: StudySpec) -> list[str]:

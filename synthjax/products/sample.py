@@ -35,6 +35,7 @@ from synthjax.sampling.parents import Parents, strength_of
 from synthjax.spec.checks_limits import check_set_size
 from synthjax.spec.fields import BY_SHOTS
 from synthjax.spec.group import Kind
+from synthjax.spec.references import named
 from synthjax.spec.study import DrawnSet as DrawnSetSpec
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, dataset, records, schema
@@ -116,8 +117,7 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
   @property
   def _architecture(self) -> str:
     """Of `random:ARCHITECTURE`; "" for a folder."""
-    scheme, _, architecture = self.fields.generator.partition(":")
-    return architecture if scheme == "random" else ""
+    return named("random", self.fields.generator)
 
   @property
   def _kept_weights(self) -> Path | None:
@@ -147,7 +147,7 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
     fields = self.fields
     if fields.strength != BY_SHOTS:
       return fields.strength
-    shots = self._config.real[fields.parents.partition(":")[2]].shots
+    shots = self._config.real[fields.real_parents].shots
     return strength_of(self._generator.schedule, fields.sampler, fields.steps, shots)
 
   @functools.cached_property

@@ -71,7 +71,7 @@ class Arm:
     self._learns = bool(image_set or real)
     self.seeds = config.seeds if self._learns else 1  # nothing is drawn at random where nothing is learnt
     self._drawn = config.real[self._fields.real] if real else None
-    asked = config.sets[_bare(image_set.name)].images_per_class if image_set else 0
+    asked = config.sets[self._fields.images.set].images_per_class if image_set else 0
     self._per_class = self._fields.images_per_class or (keep.quota if keep else asked)
     self._selection: EmbeddedSelection | None = None
     if image_set and embeddings:
@@ -174,7 +174,7 @@ class Arm:
   @property
   def how(self) -> str:
     """For the page."""
-    of_set = f"images of set {_bare(self._set.name)}" if self._set else ""
+    of_set = f"images of set {self._fields.images.set}" if self._set else ""
     return self._how(of_set, self._keep.filter if self._keep else "", f"{self.real_images} real")
 
   @property
@@ -369,10 +369,6 @@ class Arm:
       memory=learnt.memory,
       tower=learnt.tower,
     )
-
-
-def _bare(name: str) -> str:
-  return name.rpartition("/")[2]
 
 
 def _said(templates: Sequence[str]) -> str:
