@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
-from synthjax.cli import command_line
+from synthjax.cli import command_line, commands
+from synthjax.runtime import processes
 from synthjax.runtime.errors import Interrupted, UserError, one_line
 
 
 def main(argv: list[str]) -> int:
   """The exit code: 0 done, 2 something to mend (in one line), 128 + n stopped in order by signal n."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
   try:
     command = command_line.parse(argv)
     # Seconds of imports: not before the command line is known to be right.
@@ -42,13 +43,10 @@ def main(argv: list[str]) -> int:
   return 0
 
 
+def script() -> None:
+  """The console script: `synthjax COMMAND ...`."""
+  processes.leave(main(commands.flags_or_exit(sys.argv[1:])))
+
+
 if __name__ == "__main__":
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
-  code, jax = main(sys.argv[1:]), sys.modules.get("jax")
-  if code == 2 and not (jax and jax.distributed.is_initialized()):  # joined processes leave together
-    # What had to be closed is closed. Threads of libraries that wait for others, which could not begin, are not waited for.
-    with contextlib.suppress(OSError):  # nobody listens
-      sys.stdout.flush()
-      sys.stderr.flush()
-    os._exit(code)
-  sys.exit(code)
+  processes.leave(main(sys.argv[1:]))

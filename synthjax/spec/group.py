@@ -49,25 +49,40 @@ Runtime = Annotated[T, Kind.RUNTIME]
 
 
 class Bound(Protocol):
-  """What a value is held against. `fault`: what the value should be, or "" where it is."""
+  """What a value is held against."""
 
-  def fault(self, value: Any) -> str: ...
+  @property
+  def words(self) -> str:
+    """at least 1."""
+    ...
+
+  def holds(self, value: Any) -> bool:
+    """False of a NaN too."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
 class AtLeast:
   low: float
 
-  def fault(self, value: Any) -> str:
-    return "" if value >= self.low else f"at least {self.low}"  # a NaN is refused too
+  @property
+  def words(self) -> str:
+    return f"at least {self.low}"
+
+  def holds(self, value: Any) -> bool:
+    return value >= self.low
 
 
 @dataclasses.dataclass(frozen=True)
 class Above:
   low: float
 
-  def fault(self, value: Any) -> str:
-    return "" if value > self.low else f"above {self.low}"
+  @property
+  def words(self) -> str:
+    return f"above {self.low}"
+
+  def holds(self, value: Any) -> bool:
+    return value > self.low
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +90,12 @@ class Between:
   low: float
   high: float
 
-  def fault(self, value: Any) -> str:
-    return "" if self.low <= value <= self.high else f"between {self.low} and {self.high}"
+  @property
+  def words(self) -> str:
+    return f"between {self.low} and {self.high}"
+
+  def holds(self, value: Any) -> bool:
+    return self.low <= value <= self.high
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +103,12 @@ class FromToBelow:
   low: float
   high: float
 
-  def fault(self, value: Any) -> str:
-    return "" if self.low <= value < self.high else f"from {self.low} to below {self.high}"
+  @property
+  def words(self) -> str:
+    return f"from {self.low} to below {self.high}"
+
+  def holds(self, value: Any) -> bool:
+    return self.low <= value < self.high
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +116,12 @@ class AboveToAtMost:
   low: float
   high: float
 
-  def fault(self, value: Any) -> str:
-    return "" if self.low < value <= self.high else f"above {self.low} and at most {self.high}"
+  @property
+  def words(self) -> str:
+    return f"above {self.low} and at most {self.high}"
+
+  def holds(self, value: Any) -> bool:
+    return self.low < value <= self.high
 
 
 Count = Annotated[int, AtLeast(0)]
@@ -122,8 +149,8 @@ class Field:
     if self.choices and value not in self.choices:
       raise UserError(f"{what} {value!r}{nearest(value, self.choices)}")
     for bound in self.bounds:
-      if fault := bound.fault(value):
-        raise UserError(f"{what} is {fault}, not {value}")
+      if not bound.holds(value):
+        raise UserError(f"{what} is {bound.words}, not {value}")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -176,7 +203,7 @@ def fields(group: type[Group]) -> Mapping[str, Field]:
       kinds[0],
       type(one.default),
       one.default,
-      tuple(mark for mark in marks if hasattr(mark, "fault")),
+      tuple(mark for mark in marks if hasattr(mark, "holds")),
       choices,
       _OMIT_DEFAULT in marks,
     )

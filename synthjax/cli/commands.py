@@ -1,0 +1,109 @@
+"""`synthjax COMMAND`: the same work as `python -m synthjax.main`, by names, and what can be looked up without a study.
+
+synthjax run --config FILE.py[:arg] --workdir FOLDER [--stages a,b] [--config.a.b=value]
+synthjax plan | verify | predict | export | report    the same flags: what is missing; every byte read; those stages alone
+synthjax preview [N]                                  N images a class (8) of every set, and their contact sheets
+synthjax fields [GROUP] [WORD]                        every field of a config, or those of a group, or that a word is in
+synthjax configs [FOLDER]                             the config files of a folder (configs), and what each is for
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import synthjax
+from synthjax.runtime.errors import UserError, nearest, one_line
+from synthjax.spec import reference
+
+# Commands that are `run` with flags of their own.
+_RUNS = {
+  "run": (),
+  "plan": ("--plan",),
+  "verify": ("--stages=verify",),
+  "predict": ("--stages=predict",),
+  "export": ("--stages=export",),
+  "report": ("--stages=report",),
+}
+
+
+def flags_or_exit(argv: Sequence[str]) -> list[str]:
+  """The flags of `python -m synthjax.main` that a command stands for. One that makes nothing prints, and ends here."""
+  if (flags := run_flags(argv or ["--help"])) is not None:
+    return flags
+  try:
+    print(look_up(argv), flush=True)
+  except UserError as e:
+    print(f"synthjax: {one_line(e)}", file=sys.stderr)
+    sys.exit(2)
+  except BrokenPipeError:  # who reads has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  sys.exit(0)
+
+
+def run_flags(argv: Sequence[str]) -> list[str] | None:
+  """None of a command that makes nothing."""
+  command, *rest = argv
+  if command in _RUNS:
+    return [*_RUNS[command], *rest]
+  if command == "preview":
+    many, rest = (rest[0], rest[1:]) if rest and rest[0].isdigit() else ("8", rest)
+    return ["--stages=prompts,sample", f"--config.sampling.preview={many}", *rest]
+  return None
+
+
+def look_up(argv: Sequence[str]) -> str:
+  """What a command that makes nothing prints."""
+  command, *rest = argv or ["--help"]
+  if command in ("--help", "-h", "help"):
+    return (__doc__ or "").strip()
+  if command == "--version":
+    return f"synthjax {synthjax.__version__}"
+  known: dict[str, Callable[[Sequence[str]], str]] = {"fields": fields, "configs": configs}
+  if command not in known:
+    near = nearest(command, [*_RUNS, "preview", *known])
+    raise UserError(f"no command {command!r}{near}; see synthjax --help")
+  return known[command](rest)
+
+
+def fields(words: Sequence[str]) -> str:
+  groups = list(reference.GROUPS)
+  if words and words[0] in groups:
+    groups, words = [words[0]], words[1:]
+  width, found = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160, []
+  for name in groups:
+    of, where = reference.GROUPS[name]
+    rows = [row for row in reference.rows(of) if all(w.lower() in str(row).lower() for w in words)]
+    if rows:
+      found += [f"{name}: {where}", *(line for row in rows for line in _line(row, width)), ""]
+  if not found:
+    raise UserError(f"no field holds {' '.join(words)!r}{nearest(words[0], reference.GROUPS)}")
+  return "\n".join(found).rstrip()
+
+
+def _line(row: reference.Row, width: int) -> list[str]:
+  about = f"{row.values}; {row.about}" if row.about else row.values
+  lines = textwrap.wrap(about, max(width - 50, 30)) or [""]
+  first = f"  {row.name:<18} {row.kind:<9} {row.default:<18} {lines[0]}"
+  return [first, *(f"{'':50}{line}" for line in lines[1:])]
+
+
+def configs(words: Sequence[str]) -> str:
+  folder = Path(words[0] if words else "configs")
+  files = sorted(folder.glob("*.py"))
+  if not files:
+    raise UserError(f"{folder} holds no config files; name a folder that does: synthjax configs FOLDER")
+  return "\n".join(f"{file}  {_summary(file)}" for file in files)
+
+
+def _summary(file: Path) -> str:
+  try:
+    said = ast.get_docstring(ast.parse(file.read_text())) or ""
+  except (SyntaxError, UnicodeDecodeError):
+    return "(cannot be read as Python)"
+  return said.partition("\n\n")[0].replace("\n", " ")
