@@ -22,7 +22,10 @@ def test_the_terminal_shows_our_lines_alone(command, tmp_path):
   process = command(*QUICK, f"--workdir={tmp_path}")
   out, err = process.communicate(timeout=240)
   assert process.returncode == 0
-  said = dict.fromkeys(line.split()[0].rstrip(":") for line in err.splitlines())
+  kernels = [line.partition(": attention: ")[0] for line in err.splitlines() if ": attention: plain " in line]
+  assert kernels == ["images/B", "images/LE", "encoder clip"]  # each once
+  lines = [line for line in err.splitlines() if ": attention: " not in line]
+  said = dict.fromkeys(line.split()[0].rstrip(":") for line in lines)
   arms = [f"{images}+{loss}" for images in ("B", "LE", "LE+CF") for loss in ("CE", "SCE")]
   made = ["images/B", "images/LE", "embeddings/digits/clip", "embeddings/B/clip", "embeddings/LE/clip"]
   said.pop("keep/LE/CF-clip", None)  # speaks where a class falls short
