@@ -115,7 +115,9 @@ def blurred(x_BxSxSx3: Array, sigma_B: Array) -> Array:
   for axis in (1, 2):
     wide = jnp.pad(x_BxSxSx3, [(radius, radius) if a == axis else (0, 0) for a in range(4)], "edge")
     parts = [jax.lax.slice_in_dim(wide, t, t + side, axis=axis) for t in range(2 * radius + 1)]
-    x_BxSxSx3 = sum(w[:, None, None, None] * part for w, part in zip(weight_TxB, parts, strict=True))
+    blended = sum(w[:, None, None, None] * part for w, part in zip(weight_TxB, parts, strict=True))
+    assert not isinstance(blended, int)  # there are taps
+    x_BxSxSx3 = blended
   return x_BxSxSx3
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ class CoopSplit(Source):
       classes = match(names.tolist(), labels, f"source {reference}")[places]
       rows = [row for row, c in zip(rows, classes, strict=True) if c != PASSED_OVER]
       self.labels = classes[classes != PASSED_OVER]
-    self.keys: Sequence[str] = [path for path, _ in rows]
+    self.keys = [path for path, _ in rows]
     if not self.keys or not (root / self.keys[0]).exists():
       raise UserError(
         f"source {reference}: {self.keys[0] if self.keys else 'no image'} is not below {root}; name the folder that "

@@ -16,7 +16,7 @@ def box(width: int, height: int, rng: np.random.Generator, least: float = LEAST)
   """(left, top, right, bottom): torchvision's RandomResizedCrop.get_params, by another generator of random numbers."""
   for _ in range(_TRIES):
     area = width * height * rng.uniform(least, 1.0)
-    shape = math.exp(rng.uniform(*map(math.log, _SHAPES)))
+    shape = math.exp(rng.uniform(math.log(_SHAPES[0]), math.log(_SHAPES[1])))
     w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
     if 0 < w <= width and 0 < h <= height:
       top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))

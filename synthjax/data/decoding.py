@@ -76,6 +76,7 @@ def plain_jpeg(data: bytes) -> np.ndarray | None:
     return None
   try:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    height, width = int(height), int(width)  # which they are; simplejpeg promises SupportsInt
     careful = Image.MAX_IMAGE_PIXELS and height * width > Image.MAX_IMAGE_PIXELS
     if colours != "YCbCr" or careful or max(height, width) > _LONGEST * min(height, width):
       return None

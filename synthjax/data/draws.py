@@ -79,7 +79,7 @@ def draw(
     n = math.ceil(fraction * len(own))
     n = min(n, shots) if shots else n
     n = max(1, int(n * imbalance ** (-k / max(len(labels) - 1, 1)) + 1e-9))
-    ranked = sorted(own, key=lambda i: _rank(seed, class_id, source.keys[i]))
+    ranked = sorted(own.tolist(), key=lambda i: _rank(seed, class_id, source.keys[i]))
     places += ranked[:n]
   what = [f"{shots} a class"] if shots else []
   what += [f"{fraction:.4g} of it"] if fraction != 1.0 else []

@@ -41,7 +41,7 @@ class Generated(Source):
     self.name, self._folder = folder.resolve().name, epath.Path(folder)
     tfds_features.check(folder, f"source {where!r}")
     _check_files(self._folder, where)
-    class_ids = tfds.builder_from_directory(folder).info.features["label"].names
+    class_ids = _class_ids(folder)
     self._examples = Examples(self._folder)
     blocks = range(0, len(self._examples), _BLOCK)
     with ThreadPoolExecutor(devices.threads(), thread_name_prefix="index") as pool:
@@ -74,6 +74,14 @@ class Generated(Source):
   def digest(self) -> str:
     hashes = [shards.facts(self._folder, i).sha256 for i in shards.landed(self._folder)]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _class_ids(folder: Path) -> list[str]:
+  features = tfds.builder_from_directory(folder).info.features
+  assert isinstance(features, tfds.features.FeaturesDict)
+  label = features["label"]
+  assert isinstance(label, tfds.features.ClassLabel)
+  return label.names
 
 
 def _check_files(folder: epath.Path, where: str) -> None:

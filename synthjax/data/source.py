@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,16 @@ class Source:
 
   name: str
   split: str
-  labels: np.ndarray | None  # [n] int32, places in the label space; None: unlabelled
-  keys: Sequence[str]  # a stable id each: what draws and records go by
+
+  @functools.cached_property
+  def labels(self) -> np.ndarray | None:
+    """[n] int32, places in the label space; None: unlabelled."""
+    raise NotImplementedError
+
+  @functools.cached_property
+  def keys(self) -> Sequence[str]:
+    """A stable id each: what draws and records go by."""
+    raise NotImplementedError
 
   def __len__(self) -> int:
     return len(self.keys)
@@ -42,7 +51,7 @@ class Source:
     """What the source knows beside the label, under the names that examples of an image set have: prompt, image_id, ..."""
     return {}
 
-  @property
+  @functools.cached_property
   def digest(self) -> str:
     """Of all content, for records."""
     raise NotImplementedError

@@ -12,14 +12,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from tensorflow_datasets.core import read_only_builder, registered
+from tensorflow_datasets.core import constants, read_only_builder, registered
 from tensorflow_datasets.core.data_sources import array_record
 from tensorflow_datasets.core.utils import error_utils
 
@@ -58,21 +58,21 @@ class TfdsSource(Source):
     ):  # and no mock of TFDS's, which reads no file
       tfds_shards.check(f"source {reference}", builder.info, {name for name, _, _ in self._spans})
     self._labels = labels
-    self._of_place = self._match() if labels else None
+    self._of_place = self._match(labels) if labels else None
 
-  def _match(self) -> np.ndarray | None:
+  def _match(self, labels: LabelSpace) -> np.ndarray | None:
     """Places in the space by tfds' label; None where the names stand in the examples themselves."""
     names = self._info.features[self._label].names
     if _is_numbered(names) and self._text_label:
       return None
     try:
-      return match(names, self._labels, f"source {self._reference}")
+      return match(names, labels, f"source {self._reference}")
     except UserError:
       if not _is_numbered(names):
         raise
       raise UserError(
         f"source {self._reference}: it stores no class names, only the numbers 0 to {len(names) - 1}, and labels are "
-        f"never matched by place; the space has {len(self._labels)} classes; build it anew with its names"
+        f"never matched by place; the space has {len(labels)} classes; build it anew with its names"
       ) from None
 
   @property
@@ -86,6 +86,7 @@ class TfdsSource(Source):
   def _classes(self) -> np.ndarray:
     """[all rows] places in the space, or PASSED_OVER."""
     if self._of_place is None:
+      assert self._labels is not None
       written = self._column(self._text_label)
       names, places = np.unique(written, return_inverse=True)
       return match(names.tolist(), self._labels, f"source {self._reference}")[places]
@@ -256,7 +257,7 @@ def open_tfds(reference: str, rest: str, labels: LabelSpace | None) -> Source:
     base = name.partition("/")[0]
     if base not in known and (near := nearest(base, known)):
       raise UserError(f"source {reference!r}: no data set {base!r}{near}") from None
-    where = folder or tfds.core.constants.DATA_DIR
+    where = folder or constants.DATA_DIR
     raise UserError(
       f"source {reference!r}: {name}{f':{version}' if version else ''} is not in {where}; set TFDS_DATA_DIR, or run: "
       f"tfds build {name} --file_format=array_record"
@@ -273,7 +274,7 @@ def _described(reference: str, folder: Any) -> contextlib.AbstractContextManager
   )
 
 
-def _official(reference: str, name: str, splits: Sequence[str]) -> str:
+def _official(reference: str, name: str, splits: Collection[str]) -> str:
   for split in _OFFICIAL[1:] if name.partition("/")[0] in _TEST_WITHOUT_LABELS else _OFFICIAL:
     if split in splits:
       return split

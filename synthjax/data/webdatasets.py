@@ -77,7 +77,7 @@ class WebDataset(Source):
     said = dict(zip(theirs, theirs, strict=True))
     if not (self._mapping and set(theirs) <= set(self._mapping)):  # else it is of .cls
       lines = None if self._mapping else _lines(self._root / IDS)
-      lines = lines or _lines(self._root / NAMES)
+      lines = lines or _lines(self._root / NAMES) or []
       for cls in theirs if lines else ():
         if not (cls.isascii() and cls.isdigit()) or int(cls) >= len(lines):
           raise UserError(

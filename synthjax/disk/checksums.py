@@ -135,6 +135,7 @@ def shaped(value: Any, shape: Shape) -> Any:
       fits = isinstance(value, list)
       parts = [(item, each) for item in value] if fits else []
     case _:
+      assert isinstance(shape, type)
       wanted, parts = (int, float) if shape is float else shape, []
       fits = isinstance(value, wanted) and (shape in (bool, object) or not isinstance(value, bool))
   if not fits:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -21,6 +21,7 @@ from synthjax.runtime.errors import UserError
 MB = 1 << 20
 MOST = 64 * MB
 MOST_OF_LINES = 2048 * MB  # files of a line an image
+_Key = TypeVar("_Key", bound=Hashable)
 _MOST_OF_YAML = 4 * MB  # its parser reads half of this in a minute
 _DEEPEST = 64
 _MOST_DIGITS = 1000  # tokenizer_config.json has numbers of 31
@@ -127,7 +128,7 @@ class _Loader(yaml.BaseLoader):
       self._sizes[event.anchor] = self._values + self._aliased - before
     return node
 
-  def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+  def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
     return _unique((self.construct_object(k, True), self.construct_object(v, True)) for k, v in node.value)
 
   def _count_alias(self, event: yaml.AliasEvent) -> None:
@@ -145,8 +146,8 @@ class _Loader(yaml.BaseLoader):
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _Loader.construct_mapping)
 
 
-def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-  found: dict[str, Any] = {}
+def _unique(pairs: Iterable[tuple[_Key, Any]]) -> dict[_Key, Any]:
+  found: dict[_Key, Any] = {}
   for key, value in pairs:
     if not isinstance(key, str):
       raise ValueError(f"a key is a text, not {repr(key)[:40]}")

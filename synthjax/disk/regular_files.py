@@ -7,11 +7,11 @@ ever. What is wrong is an OSError whose `strerror` says it, so that whoever open
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import stat
 from pathlib import PurePath
-from typing import BinaryIO
 
 LARGEST = 1 << 30  # bytes of a file that is read as a whole: no image, config or list is as large
 _KINDS = {
@@ -34,7 +34,7 @@ class TooLarge(OSError):
     super().__init__(errno.EFBIG, f"it has {size:,} bytes; no such file is so large", str(path))
 
 
-def open_file(path: PurePath, largest: float = math.inf) -> BinaryIO:
+def open_file(path: PurePath, largest: float = math.inf) -> io.BufferedReader:
   """For reading. Nothing is waited for, whatever took the file's place since it was listed."""
   return os.fdopen(_open(path, largest), "rb")
 

@@ -211,7 +211,7 @@ def _patches(file: Path, vision: Mapping[str, Any], act: str) -> CLIPVisionConfi
 
 
 def _residual(file: Path, vision: Mapping[str, Any]) -> ResNetConfig:
-  vision = {"width": 64, "head_width": 64, "image_size": 224} | dict(vision)
+  vision = dict[str, Any](width=64, head_width=64, image_size=224) | dict(vision)
   vision |= {"image_size": _side(vision["image_size"])}
   layers = tuple(vision["layers"])
   if len(layers) != 4 or not all(type(n) is int and 0 < n <= _MOST["layers"] for n in layers):

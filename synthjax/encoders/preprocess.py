@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import numpy as np
@@ -146,9 +146,9 @@ def _from_body(file: Path, body: dict[str, Any]) -> Preprocess:
 
 def _size(file: Path, body: dict[str, Any]) -> int | tuple[int, int]:
   size = body.get("size", 224)
-  if isinstance(size, dict) and set(size) == {"shortest_edge"}:
+  if _has(size, "shortest_edge"):
     size = size["shortest_edge"]
-  if isinstance(size, dict) and set(size) == {"height", "width"}:
+  if _has(size, "height", "width"):
     size = (size["height"], size["width"])
   if not all(_is_length(s) for s in (size if isinstance(size, tuple) else (size,))):
     raise UserError(f"weights: {file} has size={size!r}; expected pixels, shortest_edge, or height and width")
@@ -157,13 +157,18 @@ def _size(file: Path, body: dict[str, Any]) -> int | tuple[int, int]:
 
 def _crop_size(file: Path, body: dict[str, Any]) -> tuple[int, int]:
   size = body.get("crop_size", 224)
-  if isinstance(size, dict) and set(size) == {"height", "width"}:
+  if _has(size, "height", "width"):
     sides = (size["height"], size["width"])
   else:
     sides = (size, size)
   if not all(map(_is_length, sides)):
     raise UserError(f"weights: {file} has crop_size={size!r}; expected pixels, or height and width")
   return sides
+
+
+def _has(value: Any, *keys: str) -> TypeGuard[dict[str, Any]]:
+  """Whether it is an object of these keys alone."""
+  return isinstance(value, dict) and set(value) == set(keys)
 
 
 def _three(file: Path, body: dict[str, Any], key: str, default: tuple[float, ...]) -> tuple[float, ...]:

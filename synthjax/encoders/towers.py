@@ -39,8 +39,9 @@ class Architecture:
   def module(self, dtype: jnp.dtype) -> nn.Module:
     if isinstance(self.vision, ResNetConfig):
       return ResNetCLIPModule(self.text, self.vision, self.width, dtype)
-    parts = dict(text_config=self.text.to_dict(), vision_config=self.vision.to_dict())
-    return FlaxCLIPModule(CLIPConfig(**parts, projection_dim=self.width), dtype=dtype)
+    text, vision = self.text.to_dict(), self.vision.to_dict()
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=self.width)
+    return FlaxCLIPModule(config, dtype=dtype)
 
 
 class Towers:

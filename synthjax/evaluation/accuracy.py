@@ -45,12 +45,14 @@ class Tally:
     return self.merge(Tally(confusion, -float(likelihood.sum()), among_five, answers == labels))
 
   def merge(self, other: Tally) -> Tally:
-    both = self.right_N is not None and other.right_N is not None
+    right_N = None
+    if self.right_N is not None and other.right_N is not None:
+      right_N = np.concatenate([self.right_N, other.right_N])
     return Tally(
       self.confusion_KxK + other.confusion_KxK,
       self.loss_sum + other.loss_sum,
       self.among_five + other.among_five,
-      np.concatenate([self.right_N, other.right_N]) if both else None,
+      right_N,
     )
 
   @property

@@ -51,9 +51,10 @@ def read(stem: epath.Path, n: int) -> Tally:
 def fault(stem: epath.Path, n: int) -> Fault | None:
   """For stage verify: what `read` would refuse; a result that is not there is no fault."""
   path = file_of(stem)
+  if path is None:
+    return None
   try:
-    if path is not None:
-      read(stem, n)
+    read(stem, n)
   except UserError as e:
     return Fault(str(e), path)
   return None

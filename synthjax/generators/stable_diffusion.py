@@ -24,6 +24,7 @@ from synthjax.models.flax_classes import (
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
   apply_corrected,
+  of_config,
 )
 from synthjax.models.flops import flops_of
 from synthjax.runtime import devices
@@ -44,8 +45,8 @@ class StableDiffusion:
     is_wide = self.dtype == jnp.float16 and vae.get("force_upcast", False)
     self.decoder_dtype = jnp.dtype(jnp.float32) if is_wide else self.dtype
     with read.building(folder):
-      self._unet = FlaxUNet2DConditionModel.from_config(unet, dtype=self.dtype)
-      self._vae = FlaxAutoencoderKL.from_config(vae, dtype=self.decoder_dtype)
+      self._unet = of_config(FlaxUNet2DConditionModel, unet, dtype=self.dtype)
+      self._vae = of_config(FlaxAutoencoderKL, vae, dtype=self.decoder_dtype)
       self._texts = {part: self._text(part, text) for part, text in self.checkpoint.texts.items()}
     self.max_tokens: int = min(t["max_position_embeddings"] for t in self.checkpoint.texts.values())
     self.schedule = self.checkpoint.schedule
@@ -138,9 +139,11 @@ class StableDiffusion:
       "sizes": jnp.broadcast_to(sizes, (len(tokens), 6)),
     }
 
-  def _encoded(self, params: Any, part: str, ids_BxL: Array, **asked: bool) -> Any:
+  def _encoded(self, params: Any, part: str, ids_BxL: Array, output_hidden_states: bool = False) -> Any:
     positions = jnp.broadcast_to(jnp.arange(ids_BxL.shape[1]), ids_BxL.shape)
-    return apply_corrected(self._texts[part], params[part], ids_BxL, None, positions, **asked)
+    return apply_corrected(
+      self._texts[part], params[part], ids_BxL, None, positions, output_hidden_states=output_hidden_states
+    )
 
   def without_prompt(self, params: Any, ids_1xExL: Array, size: int, is_empty: bool) -> Conditioning:
     """Of the negative prompt; `is_empty`: it has no words."""

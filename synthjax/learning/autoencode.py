@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from synthjax.models.flax_classes import FlaxAutoencoderKL, apply_corrected
+from synthjax.models.flax_classes import FlaxAutoencoderKL, apply_corrected, of_config
 
 Array = jax.Array
 
@@ -21,7 +21,7 @@ class Autoencode:
   """Batches: pixels [B, H, W, 3] uint8. Squared and absolute error, and a light pull of the latent to a normal."""
 
   def __init__(self, config: dict[str, Any], kl_weight: float = 1e-4):
-    self._module = FlaxAutoencoderKL.from_config(config)
+    self._module = of_config(FlaxAutoencoderKL, config)
     self._kl_weight = kl_weight
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:

@@ -10,10 +10,12 @@ A step without sums was saved by an older release, or its process died before th
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import cast
 
 from etils import epath
 
@@ -135,4 +137,4 @@ def _files(folder: epath.Path) -> list[epath.Path]:
 
 def _sha256(file: epath.Path) -> str:
   with file.open("rb") as stream:
-    return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").hexdigest()

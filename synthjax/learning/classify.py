@@ -60,7 +60,9 @@ class Classify:
 
   def predict(self, variables: dict[str, Any], pixels_BxSxSx3: Array, features: bool = False) -> Array:
     """Logits, or features, by the running statistics of the test's domain."""
-    return self.module.apply(variables, normalise(pixels_BxSxSx3 / 255.0), False, None, features)
+    found = self.module.apply(variables, normalise(pixels_BxSxSx3 / 255.0), False, None, features)
+    assert not isinstance(found, tuple)  # nothing is mutable
+    return found
 
 
 def normalise(x_BxSxSx3: Array) -> Array:

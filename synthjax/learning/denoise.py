@@ -20,6 +20,7 @@ from synthjax.models.flax_classes import (
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
   apply_corrected,
+  of_config,
 )
 
 Array = jax.Array
@@ -37,7 +38,7 @@ class Denoise:
     withheld: float = 0.1,
     begin: dict[str, Any] | None = None,
   ):
-    self._unet = FlaxUNet2DConditionModel.from_config(unet)
+    self._unet = of_config(FlaxUNet2DConditionModel, unet)
     self._text = FlaxCLIPTextModule(CLIPTextConfig(**text_encoder))
     self._alpha_bar = np.asarray(alpha_bar, np.float32)
     self._empty_ids, self._withheld = np.asarray(empty_ids), withheld

@@ -74,7 +74,7 @@ class Classifier:
 
 def changed(params: Mapping[str, Any], tower: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """An encoder's parameters with what a classifier's arm has made of some, placed as they were."""
-  own = traverse_util.flatten_dict(dict(params), sep="/")
+  own: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep="/")
   new = {path: jax.device_put(x, own[path].sharding) for path, x in tower.items()}
   return traverse_util.unflatten_dict(own | new, sep="/")
 

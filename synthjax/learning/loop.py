@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
 from etils import epath
+from flax import struct
 
 from synthjax.disk import checksums, workdir
 from synthjax.learning import peak
@@ -53,7 +53,7 @@ class Task(Protocol):
     ...
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class State:
   step: jax.Array
   variables: Variables

@@ -9,13 +9,13 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from etils import epath
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]  protobuf makes them when imported
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  as above
 
 from synthjax.disk import checksums, workdir
 from synthjax.runtime.errors import Interrupted
@@ -29,7 +29,8 @@ class Metrics:
   """Appends rows `{"step": n, ...}`. On opening, rows beyond the checkpoint that training goes on from are dropped."""
 
   def __init__(self, folder: epath.Path, step: int, writes: bool = True):
-    self._file = self._events = None
+    self._file: IO[str] | None = None
+    self._events: _Events | None = None
     if not writes:  # another one of the joined processes does
       return
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ class Metrics:
     return self
 
   def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-    if self._file:
+    if self._file and self._events:
       with contextlib.closing(self._events):
         self._file.close()
       is_ours = error is None or issubclass(error, Interrupted)  # else another may have begun to write it
@@ -54,7 +55,7 @@ class Metrics:
           checksums.cover(path)
 
   def write(self, step: int, values: dict[str, float]) -> None:
-    if not self._file:
+    if not (self._file and self._events):
       return
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     self._file.flush()

@@ -118,7 +118,7 @@ def frozen(params: Any, pattern: str) -> Any:
 def _each(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
   """The same, without state, for each entry of the leading axis."""
 
-  def update(updates: optax.Updates, params: optax.Params) -> optax.Updates:
+  def update(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
     del params
     return jax.vmap(lambda one: transformation.update(one, optax.EmptyState())[0])(updates)
 
@@ -127,5 +127,5 @@ def _each(transformation: optax.GradientTransformation) -> optax.GradientTransfo
 
 def averaged(ema: Any, values: Any, decay: float, step: jax.Array) -> Any:
   """The moving average; young averages forget the random start sooner."""
-  decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-  return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, values)
+  kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(lambda e, p: kept * e + (1 - kept) * p, ema, values)

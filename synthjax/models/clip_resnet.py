@@ -111,7 +111,8 @@ class ResNetCLIPModule(nn.Module):
 
   def __call__(self, ids_BxL: Array, pixels_BxSxSx3: Array, mask: Array | None, positions: Array) -> Array:
     """Logits [B, B] of images by texts: for `init`, which must meet every parameter."""
-    text = self.text_projection(self.text_model(ids_BxL, mask, positions).pooler_output)
+    pooled = self.text_model(ids_BxL, mask, positions)[1]
+    text = self.text_projection(pooled)
     return jnp.exp(self.logit_scale) * self.visual(pixels_BxSxSx3) @ text.T
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from synthjax.models.without_torchvision import hide_torchvision
 
@@ -18,10 +18,10 @@ hide_torchvision()
 
 import jax
 import jax.numpy as jnp
-from diffusers import FlaxAutoencoderKL, FlaxUNet2DConditionModel
 from diffusers.models.attention_flax import FlaxAttention, FlaxGEGLU, FlaxTransformer2DModel
 from diffusers.models.embeddings_flax import FlaxTimestepEmbedding
-from diffusers.models.vae_flax import FlaxAttentionBlock
+from diffusers.models.unets.unet_2d_condition_flax import FlaxUNet2DConditionModel
+from diffusers.models.vae_flax import FlaxAttentionBlock, FlaxAutoencoderKL
 from flax import linen as nn
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTokenizerFast, CLIPVisionConfig
 from transformers.models.clip.modeling_flax_clip import (
@@ -48,10 +48,19 @@ __all__ = [
   "FlaxUNet2DConditionModel",
   "apply_corrected",
   "clip_attention",
+  "of_config",
   "precision_of",
 ]
 
 Array = jax.Array
+_Network = TypeVar("_Network", FlaxAutoencoderKL, FlaxUNet2DConditionModel)
+
+
+def of_config(kind: type[_Network], config: dict[str, Any], dtype: jnp.dtype = jnp.float32) -> _Network:
+  """diffusers' `from_config`, which is annotated as if it might return more than the network."""
+  network = kind.from_config(config, dtype=dtype)
+  assert isinstance(network, kind)
+  return network
 
 
 def apply_corrected(

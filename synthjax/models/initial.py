@@ -27,7 +27,7 @@ def _normal(source: jax.Array | np.random.Generator, i: int, shape: tuple[int, .
 
 def scaled(shapes: Any, source: jax.Array | np.random.Generator) -> Any:
   """Parameters in the shapes given, by a jax key or on the host: normal kernels of spread 1 / sqrt(fan in), norms and biases as they start."""
-  flat = traverse_util.flatten_dict(shapes)
+  flat: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(shapes)
 
   def fill(i: int, path: tuple[str, ...]) -> Any:
     shape, noise = flat[path].shape, lambda: _normal(source, i, flat[path].shape)

@@ -84,7 +84,7 @@ class ResNet(nn.Module):
     x = _conv(config.width, side, "conv1", stride, dtype=self.dtype)(x_BxSxSx3.astype(self.dtype))
     x = nn.relu(norm(name="bn1")(x, train, domain_B))
     if config.stem == "imagenet":
-      x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+      x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])  # pyright: ignore[reportArgumentType]  flax gives it no type
     for i, blocks in enumerate(config.layers):
       for j in range(blocks):
         stride = 2 if i > 0 and j == 0 else 1

@@ -77,7 +77,7 @@ class Seeds:
     return f"{number(self.mean)} ± {number(self.spread)}"
 
 
-_Point = tuple[float, int, Seeds]  # log2 of the images a class, the images a class, top-1
+_Point = tuple[float, int, Seeds, float]  # log2 of the images a class, the images a class, top-1, its mean
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -175,9 +175,9 @@ def curve(
     (
       name,
       [
-        (math.log2(n), n, seeds)
+        (math.log2(n), n, seeds, mean)
         for n, values in sorted(points)
-        if n > 0 and (seeds := Seeds.of(values)).values
+        if n > 0 and (mean := (seeds := Seeds.of(values)).mean) is not None
       ],
     )
     for name, points in curves
@@ -186,8 +186,8 @@ def curve(
   if not points:
     return Markup("")
   left, right, top, bottom = 54, 624, 12, 272
-  across = _axis([x for x, _, _ in points], left + 14, right - 14)
-  levels = [seeds.mean + side * (seeds.spread or 0) for _, _, seeds in points for side in (-1, 1)]
+  across = _axis([x for x, *_ in points], left + 14, right - 14)
+  levels = [mean + side * (seeds.spread or 0) for _, _, seeds, mean in points for side in (-1, 1)]
   levels += [] if reference is None else [reference]
   ticks = _ticks(min(levels), max(levels))
   up = _axis(ticks, bottom, top)
@@ -196,7 +196,7 @@ def curve(
     parts.append(f'<line class="rule" x1="{left}" x2="{right}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>')
     parts.append(f'<text x="{left - 8}" y="{up(y):.1f}" dy=".35em" text-anchor="end">{y:g}</text>')
   labelled = -math.inf
-  for x, n in sorted({(x, n) for x, n, _ in points}):
+  for x, n in sorted({(x, n) for x, n, *_ in points}):
     at = across(x)
     parts.append(f'<line class="tick" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 5}"/>')
     if at - labelled >= 62:
@@ -218,13 +218,13 @@ def curve(
 
 def _line(index: int, name: str, line: Sequence[_Point], across: _Scale, up: _Scale) -> str:
   ink, parts = _ink(index), []
-  path = " ".join(f"{across(x):.1f},{up(seeds.mean):.1f}" for x, _, seeds in line)
+  path = " ".join(f"{across(x):.1f},{up(mean):.1f}" for x, _, _, mean in line)
   parts.append(f'<polyline points="{path}" fill="none" stroke="{ink}" stroke-width="2"/>')
-  for x, n, seeds in line:
-    at, y = across(x), up(seeds.mean)
+  for x, n, seeds, mean in line:
+    at, y = across(x), up(mean)
     spread = ""
     if seeds.spread is not None:
-      low, high = up(seeds.mean - seeds.spread), up(seeds.mean + seeds.spread)
+      low, high = up(mean - seeds.spread), up(mean + seeds.spread)
       spread = (
         f'<path d="M{at:.1f},{low:.1f}V{high:.1f}M{at - 4:.1f},{low:.1f}h8M{at - 4:.1f},{high:.1f}h8"'
         f' fill="none" stroke="{ink}" stroke-width="1.5"/>'

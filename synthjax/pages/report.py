@@ -120,18 +120,14 @@ def _level(arm: Arm | None) -> float | None:
 
 def verdict(arms: Sequence[Arm]) -> Verdict:
   """The result in one line. Gains are in points of top-1, by means over seeds; an equal to the rounding is no gain."""
-  zero = next((arm for arm in arms if arm.zero_shot and Seeds.of(arm.top1).values), None)
   trained = [arm for arm in arms if not arm.zero_shot]
-  done = [arm for arm in trained if Seeds.of(arm.top1).values]
-  if done:
-    best = max(done, key=lambda arm: Seeds.of(arm.top1).mean)
-    zero = _reference(arms, best.encoder)
-  start = Seeds.of(zero.top1) if zero else Seeds()
+  done = [(mean, arm) for arm in trained if (mean := _level(arm)) is not None]
   if not done:
-    return Verdict(
-      f"zero-shot {start}; no trained arm has finished" if zero else "no arm has finished", (), zero
-    )
-  top = Seeds.of(best.top1)
+    zero = next((arm for arm in arms if arm.zero_shot and Seeds.of(arm.top1).values), None)
+    line = f"zero-shot {Seeds.of(zero.top1)}; no trained arm has finished" if zero else "no arm has finished"
+    return Verdict(line, (), zero)
+  mean, best = max(done, key=lambda pair: pair[0])
+  top, zero = Seeds.of(best.top1), _reference(arms, best.encoder)
   of = f"best of {len(done)} trained arms" if len(done) > 1 else "the only trained arm"
   if len(done) < len(trained):
     of = (
@@ -145,11 +141,12 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
       "Which arm is best was read off this very test, so its number flatters it: expect less on other images."
     )
   remarks += filter(None, [certainty.remark(arms, best)])
-  if zero is None:
+  before = _level(zero)
+  if zero is None or before is None:
     return Verdict(
       f"{best.name} {top}, {of}; without zero-shot there is no gain to state", tuple(remarks), None, best
     )
-  gain = top.mean - start.mean
+  start, gain = Seeds.of(zero.top1), mean - before
   if round(gain, 1) > 0:
     line = f"zero-shot {start} → {best.name} {top} ({signed(gain)}), {of}"
     if top.spread is not None and gain <= top.spread:
@@ -262,7 +259,7 @@ def _mistake_shade(share: float) -> int | None:
 
 
 def _acceptance(acceptance: Acceptance, names: Mapping[str, str]) -> dict:
-  drawn, passed, kept, filled = (sum(row[i] for row in acceptance.rows) for i in (1, 2, 3, 4))
+  drawn, passed, kept, filled = (sum(row[1:][i] for row in acceptance.rows) for i in range(4))
   rates = [(row[2] / row[1], names.get(row[0], row[0])) for row in acceptance.rows if row[1]]
   return dict(
     acceptance=acceptance,

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -42,6 +43,7 @@ class Launched:
 
 
 _launched = Launched()
+Device: TypeAlias = jax.Device  # pyright: ignore[reportInvalidTypeForm]  jaxlib's compiled part has no stubs
 
 
 def launched() -> Launched:
@@ -89,9 +91,9 @@ def start(distributed: str = "auto", compile_cache: str = "", cpu_devices: int =
 def _join() -> None:
   """Never quietly alone: a fault in one place must not turn 32 hosts into 32 single hosts."""
   global _launched
-  named = dict(num_processes=_launched.count, process_id=_launched.index) if _launched.count > 1 else {}
+  n, own = (_launched.count, _launched.index) if _launched.count > 1 else (None, None)
   try:
-    jax.distributed.initialize(**named)
+    jax.distributed.initialize(num_processes=n, process_id=own)
   except (ValueError, RuntimeError) as e:
     reason = " ".join(str(e).split())
     raise UserError(
@@ -121,7 +123,7 @@ def is_speaker() -> bool:
   return _launched.index == 0
 
 
-def local_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def local_mesh(devices: Sequence[Device] | None = None) -> Mesh:
   """This process's own devices in one row: what sampling runs on."""
   row = np.array(jax.local_devices() if devices is None else devices)
   return Mesh(row, ("data",), axis_types=(AxisType.Auto,))
@@ -175,7 +177,7 @@ def peak_memory() -> int | None:
 @contextlib.contextmanager
 def without_compile_cache() -> Iterator[None]:
   """What is compiled meanwhile is compiled anew, GPU kernels' trials included, and is not kept."""
-  folder = jax.config.jax_compilation_cache_dir
+  folder = jax.config.values["jax_compilation_cache_dir"]
   jax.config.update("jax_compilation_cache_dir", None)
   compilation_cache.reset_cache()  # jax looks once whether there is a cache, and keeps to it
   try:

@@ -25,7 +25,7 @@ _SMALL = 2**14  # values: below, splitting costs more than it saves
 
 
 def training_mesh(
-  fsdp: int = 1, of: Sequence[jax.Device] | None = None, batch: int = 0, name: str = "training"
+  fsdp: int = 1, of: Sequence[devices.Device] | None = None, batch: int = 0, name: str = "training"
 ) -> Mesh:
   """All devices of all joined processes; of this one alone where none have joined.
 
@@ -44,15 +44,15 @@ def training_mesh(
 
 
 def training_devices(
-  fsdp: int = 1, of: Sequence[jax.Device] | None = None, batch: int = 0, name: str = "training"
-) -> list[jax.Device]:
+  fsdp: int = 1, of: Sequence[devices.Device] | None = None, batch: int = 0, name: str = "training"
+) -> list[devices.Device]:
   """As many as divide the batch, of every joined process the same number; refused in a line where there are none."""
   row = _all_devices(fsdp, of)
   if len(row) % fsdp and (not batch or fsdp > len(row)):
     raise UserError(f"config.runtime.fsdp {fsdp} does not divide the {len(row)} devices")
   if not batch:
     return row
-  by_process: dict[int, list[jax.Device]] = {}
+  by_process: dict[int, list[devices.Device]] = {}
   for device in row:
     by_process.setdefault(device.process_index, []).append(device)
   processes, least = len(by_process), min(map(len, by_process.values()))
@@ -69,7 +69,7 @@ def training_devices(
   )
 
 
-def _all_devices(fsdp: int, of: Sequence[jax.Device] | None) -> list[jax.Device]:
+def _all_devices(fsdp: int, of: Sequence[devices.Device] | None) -> list[devices.Device]:
   row = list(of or (jax.devices() if devices.is_joined() else jax.local_devices()))
   alone_on_cpu = not of and not devices.is_joined() and devices.platform() == "cpu"
   return row[: max(fsdp, 1)] if alone_on_cpu else row

@@ -11,6 +11,8 @@ from typing import NoReturn
 
 from synthjax.runtime.errors import Interrupted
 
+_Handler = Callable[[int, FrameType | None], object] | int | None  # None: it was not set by Python
+
 
 class Stop:
   """`with Stop(grace_seconds) as stop:` in the main thread; long work looks at `stop` between its steps."""
@@ -19,7 +21,7 @@ class Stop:
     self._grace_seconds = grace_seconds
     self._signal = 0
     self._deadline = float("inf")
-    self._before: dict[int, object] = {}
+    self._before: dict[int, _Handler] = {}
     self._watched: list[Callable[[], None]] = []
 
   def __enter__(self) -> Stop:
@@ -29,7 +31,7 @@ class Stop:
 
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():
-      signal.signal(number, handler)  # type: ignore[arg-type]
+      signal.signal(number, handler)
 
   def _on_signal(self, number: int, frame: FrameType | None) -> None:
     del frame

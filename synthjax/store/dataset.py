@@ -167,7 +167,9 @@ def read_shard(folder: epath.Path, index: int, labels: LabelSpace) -> Iterator[d
   features = schema.features(labels.ids)
   skip = {"image": tfds.decode.SkipDecoding()}
   for record in shards.ShardReader(folder / shards.shard_name(index)):
-    yield features.deserialize_example_np(record, decoders=skip)
+    example = features.deserialize_example_np(record, decoders=skip)
+    assert isinstance(example, dict)
+    yield example
 
 
 # --- verification --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ _OPEN = 64  # shards at once
 _BATCH = 64  # examples handed over at once: one by one, grain's threads manage a few thousand a second
 
 
-class Examples(Sequence):
+class Examples:
   """A set's examples as they lie on disk, serialised; random access by place in plan order, or among `places`."""
 
   def __init__(self, folder: epath.Path, places: Sequence[int] | None = None):
@@ -33,8 +33,8 @@ class Examples(Sequence):
   def __len__(self) -> int:
     return len(self._places)
 
-  def __getitem__(self, i: int) -> bytes:
-    place = self._places[i]
+  def __getitem__(self, index: int) -> bytes:
+    place = self._places[index]
     shard = bisect.bisect_right(self._starts, place) - 1
     return self._reader(shard)[place - self._starts[shard]]
 

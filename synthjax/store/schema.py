@@ -58,7 +58,9 @@ def encode_jpeg(pixels_HxWx3: np.ndarray, quality: int, mark: bool) -> bytes:
 
 def serializer(class_ids: Sequence[str]) -> Callable[[Image, bytes], bytes]:
   """`(image, its JPEG) -> example`, without TensorFlow."""
-  writer = example_serializer.ExampleSerializer(features(class_ids).get_serialized_info())
+  writer = example_serializer.ExampleSerializer(
+    features(class_ids).get_serialized_info()  # pyright: ignore[reportArgumentType]  TFDS has two names for this tree
+  )
 
   def serialize(image: Image, jpeg: bytes) -> bytes:
     row = dataclasses.asdict(image)
@@ -69,13 +71,16 @@ def serializer(class_ids: Sequence[str]) -> Callable[[Image, bytes], bytes]:
   return serialize
 
 
+_Example = tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue]  protobuf makes it when imported
+
+
 def parse(example: bytes) -> dict[str, Any]:
   """An example as it was given to the serializer: texts as str, the image as its JPEG bytes.
 
   A tenth of the time of TFDS' own parser, which checks every field: what feeds a decoder must not wait for it.
   """
   found: dict[str, Any] = {}
-  for name, feature in tf_example_pb2.Example.FromString(example).features.feature.items():
+  for name, feature in _Example.FromString(example).features.feature.items():
     kind = feature.WhichOneof("kind")
     value = getattr(feature, kind).value[0]
     found[name] = value.decode() if kind == "bytes_list" and name != "image" else value
@@ -84,7 +89,7 @@ def parse(example: bytes) -> dict[str, Any]:
 
 def parse_image(example: bytes, image_id: str = "") -> bytes:
   """Its JPEG bytes alone, in a quarter of that time again; refused where they are another image than the one named."""
-  feature = tf_example_pb2.Example.FromString(example).features.feature
+  feature = _Example.FromString(example).features.feature
   if image_id and (found := feature["image_id"].bytes_list.value[0].decode()) != image_id:
     raise UserError(
       f"image {image_id} is not where it was: {found} lies there; --stages verify says what to remove"

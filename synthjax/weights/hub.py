@@ -20,7 +20,8 @@ from typing import Any
 from etils import epath
 from huggingface_hub import HfApi, constants, errors, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import disable_progress_bars, logging
+from huggingface_hub.utils import logging
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from synthjax.disk import checksums, workdir
 from synthjax.runtime.errors import UserError
@@ -148,14 +149,15 @@ def _listed(reference: str, repo: str, revision: str) -> _Pin:
   info = HfApi(endpoint=constants.ENDPOINT).model_info(
     repo, revision=revision, files_metadata=True, timeout=_SECONDS
   )
-  if not _COMMIT.fullmatch(info.sha or ""):
+  commit = info.sha or ""
+  if not _COMMIT.fullmatch(commit):
     raise UserError(f"weights: the hub names no commit of {reference}; run again, or give a commit")
   files = {
     f.rfilename: {"size": f.size or 0, "sha256": f.lfs.sha256 if f.lfs else None}
     for f in info.siblings or ()
     if _FILE.fullmatch(f.rfilename)
   }
-  return _Pin(reference, info.sha, files)
+  return _Pin(reference, commit, files)
 
 
 def _cached(reference: str, revision: str) -> _Pin | None:

@@ -126,7 +126,7 @@ def read_torch(folder: Path, variables: Any) -> Any:
     )
   by_transformers = any(n.startswith(("resnet.", "vit.")) for n in shapes)
   layout = _WithHead(Layout(fused=not by_transformers, transformers=by_transformers), heads[0])
-  flat = traverse_util.flatten_dict(dict(variables))
+  flat: dict[Path_, Any] = traverse_util.flatten_dict(dict(variables))
   wanted = {path: _as_stored(path, tuple(leaf.shape), layout, shapes) for path, leaf in flat.items()}
   like = traverse_util.unflatten_dict({p: jax.ShapeDtypeStruct(s, np.float32) for p, s in wanted.items()})
   found = read.read_params(folder, _STEM, like, lambda a: np.asarray(a, np.float32), layout)

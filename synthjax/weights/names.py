@@ -42,7 +42,7 @@ def to_flax(path: tuple[str, ...], tensor: np.ndarray) -> np.ndarray:
   return tensor.T if tensor.ndim == 2 else tensor.transpose(2, 3, 1, 0)
 
 
-def order(path: tuple[str, ...]) -> tuple[object, ...]:
+def order(path: tuple[str, ...]) -> tuple[str, ...]:
   return path
 
 

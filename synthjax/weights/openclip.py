@@ -14,7 +14,7 @@ from synthjax.weights import names
 Path = tuple[str, ...]
 
 _PACKED = ("q_proj", "k_proj", "v_proj")
-_RAW = {  # no layers there: parameters on their own
+_RAW: dict[Path, str] = {  # no layers there: parameters on their own
   ("text_projection", "kernel"): "text_projection",
   ("visual_projection", "kernel"): "visual.proj",
 }
@@ -73,7 +73,7 @@ def to_flax(path: Path, tensor: np.ndarray) -> np.ndarray:
   return names.to_flax(path, tensor)
 
 
-def order(path: Path) -> tuple[object, ...]:
+def order(path: Path) -> tuple[str | int, ...]:
   """What is packed together comes in the order in which it is packed."""
   return (*path[:-2], path[-1], _PACKED.index(path[-2])) if _is_packed(path) else path
 

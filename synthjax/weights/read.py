@@ -152,7 +152,7 @@ def read_params(
   folder: Path,
   stem: str,
   shapes: Mapping[str, Any],
-  place: Callable[[np.ndarray], jax.Array],
+  place: Callable[[np.ndarray], jax.Array | np.ndarray],
   layout: Layout = names,
 ) -> dict[str, Any]:
   """The tensors of one network as the tree `shapes` wants them, each placed as soon as it is read.
@@ -176,16 +176,17 @@ def read_params(
         where[name], found[name] = file, tuple(about.get_shape())
   source = {path: next((n for n in layout.torch_names(path) if n in found), None) for path in wanted}
   _account(folder, wanted, source, found, odd, layout)
-  by_file: dict[Path, list[tuple[str, ...]]] = {}
+  by_file: dict[Path, list[tuple[tuple[str, ...], str]]] = {}
   for path, name in source.items():
-    by_file.setdefault(where[name], []).append(path)
-  read: dict[tuple[str, ...], jax.Array] = {}
+    assert name is not None
+    by_file.setdefault(where[name], []).append((path, name))
+  read: dict[tuple[str, ...], jax.Array | np.ndarray] = {}
   before = None
   for file, paths in by_file.items():
     with open_tensors(file) as tensors:
-      for path in paths:
-        tensor = tensors.get_tensor(source[path])
-        finite.check({source[path]: tensor}, file)
+      for path, name in paths:
+        tensor = tensors.get_tensor(name)
+        finite.check({name: tensor}, file)
         read[path] = place(layout.to_flax(path, tensor))
         jax.block_until_ready(before)
         before = read[path]

@@ -54,9 +54,9 @@ def tokenize(tokenizer: CLIPTokenizerFast, texts: Sequence[str], max_tokens: int
   """Of a tokenizer that `read` has read."""
   cased = _cased(tokenizer)
   clean = [_clean(text, cased) for text in texts]
-  lengths = np.array([len(ids) for ids in tokenizer(clean)["input_ids"]])
+  lengths = np.array([len(ids) for ids in tokenizer(clean).input_ids])
   cut = tokenizer(clean, padding="max_length", truncation=True, max_length=max_tokens)
-  return Tokens(np.array(cut["input_ids"], np.int32), lengths)
+  return Tokens(np.array(cut.input_ids, np.int32), lengths)
 
 
 def _cased(tokenizer: CLIPTokenizerFast) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from flax import traverse_util
@@ -12,7 +12,17 @@ from safetensors.numpy import save_file
 from synthjax.weights import names, read
 
 
-def write_params(file: Path, params: Any, dtype: str = "float32", layout: read.Layout = names) -> None:
+class Layout(read.Layout, Protocol):
+  """One that can be written too."""
+
+  def order(self, path: tuple[str, ...]) -> tuple[Any, ...]:
+    """What parameters are sorted by: those that share a tensor follow one another in it."""
+    ...
+
+  def to_torch(self, path: tuple[str, ...], tensor: np.ndarray) -> np.ndarray: ...
+
+
+def write_params(file: Path, params: Any, dtype: str = "float32", layout: Layout = names) -> None:
   """Parameters that share a name in a layout (query, key and value) lie there one after the other."""
   tensors: dict[str, np.ndarray] = {}
   for path, leaf in sorted(
