@@ -31,7 +31,8 @@ class SamplingCase:
       size = fields.size or self._generator.native_size
       group = min(fields.per_device_batch, config.sampling.cpu_group) if devices.platform() == "cpu" else 0
       self._setting = Setting(fields.steps, fields.guided, size, stored_size=size, group=group)
-      self._generator.latent_shape(size), self._setting.table(self._generator)  # refuse size and steps
+      self._generator.latent_shape(size)  # refuses the size
+      self._setting.table(self._generator)  # refuses the steps
     except UserError as e:
       where = f"config.benchmark.sampling.{name}"
       told = str(e).replace("config.sampling.", f"{where}.")
