@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 from safetensors.numpy import load_file
 
 from synthjax import study
@@ -90,10 +91,10 @@ def test_a_generator_begins_with_the_text_tower_it_is_told_to_and_reads_its_toke
 
 
 def test_networks_come_after_what_they_are_made_from(trained):
-  _, config = trained
+  workdir, config = trained
   assert [*config.networks] == ["generator", "clip", "vae"]
-  order = study._in_order(config.networks)
-  assert order.index("generator") == 2 and set(order) == {"generator", "clip", "vae"}
+  order = [network.name for network in study.design(config, epath.Path(workdir)).networks]
+  assert order[2] == "networks/generator" and len(order) == 3
 
 
 @pytest.mark.parametrize(
