@@ -240,7 +240,7 @@ def _compiled(where: Any, everywhere: jax.sharding.NamedSharding) -> tuple[Any, 
   )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)  # a task may hold features
 def _chosen(task: Task, recipe: Recipe, batch_size: int, mesh: jax.sharding.Mesh) -> attention.Chosen:
   """The kernels in a run's program, which the first run that has it traces."""
   return {}

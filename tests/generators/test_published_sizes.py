@@ -72,6 +72,7 @@ def error(ours, theirs) -> float:
 
 @pytest.mark.parity
 @pytest.mark.slow
+@pytest.mark.alone  # 12 GB
 def test_unet_of_15_equals_pytorchs(torch, tmp_path):
   generator = of_configs("sd15", tmp_path)
   params, model = same_weights(torch, generator, "unet")

@@ -192,4 +192,5 @@ def _packed(path: Path, name: Path) -> bytes:
 
 def unpack(folder: Path, archive: Path = ARCHIVE) -> None:
   with tarfile.open(archive) as tar:
-    tar.extractall(folder, filter="data")
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # which 3.11.4 brought
+    tar.extractall(folder, **safely)
