@@ -66,8 +66,8 @@ def check_sources(config: StudySpec, labels: LabelSpace, of_set: Mapping[str, La
   for name in config.sets:
     own = config.sets[name]
     if isinstance(own, DrawnSet) and own.parents and own.strength != 1:
-      real = named("real", own.parents)
-      wanted[config.real[real].source if real else own.parents, of_set[name]] = None
+      source = config.real[own.real_parents].source if own.real_parents else own.parents
+      wanted[source, of_set[name]] = None
   for learner in config.learners.values():
     for name, space in ((learner.real, of_set.get(learner.images.set, labels)), (learner.probe, labels)):
       if name:

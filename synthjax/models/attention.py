@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import sys
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 
-from synthjax.runtime import devices
+from synthjax.runtime import progress
 
 Array = jax.Array
 _SCORES = 2**29  # bytes of float32 scores at once
@@ -109,13 +108,7 @@ def note_once(name: str, chosen: Chosen) -> None:
   """Which kernels a network runs on, once a process: a set is drawn in several rounds."""
   if chosen:
     kernels = "; ".join(f"{kernel} {', '.join(of)}" for kernel, of in chosen.items())
-    _note(f"{name}: attention: {kernels}")
-
-
-@functools.cache
-def _note(line: str) -> None:
-  if devices.is_speaker():
-    print(line, file=sys.stderr)
+    progress.note_once(f"{name}: attention: {kernels}")
 
 
 @contextlib.contextmanager

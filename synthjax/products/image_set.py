@@ -1,4 +1,4 @@
-"""An image set on disk, however its images come about: drawn (stages/sample.py) or brought in (stages/bring.py)."""
+"""An image set on disk, however its images come about: drawn (sample.py) or imported (bring.py)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from etils import epath
 from synthjax.data.selection import part_digest
 from synthjax.data.sources import open_real
 from synthjax.labels.spaces import LabelSpace
-from synthjax.models import networks
 from synthjax.products import corrected
 from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
@@ -153,16 +152,3 @@ def begin_folder(fields: fields_of.Learning) -> Path | None:
   """Of weights that a learner begins with, where they are no other learner's."""
   path = named("folder", fields.init)
   return Path(path).expanduser() if path else None
-
-
-def notes(config: StudySpec) -> list[str]:
-  """What can be done as it is written, and is hardly meant."""
-  found = []
-  for name in config.learners:
-    fields = config.learners[name]
-    if edge := networks.unseen_edge(fields.model, fields.size):
-      found.append(
-        f"config.learners.{name}: size {fields.size} is no multiple of the patches of {fields.model}, "
-        f"which never sees the last {edge} rows and columns; size {fields.size - edge} has none left over"
-      )
-  return found

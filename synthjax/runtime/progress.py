@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import shutil
@@ -11,6 +12,8 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
+
+from synthjax.runtime import devices
 
 
 def duration(seconds: float) -> str:
@@ -48,6 +51,13 @@ def _columns_of(character: str) -> int:
   if unicodedata.category(character) in ("Mn", "Me", "Cf"):
     return 0
   return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+@functools.cache
+def note_once(line: str) -> None:
+  """A line on stderr by one process; said again, it is not repeated."""
+  if devices.is_speaker():
+    print(line, file=sys.stderr)
 
 
 class Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synthjax.runtime.errors import UserError
 from synthjax.spec import fields, group
-from synthjax.spec.checks import at_least, check_knows_classes, known, pattern
+from synthjax.spec.checks import check_knows_classes, known, pattern
 from synthjax.spec.study import Arm, StudySpec
 
 _OF_ADAPTER = ("init_alpha", "init_beta", "search_scale", "search_step", "views")
@@ -57,10 +57,6 @@ def _check_adapter(where: str, own: Arm) -> None:
       if getattr(own, name) != group.fields(fields.Tuning)[name].default:
         raise UserError(f"{where}: {name} belongs to adapter tip; set adapter, or leave {name} out")
     return
-  at_least(f"{where}: views", own.views, 0)
-  for name, value in dict(init_alpha=own.init_alpha, init_beta=own.init_beta).items():
-    if not value > 0:
-      raise UserError(f"{where}: {name} is above 0, not {value}")
   for name, pair, kind, low in (
     ("search_scale", own.search_scale, (int, float), 0.1),
     ("search_step", own.search_step, int, 1),

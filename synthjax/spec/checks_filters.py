@@ -15,7 +15,6 @@ def check_filter(where: str, own: fields.Filter, study: StudySpec) -> None:
   if own.rule == "clip":
     check_knows_classes(where, own.encoder, study)
   if own.rule == "real":
-    known(f"{where}: metric", own.metric, fields.METRICS)
     known(f"{where}: against: real images", own.against, study.real)
     if not math.isfinite(own.margin):
       raise UserError(f"{where}: margin is a number, not {own.margin}")

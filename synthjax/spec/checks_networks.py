@@ -6,20 +6,22 @@ from collections.abc import Mapping
 
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.spec import fields
+from synthjax.spec.study import StudySpec
 
 
-def check_network(where: str, own: fields.Network, networks: Mapping[str, fields.Network]) -> None:
+def check_network(study: StudySpec, name: str) -> None:
+  where, own, networks = f"config.networks.{name}", study.networks[name], study.networks
   for field, task in dict(autoencoder="autoencode", text_encoder="contrast", begin_with="denoise").items():
     if own.task != "denoise" or (field != "autoencoder" and not getattr(own, field)):
       continue
     if getattr(own, field) == "embedded:generator":
       continue
-    of_task = [name for name in networks if networks[name].task == task]
+    of_task = [other for other in networks if networks[other].task == task]
     if getattr(own, field) not in of_task:
       raise UserError(
         f"{where}: {field} {getattr(own, field)!r} is none of config.networks of task {task}{nearest(getattr(own, field), of_task)}"
       )
-  _check_order(where.rpartition(".")[2], networks)
+  _check_order(name, networks)
 
 
 def _check_order(name: str, networks: Mapping[str, fields.Network]) -> None:

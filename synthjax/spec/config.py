@@ -1,6 +1,6 @@
 """What a config file is made with: `get_config(arg="")` starts from `study_config()` and names what differs.
 
-The fields themselves, and what happens when one changes, stand in `fields.py`; this module hands them on.
+Config files import these from `synthjax.config`. The fields themselves, and what happens when one changes, stand in `fields.py`.
 """
 
 from __future__ import annotations

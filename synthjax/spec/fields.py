@@ -30,7 +30,9 @@ SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 Order = Literal["mix", "real-synthetic", "synthetic-real"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 MIX, REAL_FIRST, SYNTHETIC_FIRST = ORDERS
-METRICS = (COSINE, EUCLIDEAN) = ("cosine", "euclidean")
+Metric = Literal["cosine", "euclidean"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+COSINE, EUCLIDEAN = METRICS
 Norm = Literal["shared", "auxiliary"]
 NetworkTask = Literal["contrast", "autoencode", "denoise"]
 AtLeastOne = Annotated[float, AtLeast(1)]
@@ -167,7 +169,7 @@ class Filter(Group):
   mirrored: IdentityUnlessDefault[bool] = False  # for unlike, by thumbnails: mirror images are repeats too
   second_encoder: IdentityUnlessDefault[str] = ""  # for unlike: what either of the two finds is a repeat
   second_threshold: IdentityUnlessDefault[float] = 0.0  # of its similarity; 0 = 0.95
-  metric: IdentityUnlessDefault[str] = "cosine"  # for real, of features: cosine or euclidean
+  metric: IdentityUnlessDefault[Metric] = "cosine"  # for real, of features
   margin: IdentityUnlessDefault[float] = 0.0  # for real: by how much the own class must be nearer
   kept_per_class: Growth[Count] = 0  # the quota: the first n kept, in plan order; 0 = all that pass
   # Of a class that misses the quota: top = the best-scored of the rest (not by unlike), fewer = leave it so.
@@ -196,12 +198,12 @@ class Tuning(Group):
   adapter: IdentityUnlessDefault[Literal["", "tip"]] = ""  # tip: Tip-Adapter-F on the real images
   validation: IdentityUnlessDefault[str] = ""  # of config.real: what ratio and sharpness are chosen on
   # Of adapter tip, under the published code's names. Its configs differ by data set: configs/few_shot.py.
-  init_alpha: IdentityUnlessDefault[float] = 1.0  # the memory's weight while its keys learn
-  init_beta: IdentityUnlessDefault[float] = 1.0  # its sharpness likewise
+  init_alpha: IdentityUnlessDefault[AboveZero] = 1.0  # the memory's weight while its keys learn
+  init_beta: IdentityUnlessDefault[AboveZero] = 1.0  # its sharpness likewise
   # The largest beta and alpha that are tried on the validation images.
   search_scale: IdentityUnlessDefault[tuple[float, float]] = (7.0, 3.0)
   search_step: IdentityUnlessDefault[tuple[int, int]] = (200, 20)  # how many of each are tried
-  views: IdentityUnlessDefault[int] = 0  # random views that a key begins as the mean of; 0 = one plain view
+  views: IdentityUnlessDefault[Count] = 0  # random views that a key begins as the mean of; 0 = one plain view
   epsilon: IdentityUnlessDefault[AboveZero] = 1e-8  # of AdamW, in every arm
   # Unfrozen: learnt through the images, so that statistics follow.
   batch_norm: IdentityUnlessDefault[Literal["frozen", "unfrozen"]] = "frozen"

@@ -48,19 +48,19 @@ _GROUPS: dict[str, type[group.Group]] = {
 }
 
 
-def check(config: Config) -> StudySpec:
+def check(config: Config) -> None:
   """The whole config of a study, or of a matrix of studies."""
   _complete("config", config, study_config())
   if config.studies:
     _check_matrix(config)
-    return resolve(config)
+    return
   _check_groups(config)
   _check_texts(config)
   study = resolve(config)
   _check_values(study)
   _check_names(study)
-  for name, network in study.networks.items():
-    check_network(f"config.networks.{name}", network, study.networks)
+  for name in study.networks:
+    check_network(study, name)
   for name, images in study.sets.items():
     check_set(f"config.sets.{name}", images, study)
   for name, real in study.real.items():
@@ -74,7 +74,6 @@ def check(config: Config) -> StudySpec:
   _check_process(study.runtime)
   _check_benchmark(study.benchmark)
   check_limits(config)
-  return study
 
 
 def _check_groups(config: Config) -> None:

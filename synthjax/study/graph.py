@@ -10,7 +10,6 @@ from etils import epath
 from synthjax.benchmark.product import Benchmark
 from synthjax.data.sources import check_sources, label_space, open_real, open_source
 from synthjax.labels.spaces import LabelSpace
-from synthjax.products import learner_identity
 from synthjax.products.bring import ImportedSet
 from synthjax.products.embed import RealEmbeddings, SetEmbeddings, encoder_of
 from synthjax.products.image_set import ImageSet
@@ -31,6 +30,7 @@ from synthjax.spec.fields import Network as NetworkSpec
 from synthjax.spec.references import ImagesRef
 from synthjax.spec.study import DrawnSet as DrawnSetSpec
 from synthjax.spec.study import StudySpec, resolve
+from synthjax.study import notes
 
 STAGES = (
   "train",
@@ -199,7 +199,7 @@ def _design(config: StudySpec, root: epath.Path, command: str) -> Study:
     list(learners.values()),
     [],
     labels,
-    notes=(*labels.notes(), *learner_identity.notes(config)),
+    notes=(*labels.notes(), *notes.learners(config)),
   )
   if arms or any(learner.tests for learner in learners.values()):
     study.last.append(Report(config, root, labels, study.products, command))
