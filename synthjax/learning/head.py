@@ -8,13 +8,10 @@ classifier.safetensors    W [K, D] and b [K]: logits = W x / |x| + b; of a Tip-A
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
-from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -70,13 +67,6 @@ class Classifier:
       checksums.replace(folder / _TOWER, save(self.tower))
       about |= {"changed": sorted(self.tower)}
     checksums.replace(folder / _ABOUT, workdir.to_json(about | {"format": FORMAT}))
-
-
-def changed(params: Mapping[str, Any], tower: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """An encoder's parameters with what a classifier's arm has made of some, placed as they were."""
-  own: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep="/")
-  new = {path: jax.device_put(x, own[path].sharding) for path, x in tower.items()}
-  return traverse_util.unflatten_dict(own | new, sep="/")
 
 
 def exists(folder: epath.Path) -> bool:

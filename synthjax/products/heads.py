@@ -20,6 +20,7 @@ from flax import traverse_util
 from synthjax.data.order import indices
 from synthjax.data.pictures import Pictures
 from synthjax.data.source import Source
+from synthjax.encoders.encoder import Encoder
 from synthjax.learning import adapter, tune_images
 from synthjax.learning.adapter import TipAdapter
 from synthjax.learning.head import Memory
@@ -27,11 +28,11 @@ from synthjax.learning.loop import BatchAt, Pace, State, Task, train
 from synthjax.learning.optimizer import Recipe
 from synthjax.learning.tune import Tune
 from synthjax.learning.tune_images import TuneImages
-from synthjax.products.embed import Encoder, Features
 from synthjax.products.views import Views
 from synthjax.runtime import devices
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import MIX, REAL_FIRST, RuntimeFields, Tuning
+from synthjax.store.features import Features
 
 Array = np.ndarray
 _REAL_ORDER = 2**20  # real images go through an order of their own

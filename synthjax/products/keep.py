@@ -23,12 +23,13 @@ from etils import epath
 from synthjax.data.selection import rank
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
+from synthjax.encoders.encoder import Encoder, Thumbnails
 from synthjax.filters import unlike
 from synthjax.filters.choose import Choice, choose, prefix, replayed, visible
 from synthjax.filters.clip import own_class_probability
 from synthjax.filters.real import passing
 from synthjax.products import keep_faults, keep_files, repeats, strays
-from synthjax.products.embed import Encoder, Features, RealEmbeddings, SetEmbeddings, Thumbnails
+from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_files import Evidence, Judged
 from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of
@@ -40,6 +41,7 @@ from synthjax.spec.study import StudySpec
 from synthjax.store import export, records
 from synthjax.store import kept as lists
 from synthjax.store.claims import Owner
+from synthjax.store.features import Features
 from synthjax.store.kept import CLAIM as _CLAIM
 from synthjax.store.kept import PAIRS, Kept
 from synthjax.store.plan import Plan

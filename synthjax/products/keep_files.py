@@ -11,7 +11,7 @@ import numpy as np
 
 from synthjax.disk import workdir
 from synthjax.filters.choose import Choice
-from synthjax.products.embed import Features
+from synthjax.store.features import Features
 from synthjax.store.kept import IDS, PAIRS, PAIRS_SHEET, SCORES, SUMMARY
 
 COUNTS = ("drawn", "passed", "kept", "filled")

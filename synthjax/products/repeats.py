@@ -16,12 +16,14 @@ import numpy as np
 
 from synthjax.data.decoding import Unreadable, decode
 from synthjax.data.feeding import in_threads
+from synthjax.encoders.encoder import Encoder
 from synthjax.filters import unlike
 from synthjax.pages import contact_sheet
-from synthjax.products.embed import Encoder, Features, RealEmbeddings, SetEmbeddings
+from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.store import csv_file, schema
 from synthjax.store.export import Examples
+from synthjax.store.features import Features
 
 Array = np.ndarray
 _SHOWN = 24

@@ -10,10 +10,11 @@ import numpy as np
 from synthjax.filters.real import Nearest, nearest
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
-from synthjax.products.embed import Features, RealEmbeddings
+from synthjax.products.embed import RealEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.store import csv_file, schema
 from synthjax.store.export import Examples
+from synthjax.store.features import Features
 
 _SHOWN = 24
 

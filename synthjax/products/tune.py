@@ -25,12 +25,13 @@ from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
+from synthjax.encoders.encoder import Encoder
 from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
 from synthjax.learning import head, tune_images
 from synthjax.products import heads, runs
 from synthjax.products.chosen import Chosen, EmbeddedSelection
-from synthjax.products.embed import Encoder, Features, RealEmbeddings, SetEmbeddings
+from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of
@@ -40,6 +41,7 @@ from synthjax.runtime.progress import readable
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
+from synthjax.store.features import Features
 
 Array = np.ndarray
 _HASH = 12

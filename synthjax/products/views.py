@@ -15,8 +15,8 @@ from synthjax.data import crops
 from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import in_threads
 from synthjax.data.source import Source
+from synthjax.encoders.encoder import Encoder
 from synthjax.encoders.preprocess import Preprocess
-from synthjax.products.embed import Encoder
 from synthjax.products.product import progress_of
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop

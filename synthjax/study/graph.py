@@ -9,9 +9,10 @@ from etils import epath
 
 from synthjax.benchmark.product import Benchmark
 from synthjax.data.sources import check_sources, label_space, open_real, open_source
+from synthjax.encoders.encoder import encoder_of
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.bring import ImportedSet
-from synthjax.products.embed import RealEmbeddings, SetEmbeddings, encoder_of
+from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.learn import Learner

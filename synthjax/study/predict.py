@@ -22,6 +22,7 @@ from synthjax.data.sources import open_source
 from synthjax.disk import workdir
 from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
+from synthjax.encoders.encoder import with_changes
 from synthjax.evaluation.predictions import predicted_in_order
 from synthjax.learning import head, settings
 from synthjax.products.learn import Learner
@@ -89,7 +90,7 @@ def _by_classifier(folder: epath.Path, source: Source, root: epath.Path) -> Pred
   classifier = head.read(folder)
   encoder = _encoder(classifier, root)
   images = Readable(source, encoder.preprocess)
-  params = head.changed(encoder.load_params(devices.local_mesh()), classifier.tower)
+  params = with_changes(encoder.load_params(devices.local_mesh()), classifier.tower)
   logits = classifier.logits(clip.embed(encoder, params, images))
   return Predictions(images, logits, classifier.class_ids, classifier.class_names)
 

@@ -13,10 +13,10 @@ import pytest
 from etils import epath
 from PIL import Image, ImageOps
 
+from synthjax.encoders.encoder import encoder_of
 from synthjax.encoders.thumbnail import Thumbnail, embed
 from synthjax.filters import unlike
 from synthjax.labels.spaces import load
-from synthjax.products.embed import encoder_of
 from synthjax.spec import config as fields_of
 
 Array = np.ndarray

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from synthjax.encoders.encoder import with_changes
 from synthjax.encoders.layouts import openclip_architecture
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.towers import STATISTICS, Towers
@@ -172,7 +173,7 @@ def test_what_has_changed_is_kept_beside_the_classifier(residual, data, tmp_path
   one = head.Classifier(np.zeros((K, 16)), np.zeros(K), **about, tower=changed)
   one.write(epath.Path(tmp_path))
   read = head.read(epath.Path(tmp_path))
-  new = head.changed(params, read.tower)
+  new = with_changes(params, read.tower)
   np.testing.assert_array_equal(new["visual"]["conv1"]["kernel"], changed["visual/conv1/kernel"])
   np.testing.assert_array_equal(new["visual"]["conv2"]["kernel"], params["visual"]["conv2"]["kernel"])
 

@@ -8,7 +8,6 @@ import numpy as np
 from etils import epath
 
 from synthjax.labels.spaces import load
-from synthjax.products.embed import Features
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.product import DONE, MISSING, Status
@@ -17,6 +16,7 @@ from synthjax.spec import config as fields_of
 from synthjax.spec.study import resolve
 from synthjax.store import dataset, records
 from synthjax.store.claims import Lost
+from synthjax.store.features import Features
 from synthjax.store.plan import Plan
 from synthjax.store.prompt import Prompt
 

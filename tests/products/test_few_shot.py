@@ -162,8 +162,8 @@ def test_the_second_phase_begins_where_the_first_ended(tmp_path):
   from etils import epath
 
   from synthjax.products import heads
-  from synthjax.products.embed import Features
   from synthjax.runtime.stopping import Stop
+  from synthjax.store.features import Features
 
   rng = np.random.default_rng(0)
 

@@ -13,16 +13,17 @@ from PIL import Image
 from synthjax import study
 from synthjax.data import crops
 from synthjax.data.sources import label_space, open_real
+from synthjax.encoders.encoder import encoder_of
 from synthjax.learning import adapter
 from synthjax.learning.adapter import TipAdapter
 from synthjax.products import heads
-from synthjax.products.embed import Features, encoder_of
 from synthjax.products.views import Views
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.study import arm_of, resolve
+from synthjax.store.features import Features
 
 ROOT = Path(__file__).parent.parent.parent
 SIDE = 32  # of the CLIP that ships

@@ -1,0 +1,158 @@
+"""An encoder of a study, with the zero-shot classifier of a label space; its parameters stay in memory, one encoder's at a time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import traverse_util
+
+from synthjax.encoders import clip, thumbnail
+from synthjax.encoders.clip import Clip
+from synthjax.encoders.preprocess import Preprocess
+from synthjax.encoders.thumbnail import Thumbnail
+from synthjax.labels.spaces import LabelSpace
+from synthjax.models import attention
+from synthjax.runtime import devices, residents
+from synthjax.runtime.errors import UserError
+from synthjax.spec.fields import THUMBNAIL
+from synthjax.spec.study import StudySpec
+from synthjax.store import corrections
+from synthjax.weights import clean_text, hub, read
+
+Array = np.ndarray
+
+
+class Encoder:
+  """An encoder of the config, with the zero-shot classifier of the study's label space."""
+
+  def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
+    self.name, self.labels, self._root = name, labels, root
+    self._fields = config.encoders[name]
+
+  @functools.cached_property
+  def clip(self) -> Clip:
+    return _opened(self._folder, self._fields.dtype, self._stamps)
+
+  @property
+  def _folder(self) -> Path:
+    return hub.locate(self._fields.weights, self._root)
+
+  @functools.cached_property
+  def _stamps(self) -> read.Stamps:
+    """Of the weights whose digest is recorded."""
+    return read.stamps(self._folder)
+
+  @property
+  def preprocess(self) -> Preprocess | Thumbnail:
+    return self.clip.preprocess
+
+  @property
+  def reference(self) -> str:
+    return hub.pinned(self._fields.weights, self._root)
+
+  @property
+  def templates(self) -> tuple[str, ...]:
+    return self.labels.templates if self._fields.ensemble else (self.labels.template,)
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """Of the features."""
+    return {"encoder": self.clip.digest, "dtype": self._fields.dtype}
+
+  @functools.cached_property
+  def _has_cleaned_text(self) -> bool:
+    texts = (template.replace("{}", name) for template in self.templates for name in self.labels.names)
+    return any(map(clean_text.is_altered, texts))
+
+  @property
+  def classifier_identity(self) -> dict[str, Any]:
+    words = {"class_ids": self.labels.ids, "class_names": self.labels.names, "templates": self.templates}
+    return self.identity | words | corrections.applied(clean_text=self._has_cleaned_text)
+
+  @functools.cached_property
+  def zero_shot(self) -> Array:
+    """[K, D], with CLIP's scale."""
+    return np.asarray(self.clip.zero_shot(self.params, self.labels.names, self.templates))
+
+  def check(self) -> None:
+    """What can be known to be wrong without a device: files, shapes, prompts."""
+    if not self.templates:
+      raise UserError(
+        f"config.encoders.{self.name}: ensemble, but the label space has no templates; give it some, or set it to False"
+      )
+    self.clip.check(self.labels.names, self.templates)
+
+  @property
+  def params(self) -> Any:
+    return _loaded(self.clip, self._stamps)
+
+  def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
+    """Features, by the encoder with what has `changed` of it."""
+    params = with_changes(self.params, changed) if changed else self.params
+    with attention.recorded() as chosen:
+      features = clip.embed(self.clip, params, images, self._fields.per_device_batch)
+    attention.note_once(f"encoder {self.name}", chosen)
+    return features
+
+
+def with_changes(params: Mapping[str, Any], changed: Mapping[str, Array]) -> dict[str, Any]:
+  """An encoder's parameters with what a classifier's arm has made of some, placed as they were."""
+  own: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep="/")
+  new = {path: jax.device_put(x, own[path].sharding) for path, x in changed.items()}
+  return traverse_util.unflatten_dict(own | new, sep="/")
+
+
+@functools.lru_cache(maxsize=8)  # the studies of a matrix share what is compiled, and the parameters
+def _opened(folder: Path, dtype: str, stamps: read.Stamps) -> Clip:
+  del stamps  # other files are another encoder
+  return Clip(folder, dtype)
+
+
+_THUMBNAIL = Thumbnail()
+
+
+class Thumbnails(Encoder):
+  """Pictures made small, for filters that look for copies; it knows no classes."""
+
+  @property
+  def preprocess(self) -> Thumbnail:
+    return _THUMBNAIL
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    return {"encoder": f"thumbnail of {thumbnail.SIDE} px"}
+
+  def check(self) -> None:
+    return
+
+  def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
+    assert not changed
+    return thumbnail.embed(images)
+
+
+def encoder_of(config: StudySpec, root: epath.Path, name: str, labels: LabelSpace) -> Encoder:
+  kind = Thumbnails if config.encoders[name].weights == THUMBNAIL else Encoder
+  return kind(config, root, name, labels)
+
+
+@functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time
+def _loaded(encoder: Clip, stamps: read.Stamps) -> Any:
+  _release()  # the one before
+  params = encoder.load_params(devices.local_mesh())
+  read.check_unchanged(encoder.folder, stamps)
+  return params
+
+
+def _release() -> bool:
+  held = _loaded.cache_info().currsize > 0
+  _loaded.cache_clear()
+  return held
+
+
+residents.register(residents.ENCODER, _release)
