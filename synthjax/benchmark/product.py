@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 from etils import epath
 
@@ -26,8 +26,7 @@ from synthjax.benchmark.sampling import SamplingCase
 from synthjax.benchmark.stand_in import StandIn, encoding_rate, pictures
 from synthjax.benchmark.training import TrainingCase
 from synthjax.disk import checksums, workdir
-from synthjax.disk.checksums import Fault
-from synthjax.products.product import MISSING, Product, Status, file_faults
+from synthjax.products.base import MISSING, Product, Status, Study
 from synthjax.runtime import devices
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import BenchmarkSpec, StudySpec
@@ -37,15 +36,30 @@ _SIZE, _BATCH = 512, 16  # of the stand-in's images
 _SHARE = 0.6  # of the host's encoding rate
 
 
-class Benchmark:
+class Benchmark(Product):
   """Measured anew each time it is asked for: there is nothing to resume."""
 
-  name, stage = "benchmark", "benchmark"
-  inputs: tuple[Product, ...] = ()
+  name, stage, alone = "benchmark", "benchmark", True
 
   def __init__(self, config: StudySpec, root: epath.Path):
-    self._config, self.folder = config, root / "benchmark"
-    self._cases(Stop())  # refuses what could not be measured
+    self._config, self._folder, self._runtime = config, root / "benchmark", config.runtime
+
+  @classmethod
+  def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
+    return [()] if spec.benchmark.rounds else []
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    del key
+    return cls(study.spec, study.root)
+
+  @property
+  def folder(self) -> epath.Path:
+    return self._folder
+
+  def check(self) -> None:
+    """Refuses what could not be measured."""
+    self._cases(Stop())
 
   def _cases(self, stop: Stop) -> list[Case]:
     asked, loop = self._config.benchmark, Loop(self._config, self.folder, stop)
@@ -53,11 +67,8 @@ class Benchmark:
     cases += [EncodingCase(self._config, name) for name in asked.encoding]
     return cases + [TrainingCase(self._config, name, self.folder, stop) for name in asked.training]
 
-  def status(self) -> Status:
+  def _status(self) -> Status:
     return Status(MISSING, want=self._config.benchmark.rounds, unit="rounds")
-
-  def faults(self) -> list[Fault]:
-    return file_faults(self.folder)
 
   def make(self, stop: Stop) -> bool:
     benchmark, runtime = self._config.benchmark, self._config.runtime

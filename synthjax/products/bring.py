@@ -16,84 +16,33 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import hashlib
-import io
 import json
-import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 from etils import epath
-from PIL import Image as Picture
 
-from synthjax.data.decoding import Unreadable, decode
+from synthjax.data import importing
+from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import check_faults, in_threads
+from synthjax.data.importing import Entry, ImportedPlan
 from synthjax.data.source import Source
 from synthjax.data.sources import open_source
 from synthjax.disk import checksums, workdir
-from synthjax.disk.documents import is_writable
 from synthjax.labels.spaces import LabelSpace
+from synthjax.products.base import Study
 from synthjax.products.image_set import ImageSet
-from synthjax.products.product import owner_of, progress_of
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import Import
 from synthjax.spec.study import StudySpec
-from synthjax.store import dataset, records, schema, shards
-from synthjax.store.plan import Image, Plan, Segment, stable_hash
+from synthjax.store import records, schema, shards
+from synthjax.store.plan import Plan, Segment
 
 INDEX = "index.jsonl"
 _LEFT_OUT = "left_out.json"
 _ENTRY = {"key": str, "class_id": str, "image_id": str, "told": dict}
-_ID = re.compile("[0-9a-f]{32}")
-_LARGE = 3.4e38  # beyond it a number of 32 bits is inf
-_TURN = 0x0112  # EXIF: which way up
-# What a source may say about an image, and of which type; the rest is the plan's.
-_TOLD = {
-  "noise_id": str,
-  "prompt": str,
-  "prompt_id": str,
-  "guidance": float,
-  "parent_id": str,
-  "strength": float,
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-  key: str
-  class_id: str
-  image_id: str
-  told: dict[str, Any]
-
-
-class ImportedPlan(Plan):
-  """The images of the index, sample i of every class before sample i + 1 of any."""
-
-  def __init__(
-    self,
-    entries: Sequence[Entry],
-    class_ids: Sequence[str],
-    segments: Sequence[Segment],
-    images_per_shard: int,
-  ):
-    super().__init__(
-      class_ids, [], segments, images_per_shard=images_per_shard, drawing="", guidance=0.0, seed=0
-    )
-    of_class: dict[str, list[Entry]] = {c: [] for c in class_ids}
-    for entry in entries:
-      of_class[entry.class_id].append(entry)
-    self._entries = [of_class[c] for c in class_ids]
-
-  def entry(self, image: Image) -> Entry:
-    return self._entries[image.label][image.sample_index]
-
-  def _image(self, i: int, label: int, round_: int) -> Image:
-    entry = self._entries[label][i]
-    empty: dict[str, Any] = dict(noise_id="", prompt="", prompt_id="", guidance=0.0)
-    return Image(**empty | entry.told, image_id=entry.image_id, label=label, sample_index=i, round=round_)
 
 
 class ImportedSet(ImageSet[Import]):
@@ -103,8 +52,19 @@ class ImportedSet(ImageSet[Import]):
     own = config.sets[name]
     assert isinstance(own, Import)
     super().__init__(config, root, name, labels, own)
+
+  @classmethod
+  def describes(cls, spec: StudySpec, *key: str) -> bool:
+    return isinstance(spec.sets[key[0]], Import)
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    return cls(study.spec, study.root, key[0], study.labels)
+
+  def check(self) -> None:
+    """Once it has its index, the source may be gone."""
     if not self._has_index:
-      self._source  # noqa: B018  what it names is told before anything is made
+      self._source  # noqa: B018
 
   # --- what is wanted ----------------------------------------------------------------------------
 
@@ -184,29 +144,26 @@ class ImportedSet(ImageSet[Import]):
 
   # --- making it ---------------------------------------------------------------------------------
 
-  def make(self, stop: Stop) -> bool:
+  def _begin(self, stop: Stop) -> bool:
     records.settle(self.folder, self._record())
     if not self._has_index:
-      with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
-        if not owner.take("index"):
+      with self.claimed("index", stop) as owner:
+        if owner is None:
           return False
         if not self._has_index:
           self._write_index(stop)
-    plan = self.plan(dataset.grow(self.folder, self._wanted))
-    needed = plan.needed(self.asked)
-    have = self._landed(plan, needed)
-    if len(have) < needed and not self._bring(plan, needed, have, stop):
-      return False
-    return self._finish(plan, needed, stop)
+    return True
 
   def _write_index(self, stop: Stop) -> None:
     """Every image is decoded once: what cannot be read is known before it is counted on."""
     source, labels = self._source, self._source.labels
     assert labels is not None
-    progress = progress_of(f"{self.name}, looking", len(source), 0, self._runtime)
+    progress = self.progress(len(source), doing=", looking")
     seen: set[str] = set()
     entries, faults = [], []
-    for i, (content, told) in enumerate(progress.counting(in_threads(self._look, range(len(source))))):
+    for i, (content, told) in enumerate(
+      progress.counting(in_threads(functools.partial(importing.look, source), range(len(source))))
+    ):
       stop.check()
       if isinstance(content, Unreadable):
         faults.append(content)
@@ -214,7 +171,7 @@ class ImportedSet(ImageSet[Import]):
       image_id, use = told.pop("image_id", content), 0
       while image_id in seen:  # the same file again is an image of its own, for filters to find
         use += 1
-        image_id = _id_of_repeat(content, use)
+        image_id = importing.id_of_repeat(content, use)
       seen.add(image_id)
       entries.append(Entry(source.keys[i], self.labels.ids[labels[i]], image_id, told))
     progress.close()
@@ -226,38 +183,27 @@ class ImportedSet(ImageSet[Import]):
     rows = [dataclasses.asdict(entry) for entry in entries]
     checksums.publish(self.folder / INDEX, records.to_lines(rows))
 
-  def _look(self, i: int) -> tuple[str | Unreadable, dict[str, Any]]:
-    try:
-      data = self._source.encoded(i)
-      decode(data, self._source.where(i))
-    except Unreadable as e:
-      return e, {}
-    return hashlib.sha256(data).hexdigest()[:32], _told(self._source.about(i))
-
-  def _bring(self, plan: ImportedPlan, needed: int, have: list[int], stop: Stop) -> bool:
+  def _fill(self, plan: Plan, needed: int, have: list[int], stop: Stop) -> bool:
+    assert isinstance(plan, ImportedPlan)
     places = {key: i for i, key in enumerate(self._source.keys)}
     serialize = schema.serializer(self.labels.ids)
     done = sum(len(plan.shards[i]) for i in have)
-    progress = progress_of(self.name, plan.size(needed), done, self._runtime)
-    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
-      for shard in plan.shards[:needed]:
-        stop.check()
-        name = shards.shard_name(shard.index)
-        if shard.index in have or (self.folder / name).exists() or not owner.take(name):
-          continue
-        if not (self.folder / name).exists():
-          images = plan.images(shard)
-          entries = [plan.entry(image) for image in images]
-          jpegs = in_threads(lambda entry: self._jpeg(places, entry), entries)
-          writer = shards.ShardWriter(self.folder, shard.index, owner.scratch(name))
-          try:
-            for image, jpeg in zip(images, progress.counting(jpegs), strict=True):
-              writer.write(serialize(image, jpeg))
-          except BaseException:
-            writer.drop()
-            raise
-          writer.publish()
-        owner.release(name)
+    progress = self.progress(plan.size(needed), done)
+    missing = (self.folder / shards.shard_name(i) for i in range(needed) if i not in have)
+    with self.owner() as owner, owner.making(stop):
+      for file in self.unclaimed(missing, owner, stop):
+        index = shards.index_of(file.name)
+        images = plan.images(plan.shards[index])
+        entries = [plan.entry(image) for image in images]
+        jpegs = in_threads(lambda entry: self._jpeg(places, entry), entries)
+        writer = shards.ShardWriter(self.folder, index, owner.scratch(file.name))
+        try:
+          for image, jpeg in zip(images, progress.counting(jpegs), strict=True):
+            writer.write(serialize(image, jpeg))
+        except BaseException:
+          writer.drop()
+          raise
+        writer.publish()
     progress.close()
     return set(range(needed)) <= set(shards.landed(self.folder))
 
@@ -266,65 +212,11 @@ class ImportedSet(ImageSet[Import]):
     where = self._source.where(i) if i >= 0 else entry.key
     try:
       data = self._source.encoded(i) if i >= 0 else b""
-      if not self._is(entry, data, i):
+      if not importing.is_entry(entry, data, self._source.about(i) if i >= 0 else {}, len(self._entries)):
         raise UserError(
           f"{self.name}: {where} is not the image {entry.image_id} that {self.folder / INDEX} says it is; put it back, "
           f"or remove {self.folder} and run again"
         )
-      return as_jpeg(data, where, self.fields.stored_size, self.fields.jpeg_quality)
+      return importing.as_jpeg(data, where, self.fields.stored_size, self.fields.jpeg_quality)
     except Unreadable as e:
       raise UserError(f"{self.name}: {e}; it could be read when the set was begun: put it back") from None
-
-  def _is(self, entry: Entry, data: bytes, i: int) -> bool:
-    """Whether a file has the content that the entry's id was made from; a repeat's counts the uses before it."""
-    content = hashlib.sha256(data).hexdigest()[:32]
-    if entry.image_id == content or (i >= 0 and entry.image_id == self._source.about(i).get("image_id")):
-      return True
-    return entry.image_id in (_id_of_repeat(content, use) for use in range(1, len(self._entries)))
-
-
-def _id_of_repeat(content: str, use: int) -> str:
-  return stable_hash("imported", content, use)
-
-
-def _told(about: Mapping[str, Any]) -> dict[str, Any]:
-  """What of it an example has room for."""
-  found: dict[str, Any] = {}
-  for name, kind in _TOLD.items():
-    value = about.get(name)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGE:
-      value = float(value)
-    if isinstance(value, kind) and _is_storable(value):
-      found[name] = value
-  if isinstance(about.get("image_id"), str) and _ID.fullmatch(about["image_id"]):
-    found["image_id"] = about["image_id"]
-  return found
-
-
-def _is_storable(value: Any) -> bool:
-  """An example's texts are UTF-8, and its numbers have 32 bits."""
-  if isinstance(value, str):
-    return is_writable(value)
-  return math.isnan(value) or abs(value) < _LARGE
-
-
-def as_jpeg(data: bytes, where: str, short_side: int, quality: int) -> bytes:
-  """The file itself where any JPEG reader sees in it what `decode` sees; raises Unreadable."""
-  picture = decode(data, where)
-  too_large = bool(short_side) and min(picture.size) > short_side
-  if not too_large and data[:2] == b"\xff\xd8" and picture.mode == "RGB" and _orientation(data) == 1:
-    return data
-  picture = picture.convert("RGB")
-  if too_large:
-    scale = short_side / min(picture.size)
-    width, height = (max(round(n * scale), short_side) for n in picture.size)
-    picture = picture.resize((width, height), Picture.Resampling.LANCZOS)
-  return schema.encode_jpeg(np.asarray(picture), quality, mark=False)
-
-
-def _orientation(jpeg: bytes) -> int:
-  try:
-    with Picture.open(io.BytesIO(jpeg)) as stored:
-      return stored.getexif().get(_TURN, 1)
-  except Exception:  # noqa: BLE001  broken EXIF turns nothing
-    return 1

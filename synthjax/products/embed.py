@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 from etils import epath
@@ -20,17 +20,8 @@ from synthjax.data.source import Source
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder
+from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
 from synthjax.products.image_set import ImageSet
-from synthjax.products.product import (
-  DONE,
-  MISSING,
-  STALE,
-  Product,
-  Status,
-  file_faults,
-  owner_of,
-  progress_of,
-)
 from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
@@ -43,24 +34,33 @@ Array = np.ndarray
 _LEFT_OUT = "left_out.json"
 
 
-class SetEmbeddings:
+class SetEmbeddings(Product):
   """Of an image set."""
 
-  stage = "embed"
+  stage, uses = "embed", (residents.GENERATOR, residents.ENCODER)
 
   def __init__(self, config: StudySpec, root: epath.Path, image_set: ImageSet, encoder: Encoder):
     set_name = image_set.name.removeprefix("images/")
     self.name = f"embeddings/{set_name}/{encoder.name}"
-    self.folder = root / "embeddings" / set_name / encoder.name
-    self.inputs: tuple[Product, ...] = (image_set,)
+    self._folder = root / "embeddings" / set_name / encoder.name
+    self.inputs = (image_set,)
     self._set, self._encoder, self._runtime = image_set, encoder, config.runtime
     self._compared: set[int] = set()  # with the plan: a million ids take ten seconds
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    image_set, encoder = key
+    return cls(study.spec, study.root, study.get(ImageSet, image_set), study.encoder(encoder))
+
+  @property
+  def folder(self) -> epath.Path:
+    return self._folder
 
   def _record(self, images: int = 0) -> records.Record:
     inputs = {self._set.name: self._set.identity_hash()}
     return records.Record(self.name, self._encoder.identity, growth={"images": images}, inputs=inputs)
 
-  def status(self) -> Status:
+  def _status(self) -> Status:
     whole = self._set.status()
     if whole.have == 0:
       return Status(MISSING, 0, whole.want)
@@ -79,24 +79,19 @@ class SetEmbeddings:
       self._write_growth(plan.size(needed))
       return True
     records.settle(self.folder, self._record())
-    residents.begin(self.stage)
+    residents.begin(self.uses)
     total = plan.size(needed)
-    progress = progress_of(self.name, total, total - sum(len(plan.shards[i]) for i in missing), self._runtime)
-    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
-      for index in missing:
-        stop.check()
-        if not owner.take(self._file(index).name):
-          continue
-        if not self._file(index).exists():
-          rows = list(self._set.read_shard(index))
-          labels = np.array([row["label"] for row in rows], np.int32)
-          ids = np.array([row["image_id"].decode() for row in rows])
-          planned = [image.image_id for image in plan.images(plan.shards[index])]
-          dataset.check_ids(self._set.folder, index, ids.tolist(), planned)
-          images = in_threads(self._pixels, rows)
-          found = self._encoder.embed(progress.counting(images))
-          features.write(self._file(index), Features(found, labels, ids))
-        owner.release(self._file(index).name)
+    progress = self.progress(total, total - sum(len(plan.shards[i]) for i in missing))
+    with self.owner() as owner, owner.making(stop):
+      for file in self.unclaimed(map(self._file, missing), owner, stop):
+        index = int(file.stem)
+        rows = list(self._set.read_shard(index))
+        labels = np.array([row["label"] for row in rows], np.int32)
+        ids = np.array([row["image_id"].decode() for row in rows])
+        planned = [image.image_id for image in plan.images(plan.shards[index])]
+        dataset.check_ids(self._set.folder, index, ids.tolist(), planned)
+        found = self._encoder.embed(progress.counting(in_threads(self._pixels, rows)))
+        features.write(file, Features(found, labels, ids))
     progress.close()
     if not self.has(needed):
       return False
@@ -180,16 +175,33 @@ class SetEmbeddings:
     return np.concatenate(labels), np.concatenate(ids)
 
 
-class RealEmbeddings:
+class RealEmbeddings(Product):
   """Of real images: those of a test, or some to learn from."""
 
-  stage = "embed"
-  inputs: tuple[Product, ...] = ()
+  stage, uses = "embed", (residents.GENERATOR, residents.ENCODER)
 
-  def __init__(self, config: StudySpec, root: epath.Path, of: str, source: Source, encoder: Encoder):
-    self.name, self.folder = f"embeddings/{of}/{encoder.name}", root / "embeddings" / of / encoder.name
-    self.source, self._encoder, self._runtime = source, encoder, config.runtime
+  def __init__(
+    self, config: StudySpec, root: epath.Path, of: str, opened: Callable[[], Source], encoder: Encoder
+  ):
+    self.name, self._folder = f"embeddings/{of}/{encoder.name}", root / "embeddings" / of / encoder.name
+    self._opened, self._encoder, self._runtime = opened, encoder, config.runtime
     self._reference = config.tests[of] if of in config.tests else config.real[of].source
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    of, encoder = key
+    return cls(study.spec, study.root, of, functools.partial(study.source, of), study.encoder(encoder))
+
+  def check(self) -> None:
+    self.source  # noqa: B018  what it names is there
+
+  @functools.cached_property
+  def source(self) -> Source:
+    return self._opened()
+
+  @property
+  def folder(self) -> epath.Path:
+    return self._folder
 
   @functools.cached_property
   def _record(self) -> records.Record:
@@ -200,7 +212,7 @@ class RealEmbeddings:
   def _file(self) -> epath.Path:
     return self.folder / "all.npz"
 
-  def status(self) -> Status:
+  def _status(self) -> Status:
     records.compare(self.folder, self._record)
     n = len(self.source)
     return Status(DONE, n, n) if self._file.exists() else Status(MISSING, 0, n)
@@ -210,11 +222,13 @@ class RealEmbeddings:
       return True
     stop.check()
     records.settle(self.folder, self._record)
-    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
-      if not owner.take("all"):
+    with self.claimed("all", stop) as owner:
+      if owner is None:
         return False
-      residents.begin(self.stage)
-      progress = progress_of(self.name, len(self.source), 0, self._runtime)
+      if self._file.exists():
+        return True
+      residents.begin(self.uses)
+      progress = self.progress(len(self.source))
       images = Readable(self.source, self._encoder.preprocess)
       found = self._encoder.embed(progress.counting(images))
       progress.close()

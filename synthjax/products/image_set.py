@@ -1,24 +1,23 @@
-"""An image set on disk, however its images come about: drawn (sample.py) or imported (bring.py)."""
+"""An image set on disk, however its images come about: drawn (drawn_set.py) or imported (imported_set.py)."""
 
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from etils import epath
 
 from synthjax.data.set_images import SetImages
-from synthjax.disk import checksums
+from synthjax.disk import checksums, snapshot
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
-from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.runtime import devices
-from synthjax.runtime.progress import Progress
+from synthjax.products.base import DONE, MISSING, STALE, Product, Status
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import Import, Sampling
 from synthjax.spec.study import StudySpec
@@ -32,15 +31,13 @@ _SHEET_COLUMNS = 8
 Fields = TypeVar("Fields", bound=Sampling | Import, covariant=True)
 
 
-class ImageSet(abc.ABC, Generic[Fields]):
+class ImageSet(Product, Generic[Fields]):
   """What filters, arms and pages see of a set. Its plan says which images it holds; its segments, how it has grown."""
 
-  stage: str
   draws_more = False  # whether a filter may ask for more images than there are
 
   def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace, fields: Fields):
-    self.name, self.folder = f"images/{name}", root / "images" / name
-    self.inputs: tuple[Product, ...] = ()
+    self.name, self._folder = f"images/{name}", root / "images" / name
     self.fields, self._set, self._root, self.labels, self._runtime = (
       fields,
       name,
@@ -52,6 +49,14 @@ class ImageSet(abc.ABC, Generic[Fields]):
     self._landed_plan: tuple[Plan, int, int] | None = None
     self._last_source: tuple[tuple[Plan, int], SetImages] | None = None
     self._filters_need = 0
+
+  @classmethod
+  def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
+    return ((name,) for name in spec.sets if cls.describes(spec, name))
+
+  @property
+  def folder(self) -> epath.Path:
+    return self._folder
 
   @abc.abstractmethod
   def _record(self) -> records.Record: ...
@@ -95,7 +100,22 @@ class ImageSet(abc.ABC, Generic[Fields]):
     """For the page, beside the number of images."""
 
   @abc.abstractmethod
-  def make(self, stop: Stop) -> bool: ...
+  def _begin(self, stop: Stop) -> bool:
+    """Its record, and all that its plan is made from. False: another process is at it."""
+
+  @abc.abstractmethod
+  def _fill(self, plan: Plan, needed: int, have: list[int], stop: Stop) -> bool:
+    """The first so many shards, of which some are there. True: they all are."""
+
+  def make(self, stop: Stop) -> bool:
+    if not self._begin(stop):
+      return False
+    plan = self.plan(dataset.grow(self.folder, self._wanted))
+    needed = plan.needed(self.target)
+    have = self._landed(plan, needed)
+    if len(have) < needed and not self._fill(plan, needed, have, stop):
+      return False
+    return self._finish(plan, needed, stop)
 
   def _flops_each(self) -> float:
     return 0.0
@@ -108,7 +128,8 @@ class ImageSet(abc.ABC, Generic[Fields]):
 
   def landed(self) -> tuple[Plan, int]:
     """The plan of what has been asked for so far, and how many of its shards are needed. Only once it is begun."""
-    segments, target = tuple(dataset.grown(dataset.segments(self.folder), self._wanted)), self.target
+    have = snapshot.once((self, "segments"), functools.partial(dataset.segments, self.folder))
+    segments, target = tuple(dataset.grown(have, self._wanted)), self.target
     last = self._landed_plan
     if last is None or last[0].segments != segments:
       last = self.plan(list(segments)), 0, -1
@@ -149,7 +170,10 @@ class ImageSet(abc.ABC, Generic[Fields]):
     """A further round: so many more of each class, as segment number `have`, unless another process was first."""
     dataset.add_segment(self.folder, have, Segment(tuple(counts), have, asked_by))
 
-  def status(self) -> Status:
+  def _state(self) -> int:
+    return self.target
+
+  def _status(self) -> Status:
     if not self._is_ready() or records.compare(self.folder, self._record()) is None:
       total = sum(self._wanted)
       return self._status_of(MISSING, [], 0, total, total)
@@ -204,19 +228,13 @@ class ImageSet(abc.ABC, Generic[Fields]):
     if not dataset.segments(self.folder):
       return found  # begun, and not a shard of it planned
     plan, needed = self.landed()
-    progress = Progress(
-      f"{self.name}, reading",
-      len(plan.shards),
-      unit="shards",
-      log_seconds=self._runtime.log_seconds,
-      speak=devices.is_speaker(),
-    )
+    progress = self.progress(len(plan.shards), doing=", reading", unit="shards")
     return [*found, *dataset.faults(self.folder, plan, progress.counting(plan.shards), needed)]
 
   def _finish(self, plan: Plan, needed: int, stop: Stop) -> bool:
     """What is derived from the shards, by one process at a time: another may have asked for more, or for less."""
-    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
-      if not owner.take("metadata"):
+    with self.claimed("metadata", stop) as owner:
+      if owner is None:
         return False
       damaged = [path for path in self._derived if path.exists() and checksums.fault(path)]
       for path in damaged:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synthjax.products.product import DONE, REFUSED, Product, Status
+from synthjax.disk import snapshot
+from synthjax.products.base import DONE, REFUSED, Product, Status
 from synthjax.runtime.progress import readable
 from synthjax.store import records
 
@@ -19,7 +20,8 @@ def status_or_refusal(product: Product) -> Status:
 
 def plan_table(products: Sequence[tuple[str, Product]]) -> str:
   """One line a product, under its folder below the workdir; then why some are to be made again."""
-  rows = [(name, status_or_refusal(product)) for name, product in products]
+  with snapshot.one_look():
+    rows = [(name, status_or_refusal(product)) for name, product in products]
   cells = [("product", "state", "have/want", "", "shards", "bytes", "FLOPs to do")]
   for name, s in rows:
     flops = _scaled(cost, "FLOP") if (cost := s.flops()) else ""

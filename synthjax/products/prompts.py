@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from etils import epath
 
 from synthjax.disk import checksums, documents
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
-from synthjax.products.product import DONE, MISSING, Product, Status, file_faults
+from synthjax.products.base import DONE, MISSING, Product, Status, Study, file_faults
 from synthjax.prompts import strategies
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
@@ -24,17 +25,33 @@ from synthjax.store import records
 _USED = {"B": (), "templates": (), "LE": ("writer", "draws", "per_class", "seed"), "file": ()}
 
 
-class PromptList:
+class PromptList(Product):
   stage = "prompts"
-  inputs: tuple[Product, ...] = ()
 
   def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
-    self.name, self.folder, self._labels = f"prompts/{name}", root / "prompts" / name, labels
-    self._fields = config.prompts[name]
+    self.name, self._folder, self.labels = f"prompts/{name}", root / "prompts" / name, labels
+    self._fields, self._runtime = config.prompts[name], config.runtime
     self._read: list[strategies.Prompt] | None = None
-    strategies.check(self._fields, labels, f"config.prompts.{name}")
+
+  @classmethod
+  def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
+    return ((name,) for name in spec.prompts)
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    (name,) = key
+    return cls(study.spec, study.root, name, study.label_space(study.spec.prompts[name].labels))
+
+  def check(self) -> None:
+    strategies.check(self._fields, self.labels, f"config.{self.name.replace('/', '.')}")
     if self._fields.strategy == "file" and not self._file.exists():
-      strategies.write(self._fields, labels)  # a wrong line is told now, and not after hours of stage train
+      strategies.write(
+        self._fields, self.labels
+      )  # a wrong line is told now, and not after hours of stage train
+
+  @property
+  def folder(self) -> epath.Path:
+    return self._folder
 
   @property
   def _file(self) -> epath.Path:
@@ -45,11 +62,11 @@ class PromptList:
     fields, strategy = self._fields, self._fields.strategy
     given = fields.identity()
     identity: dict[str, Any] = {k: given[k] for k in ("strategy", *_USED.get(strategy, ())) if k in given}
-    identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
+    identity |= {"class_ids": self.labels.ids, "class_names": self.labels.names}
     if strategy in ("B", "LE"):
-      identity["template"] = fields.template or self._labels.template
+      identity["template"] = fields.template or self.labels.template
     if strategy == "templates":
-      identity["templates"] = self._labels.templates
+      identity["templates"] = self.labels.templates
     runtime = {}
     if strategy == "file":
       runtime["file"] = fields.file
@@ -63,7 +80,7 @@ class PromptList:
     data = documents.read_bytes(file, f"prompt file {file}", most=documents.MOST_OF_LINES)
     return hashlib.sha256(data).hexdigest()
 
-  def status(self) -> Status:
+  def _status(self) -> Status:
     found = records.compare(self.folder, self._wanted)
     if found is None or not self._file.exists():
       return Status(MISSING, unit="prompts")
@@ -74,7 +91,7 @@ class PromptList:
     del stop
     if self.status().state == DONE:
       return True
-    written = strategies.write(self._fields, self._labels)  # before anything is on disk
+    written = strategies.write(self._fields, self.labels)  # before anything is on disk
     for note in written.notes:
       print(f"{self.name}: {note}", file=sys.stderr)
     records.settle(self.folder, self._wanted)

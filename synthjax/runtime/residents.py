@@ -1,27 +1,19 @@
 """What stays in memory from one product to the next, and is released when another kind of work begins.
 
-A generator's parameters, an encoder's, and the pictures of tests are read once for all products that use them. Drawing
-and embedding keep both sets of parameters, since the rounds of a filter go to and fro between them; what trains has the
-memory to itself. A classifier on features needs little: what a later product would read again stays meanwhile, so the
-studies of a matrix, which draw, embed and tune by turns, read a network once.
+A generator's parameters, an encoder's, and the pictures of tests are read once for all products that use them. Each kind
+of product says what it uses: drawing and embedding keep both sets of parameters, since the rounds of a filter go to and fro
+between them; what trains has the memory to itself. A classifier on features needs little: what a later product would read
+again stays meanwhile, so the studies of a matrix, which draw, embed and tune by turns, read a network once.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 GENERATOR, ENCODER, PICTURES = "generator", "encoder", "pictures of tests"
-# By stage: what its products use, of what stays.
-_USES = {
-  "sample": (GENERATOR, ENCODER),
-  "embed": (GENERATOR, ENCODER),
-  "keep": (GENERATOR, ENCODER),
-  "tune": (ENCODER,),
-  "learn": (PICTURES,),
-}
 _release: dict[str, Callable[[], bool]] = {}
-_ahead: set[str] = set()
+_expected: set[str] = set()
 
 
 def register(name: str, release: Callable[[], bool]) -> None:
@@ -29,17 +21,15 @@ def register(name: str, release: Callable[[], bool]) -> None:
   _release[name] = release
 
 
-def expect(stages: Iterable[str]) -> None:
-  """Of the products that come after the one that is being made."""
-  _ahead.clear()
-  _ahead.update(stages)
+def expect(uses: Iterable[Collection[str]]) -> None:
+  """What the products use that come after the one that is being made."""
+  _expected.clear()
+  _expected.update(name for used in uses for name in used)
 
 
-def begin(stage: str, small: bool = False) -> None:
-  """Before the work on a product of a stage: releases what it does not use. `small`: it needs no room for itself."""
-  used = set(_USES.get(stage, ()))
-  if small:
-    used.update(name for later in _ahead for name in _USES.get(later, ()))
+def begin(uses: Collection[str], small: bool = False) -> None:
+  """Before the work on a product: releases what it does not use. `small`: it needs no room for itself."""
+  used = {*uses, *(_expected if small else ())}
   released = [release() for name, release in _release.items() if name not in used]
   if any(released):
     gc.collect()  # a jitted program and the object whose method it is hold each other

@@ -1,246 +1,128 @@
-"""Which products a config asks for, and what a command makes of them."""
+"""Which products a config asks for: what it wants by itself, and what that is made from."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from etils import epath
 
-from synthjax.benchmark.product import Benchmark
-from synthjax.data.sources import check_sources, label_space, open_real, open_source
-from synthjax.encoders.encoder import encoder_of
+from synthjax.data.source import Source
+from synthjax.data.sources import label_space, open_real, open_source
+from synthjax.encoders.encoder import Encoder, encoder_of
 from synthjax.labels.spaces import LabelSpace
-from synthjax.products.bring import ImportedSet
-from synthjax.products.embed import RealEmbeddings, SetEmbeddings
-from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import KeepList
-from synthjax.products.learn import Learner
-from synthjax.products.matrix import Matrix
-from synthjax.products.product import Product
-from synthjax.products.prompts import PromptList
-from synthjax.products.repeats import Second
-from synthjax.products.report import Report
-from synthjax.products.sample import DrawnSet
-from synthjax.products.train import Network
-from synthjax.products.tune import Arm
+from synthjax.products.base import P, Product
 from synthjax.runtime.errors import UserError
 from synthjax.spec.config import Config
-from synthjax.spec.fields import OF_NETWORKS
-from synthjax.spec.fields import Network as NetworkSpec
-from synthjax.spec.references import ImagesRef
-from synthjax.spec.study import DrawnSet as DrawnSetSpec
 from synthjax.spec.study import StudySpec, resolve
 from synthjax.study import notes
-
-STAGES = (
-  "train",
-  "prompts",
-  "sample",
-  "import",
-  "embed",
-  "keep",
-  "tune",
-  "learn",
-  "report",
-  "benchmark",
-)  # in order
-ON_REQUEST = ("verify", "predict", "export")
+from synthjax.study.kinds import KINDS
 
 
-@dataclasses.dataclass(frozen=True)
 class Study:
-  """All products of a config, by kind."""
+  """All products of a config, each declared once."""
 
-  spec: StudySpec
-  networks: list[Network]
-  lists: dict[str, PromptList]
-  sets: dict[str, ImageSet]
-  embeddings: list[SetEmbeddings | RealEmbeddings]
-  keeps: list[KeepList]
-  arms: list[Arm]
-  learners: list[Learner]
-  last: list[Product]  # the report, or the benchmark
-  labels: LabelSpace | None = None  # of a benchmark or a matrix: none
-  studies: dict[str, Study] = dataclasses.field(default_factory=dict)  # of a matrix, which makes nothing else
-  notes: tuple[str, ...] = ()  # what is legal and still may be a mistake
+  def __init__(self, spec: StudySpec, root: epath.Path, command: str = ""):
+    self.spec, self.root, self.command = spec, root, command
+    self._found: dict[tuple[str, ...], Product] = {}
+    self._kinds: dict[type[Product], list[Product]] = {kind: [] for kind in KINDS}
+    self._labels: dict[str, LabelSpace] = {}
+    self._encoders: dict[str, Encoder] = {}
+    self._sources: dict[str, Source] = {}
+    self.studies = {name: _declared(name, own, root, command) for name, own in spec.studies.items()}
+    alone = [kind for kind in KINDS if kind.alone and any(True for _ in kind.wanted(spec))]
+    for kind in alone or [kind for kind in KINDS if not kind.alone]:
+      for key in kind.wanted(spec):
+        self.get(kind, *key)
+
+  # --- what products are declared from ---------------------------------------------------------------
 
   @property
-  def titled(self) -> list[tuple[str, Product]]:
-    """Each after what it is made from, under its folder below the workdir."""
-    of_studies = [(f"{s}/{name}", p) for s, study in self.studies.items() for name, p in study.titled]
-    made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
-    own: list[Product] = [*(product for kind in (*made, self.learners) for product in kind), *self.last]
-    return of_studies + [(product.name, product) for product in own]
+  def labels(self) -> LabelSpace:
+    return self.label_space("")
+
+  def label_space(self, name: str) -> LabelSpace:
+    name = name or self.spec.labels
+    if name not in self._labels:
+      self._labels[name] = label_space(name)
+    return self._labels[name]
+
+  def get(self, kind: type[P], *key: str) -> P:
+    own = next(k for k in KINDS if issubclass(k, kind) and k.describes(self.spec, *key))
+    place = (own.__name__, *key)
+    if place not in self._found:
+      product = own.declare(self, *key)
+      self._found[place] = product
+      self._kinds[own].append(product)
+    return cast("P", self._found[place])
+
+  def encoder(self, name: str) -> Encoder:
+    if name not in self._encoders:
+      self._encoders[name] = encoder_of(self.spec, self.root, name, self.labels)
+    return self._encoders[name]
+
+  def source(self, name: str) -> Source:
+    if name not in self._sources:
+      is_test = name in self.spec.tests
+      self._sources[name] = (
+        open_source(self.spec.tests[name], self.labels)
+        if is_test
+        else open_real(self.spec.real[name], self.labels)
+      )
+    return self._sources[name]
+
+  # --- what a command makes of them ------------------------------------------------------------------
 
   @property
   def products(self) -> list[Product]:
-    return [product for _, product in self.titled]
+    """Each after what it is made from."""
+    return [product for made in self._kinds.values() for product in made]
+
+  def of(self, kind: type[P]) -> list[P]:
+    return [cast("P", p) for own, made in self._kinds.items() if issubclass(own, kind) for p in made]
+
+  @property
+  def titled(self) -> list[tuple[str, Product]]:
+    """Under their folders below the workdir, those of the studies of a matrix first."""
+    of_studies = [(f"{s}/{name}", p) for s, study in self.studies.items() for name, p in study.titled]
+    return of_studies + [(product.name, product) for product in self.products]
+
+  @property
+  def notes(self) -> list[str]:
+    """What is legal and still may be a mistake."""
+    found = [f"{name}: {note}" for name, study in self.studies.items() for note in study.notes]
+    if any(product.alone for product in self.products):
+      return found
+    return [*found, *self.labels.notes(), *notes.learners(self.spec)]
 
 
-def design(config: Config, root: epath.Path, command: str = "") -> Study:
-  """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing."""
-  return _design(resolve(config), root, command)
+def _declared(name: str, spec: StudySpec, root: epath.Path, command: str) -> Study:
+  """A study of a matrix, below the workdir as if it had been run there alone."""
+  try:
+    return Study(spec, root / name, command)
+  except UserError as e:
+    raise UserError(f"study {name}: {e}") from None
 
 
-def _design(config: StudySpec, root: epath.Path, command: str) -> Study:
-  if config.benchmark.rounds:
-    return Study(config, [], {}, {}, [], [], [], [], [Benchmark(config, root)])
-  if config.studies:
-    return _design_matrix(config, root, command)
-  labels = label_space(config.labels)
-  networks: dict[str, Network] = {}
-  for name in _in_order(config.networks):
-    networks[name] = Network(config, root, name, labels, networks)
-  of_list = {name: label_space(own.labels) if own.labels else labels for name, own in config.prompts.items()}
-  lists = {name: PromptList(config, root, name, of_list[name]) for name in config.prompts}
-  of_set = {
-    name: of_list[own.prompts] if isinstance(own, DrawnSetSpec) else labels
-    for name, own in config.sets.items()
-  }
-  sets: dict[str, ImageSet] = {
-    name: DrawnSet(config, root, name, of_set[name], lists[own.prompts], networks.get(own.network))
-    if isinstance(own, DrawnSetSpec)
-    else ImportedSet(config, root, name, labels)
-    for name, own in config.sets.items()
-  }
-  check_sources(config, labels, of_set)
-  encoders = {name: encoder_of(config, root, name, labels) for name in config.encoders}
-  sources = (
-    {name: open_source(config.tests[name], labels) for name in config.tests}
-    if config.arms or config.learners or "/" in config.export.images
-    else {}
-  )
-  embeddings: dict[tuple[str, str], SetEmbeddings] = {}
-  reals: dict[tuple[str, str], RealEmbeddings] = {}
-  keeps: dict[tuple[str, str], KeepList] = {}
+def design(config: Config, root: epath.Path, command: str = "", stages: Sequence[str] = ()) -> Study:
+  """Everything the config asks for, and no more: a filter or an encoder that no arm uses makes nothing.
 
-  def embedded(set_name: str, encoder: str) -> SetEmbeddings:
-    if (set_name, encoder) not in embeddings:
-      embeddings[set_name, encoder] = SetEmbeddings(config, root, sets[set_name], encoders[encoder])
-    return embeddings[set_name, encoder]
-
-  def real(name: str, encoder: str) -> RealEmbeddings:
-    """Of a test, or of real images to learn from."""
-    if (name, encoder) not in reals:
-      source = sources[name] if name in sources else open_real(config.real[name], labels)
-      reals[name, encoder] = RealEmbeddings(config, root, name, source, encoders[encoder])
-    return reals[name, encoder]
-
-  def kept(set_name: str, rule: str) -> KeepList:
-    if (set_name, rule) not in keeps:
-      judge, against = config.filters[rule].encoder, config.filters[rule].against
-      second = config.filters[rule].second_encoder
-      keeps[set_name, rule] = KeepList(
-        config,
-        root,
-        rule,
-        sets[set_name],
-        embedded(set_name, judge),
-        encoders[judge],
-        real(against, judge) if against else None,
-        Second(encoders[second], embedded(set_name, second), real(against, second) if against else None)
-        if second
-        else None,
-      )
-    return keeps[set_name, rule]
-
-  def tested(encoder: str) -> dict[str, RealEmbeddings]:
-    return {name: real(name, encoder) for name in config.tests}
-
-  arms = []
-  for name, own in config.arms.items():
-    encoder, set_name, rule = own.encoder, own.images.set, own.images.filter
-    arms.append(
-      Arm(
-        config,
-        root,
-        name,
-        encoders[encoder],
-        tested(encoder),
-        sets.get(set_name),
-        embedded(set_name, encoder) if set_name else None,
-        kept(set_name, rule) if rule else None,
-        *(real(of, encoder) if of else None for of in (own.real, own.validation)),
-      )
-    )
-  if arms and len(labels) < 2:
-    raise UserError(f"config.labels has {len(labels)} class; a classifier needs two")
-  for name in dict.fromkeys(
-    [e for k in keeps.values() for e in k.encoder_names] + [a.encoder_name for a in arms]
-  ):
-    encoders[name].check()  # now, and not after a night of sampling
-  for one in arms:
-    one.check()
-  if (exported := ImagesRef.parse(config.export.images)).filter:
-    kept(exported.set, exported.filter)
-  learners: dict[str, Learner] = {}
-  for name in _begun_first(config):
-    own = config.learners[name]
-    set_name, rule = own.images.set, own.images.filter
-    learners[name] = Learner(
-      config,
-      root,
-      name,
-      of_set.get(set_name, labels),
-      labels,
-      sources,
-      sets.get(set_name),
-      kept(set_name, rule) if rule else None,
-      learners.get(own.begins_with),
-    )
-  made = [*reals.values(), *embeddings.values()], list(keeps.values())
-  study = Study(
-    config,
-    list(networks.values()),
-    lists,
-    sets,
-    *made,
-    arms,
-    list(learners.values()),
-    [],
-    labels,
-    notes=(*labels.notes(), *notes.learners(config)),
-  )
-  if arms or any(learner.tests for learner in learners.values()):
-    study.last.append(Report(config, root, labels, study.products, command))
+  What the products of the given stages (none: of all) need of elsewhere is opened and checked: no other stage's.
+  """
+  study = Study(resolve(config), root, command)
+  for name, own in {"": study, **study.studies}.items():
+    try:
+      check(p for p in own.products if not stages or p.stage in stages)
+    except UserError as e:
+      raise UserError(f"study {name}: {e}" if name else str(e)) from None
   return study
 
 
-def _design_matrix(config: StudySpec, root: epath.Path, command: str) -> Study:
-  """The studies one after the other, each below the workdir as if it had been run there alone, and their table."""
-  studies = {}
-  for name, own in config.studies.items():
-    try:
-      studies[name] = _design(own, root / name, command)
-    except UserError as e:
-      raise UserError(f"study {name}: {e}") from None
-  notes = tuple(f"{name}: {note}" for name, study in studies.items() for note in study.notes)
-  matrix = Matrix(config, root, {name: study.arms for name, study in studies.items()}, command)
-  return Study(config, [], {}, {}, [], [], [], [], [matrix], studies=studies, notes=notes)
-
-
-def _in_order(networks: Mapping[str, NetworkSpec]) -> list[str]:
-  """A network comes after those that it works on or begins with."""
-  order = list(networks)
-  for name in networks:
-    for other in (getattr(networks[name], field) for field in OF_NETWORKS):
-      if other in order and order.index(other) > order.index(name):
-        order.remove(other)
-        order.insert(order.index(name), other)
-  return order
-
-
-def _begun_first(config: StudySpec) -> list[str]:
-  """Learners, each after the one that it begins with."""
-  order: list[str] = []
-
-  def add(name: str) -> None:
-    if before := config.learners[name].begins_with:
-      add(before)
-    if name not in order:
-      order.append(name)
-
-  for name in config.learners:
-    add(name)
-  return order
+def check(products: Iterable[Product]) -> None:
+  opened: set[tuple[str, LabelSpace]] = set()
+  for product in products:
+    product.check()
+    for reference, labels in product.reads():
+      if (reference, labels) not in opened:
+        opened.add((reference, labels))
+        open_source(reference, labels)

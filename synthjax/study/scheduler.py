@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from synthjax.disk import workdir
-from synthjax.products.product import DONE, STALE, Product
+from synthjax.disk import snapshot, workdir
+from synthjax.products.base import DONE, STALE, Product
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
@@ -19,12 +19,13 @@ _LOOK_SECONDS = 30.0  # and whether what was made already has become stale, or n
 
 def check_inputs(chosen: Sequence[Product]) -> None:
   """With --stages, what the chosen stages need must be among them or there: nobody else will make it."""
-  for product in chosen:
-    for needed in product.inputs:
-      if needed not in chosen and (state := needed.status().state) != DONE:
-        raise UserError(
-          f"{product.name} is made from {needed.name}, which is {state}; add {needed.stage} to --stages"
-        )
+  with snapshot.one_look():
+    for product in chosen:
+      for needed in product.inputs:
+        if needed not in chosen and (state := needed.status().state) != DONE:
+          raise UserError(
+            f"{product.name} is made from {needed.name}, which is {state}; add {needed.stage} to --stages"
+          )
 
 
 def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
@@ -34,7 +35,8 @@ def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
     left = _left(pending, stop)
     if len(left) == len(pending) and others.is_due():
       # A process with another config may have made stale what is made from, or what was made already.
-      left = [p for p in chosen if p in left or p.status().state != DONE]
+      with snapshot.one_look():
+        left = [p for p in chosen if p in left or p.status().state != DONE]
     if len(left) >= len(pending):
       others.wait_for(left, stop)
     else:
@@ -43,7 +45,8 @@ def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
 
 
 def _stale(chosen: Sequence[Product]) -> list[Product]:
-  return [p for p in chosen if p.status().state == STALE]
+  with snapshot.one_look():
+    return [p for p in chosen if p.status().state == STALE]
 
 
 class _Others:
@@ -70,7 +73,9 @@ class _Others:
     stop.sleep(_POLL_SECONDS)
     if self.is_due():
       self._due = time.monotonic() + self._every
-      if (seen := _heartbeats(left)) != self._seen:
+      with snapshot.one_look():
+        seen = _heartbeats(left)
+      if seen != self._seen:
         self._seen, self._since = seen, time.monotonic()
       elif time.monotonic() - self._since > self._patience:
         raise UserError(_why(left))
@@ -115,7 +120,7 @@ def _left(pending: Sequence[Product], stop: Stop) -> list[Product]:
 
 def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
   stop.check()
-  residents.expect(p.stage for p in later)
+  residents.expect(p.uses for p in later)
   try:
     with workdir.faults_of_disk(product.name):
       return product.make(stop)

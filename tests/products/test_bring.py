@@ -13,9 +13,9 @@ from etils import epath
 from PIL import Image
 
 from synthjax import study
+from synthjax.data.importing import as_jpeg, told
 from synthjax.data.sources import open_source
 from synthjax.labels.spaces import load
-from synthjax.products.bring import _told, as_jpeg
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
@@ -107,9 +107,9 @@ def test_growth_and_what_is_refused(config, folder, tmp_path):
 def test_shards_land_one_by_one(config, tmp_path, monkeypatch):
   """A process that dies leaves whole shards; the next one makes the rest, and bytes are the same."""
   run(config, tmp_path / "undisturbed", stages=("import",))
-  from synthjax.products import bring
+  from synthjax.data import importing
 
-  made, real = [], bring.as_jpeg
+  made, real = [], importing.as_jpeg
 
   def dying(*args):
     made.append(args)
@@ -117,12 +117,12 @@ def test_shards_land_one_by_one(config, tmp_path, monkeypatch):
       raise KeyboardInterrupt
     return real(*args)
 
-  monkeypatch.setattr(bring, "as_jpeg", dying)
+  monkeypatch.setattr(importing, "as_jpeg", dying)
   with pytest.raises(KeyboardInterrupt):
     run(config, tmp_path / "w", stages=("import",))
   landed = sorted(p.name for p in (tmp_path / "w/images/theirs").glob("train.*"))
   assert len(landed) == 2 and not (tmp_path / "w/images/theirs/manifest.json").exists()
-  monkeypatch.setattr(bring, "as_jpeg", real)
+  monkeypatch.setattr(importing, "as_jpeg", real)
   run(config, tmp_path / "w", stages=("import",))
   for file in sorted((tmp_path / "undisturbed/images/theirs").glob("train.*")):
     assert (tmp_path / "w/images/theirs" / file.name).read_bytes() == file.read_bytes()
@@ -233,5 +233,5 @@ def test_processes_share_it_and_one_may_be_killed(folder, tmp_path, command):
 def test_what_an_example_has_no_room_for_is_left_out():
   """Half a character and numbers beyond 32 bits, as a .json beside an image may spell them."""
   odd = {"prompt": "\ud800", "guidance": 10**400, "strength": 1e300, "noise_id": "a", "parent_id": 3}
-  assert _told(odd) == {"noise_id": "a"}
-  assert _told({"prompt": "é\n", "guidance": 2}) == {"prompt": "é\n", "guidance": 2.0}
+  assert told(odd) == {"noise_id": "a"}
+  assert told({"prompt": "é\n", "guidance": 2}) == {"prompt": "é\n", "guidance": 2.0}

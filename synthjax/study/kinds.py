@@ -1,0 +1,32 @@
+"""The kinds of products, in the order in which a study makes them: of one kind after the other, each after its inputs."""
+
+from __future__ import annotations
+
+from synthjax.benchmark.product import Benchmark
+from synthjax.products.arm import Arm
+from synthjax.products.base import Product
+from synthjax.products.drawn_set import DrawnSet
+from synthjax.products.features import RealFeatures, SetFeatures
+from synthjax.products.imported_set import ImportedSet
+from synthjax.products.keep_list import KeepList
+from synthjax.products.learner import Learner
+from synthjax.products.matrix import Matrix
+from synthjax.products.network import Network
+from synthjax.products.prompt_list import PromptList
+from synthjax.products.report import Report
+
+KINDS: tuple[type[Product], ...] = (
+  Network,
+  PromptList,
+  DrawnSet,
+  ImportedSet,
+  RealFeatures,
+  SetFeatures,
+  KeepList,
+  Arm,
+  Learner,
+  Report,
+  Matrix,
+  Benchmark,
+)
+STAGES = tuple(dict.fromkeys(kind.stage for kind in KINDS))
