@@ -53,10 +53,6 @@ class Benchmark(Product):
     del key
     return cls(study.spec, study.root)
 
-  @property
-  def folder(self) -> epath.Path:
-    return self._folder
-
   def check(self) -> None:
     """Refuses what could not be measured."""
     self._cases(Stop())

@@ -90,6 +90,7 @@ class Product(abc.ABC):
   uses: ClassVar[tuple[str, ...]] = ()  # of runtime/residents.py: what stays in memory beside the work on it
   name: str  # its folder below the workdir: prompts/LE, images/LE
   inputs: tuple[Product, ...] = ()  # what it is made from
+  _folder: epath.Path
   _runtime: RuntimeFields
 
   # --- what a study asks for -----------------------------------------------------------------------
@@ -121,9 +122,9 @@ class Product(abc.ABC):
   # --- how far it is -------------------------------------------------------------------------------
 
   @property
-  @abc.abstractmethod
   def folder(self) -> epath.Path:
     """Of its files. A run's is named by what it was made from, which must be there."""
+    return self._folder
 
   def status(self) -> Status:
     """Reads, and refuses a changed identity; makes nothing."""

@@ -52,10 +52,6 @@ class SetEmbeddings(Product):
     image_set, encoder = key
     return cls(study.spec, study.root, study.get(ImageSet, image_set), study.encoder(encoder))
 
-  @property
-  def folder(self) -> epath.Path:
-    return self._folder
-
   def _record(self, images: int = 0) -> records.Record:
     inputs = {self._set.name: self._set.identity_hash()}
     return records.Record(self.name, self._encoder.identity, growth={"images": images}, inputs=inputs)
@@ -198,10 +194,6 @@ class RealEmbeddings(Product):
   @functools.cached_property
   def source(self) -> Source:
     return self._opened()
-
-  @property
-  def folder(self) -> epath.Path:
-    return self._folder
 
   @functools.cached_property
   def _record(self) -> records.Record:

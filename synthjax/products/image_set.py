@@ -54,10 +54,6 @@ class ImageSet(Product, Generic[Fields]):
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
     return ((name,) for name in spec.sets if cls.describes(spec, name))
 
-  @property
-  def folder(self) -> epath.Path:
-    return self._folder
-
   @abc.abstractmethod
   def _record(self) -> records.Record: ...
 

@@ -6,12 +6,11 @@ import functools
 import hashlib
 import sys
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from etils import epath
 
-from synthjax.disk import checksums, documents
+from synthjax.disk import checksums
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import DONE, MISSING, Product, Status, Study, file_faults
@@ -20,9 +19,6 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
-
-# The fields that decide what a strategy writes; the others may change without making another list.
-_USED = {"B": (), "templates": (), "LE": ("writer", "draws", "per_class", "seed"), "file": ()}
 
 
 class PromptList(Product):
@@ -50,35 +46,14 @@ class PromptList(Product):
       )  # a wrong line is told now, and not after hours of stage train
 
   @property
-  def folder(self) -> epath.Path:
-    return self._folder
-
-  @property
   def _file(self) -> epath.Path:
     return self.folder / "prompts.jsonl"
 
   @functools.cached_property
   def _wanted(self) -> records.Record:
-    fields, strategy = self._fields, self._fields.strategy
-    given = fields.identity()
-    identity: dict[str, Any] = {k: given[k] for k in ("strategy", *_USED.get(strategy, ())) if k in given}
-    identity |= {"class_ids": self.labels.ids, "class_names": self.labels.names}
-    if strategy in ("B", "LE"):
-      identity["template"] = fields.template or self.labels.template
-    if strategy == "templates":
-      identity["templates"] = self.labels.templates
-    runtime = {}
-    if strategy == "file":
-      runtime["file"] = fields.file
-      identity["file_sha256"] = self._file_sha256()
-    return records.Record(self.name, identity, runtime=runtime)
-
-  def _file_sha256(self) -> str:
-    file = Path(self._fields.file).expanduser()
-    if not file.is_file():
-      return ""
-    data = documents.read_bytes(file, f"prompt file {file}", most=documents.MOST_OF_LINES)
-    return hashlib.sha256(data).hexdigest()
+    fields = self._fields
+    runtime = {"file": fields.file} if fields.strategy == "file" else {}
+    return records.Record(self.name, strategies.identity(fields, self.labels), runtime=runtime)
 
   def _status(self) -> Status:
     found = records.compare(self.folder, self._wanted)

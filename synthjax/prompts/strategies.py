@@ -7,16 +7,18 @@ writer made of the class name, exact repeats dropped.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts.writers import WRITERS, foreign_to
 from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.registry import Registry
 from synthjax.spec.fields import Prompts
 from synthjax.store.prompt import Prompt
 
@@ -33,40 +35,45 @@ class Written:
   notes: list[str]  # what the user should know: a writer that ran dry, ...
 
 
+class Strategy(Protocol):
+  """One way to write a prompt list. Its instance is registered in STRATEGIES under the name that configs use."""
+
+  uses: tuple[
+    str, ...
+  ]  # fields that decide what it writes; the others may change without making another list
+
+  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    """Refuses what would fail, or be nonsense, before anything is made. A file is read by `write` alone."""
+    ...
+
+  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
+    """What decides the list beside those fields and the classes' ids and names."""
+    ...
+
+  def write(self, fields: Prompts, labels: LabelSpace) -> Written:
+    """Prompts of every class, class by class in the label space's order; the same on every machine."""
+    ...
+
+
 def check(fields: Prompts, labels: LabelSpace, where: str = "config.prompts") -> None:
-  """What would fail, or be nonsense, is refused before anything is made. A file is read by `write` alone."""
-  strategy = fields.strategy
-  if strategy not in STRATEGIES:
-    raise UserError(f"{where}: prompt strategy {strategy!r}{nearest(strategy, STRATEGIES)}")
+  strategy = STRATEGIES.find(fields.strategy, where)
   if fields.template:
     check_template(fields.template, where)
-  if strategy == "templates" and not labels.templates:
-    raise UserError(
-      f"{where}: strategy templates: the label space has none; give `templates:` in the labels file, or use strategy B"
-    )
-  if strategy == "file" and not fields.file:
-    raise UserError(f"{where}: strategy file needs a file; set file to the path of a .jsonl, .tsv or .txt")
-  if strategy == "LE":
-    _check_writer(fields, labels, where)
+  strategy.check(fields, labels, where)
 
 
-def _check_writer(fields: Prompts, labels: LabelSpace, where: str) -> None:
-  if fields.writer not in WRITERS:
-    raise UserError(f"{where}: writer {fields.writer!r}{nearest(fields.writer, WRITERS)}")
-  if not (name := foreign_to(fields.writer, labels.names)):
-    return
-  example = " ".join(WRITERS[fields.writer]("", name, 1, fields.seed)[0].text.split())[:100]
-  instead = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
-  raise UserError(
-    f"{where}: writer {fields.writer!r} knows digits and letters alone, and writes of {name!r} "
-    f"\"a photo of a {example}\"; use strategy {instead} or 'file' with sentences of your own"
-  )
+def identity(fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
+  """Of a list."""
+  strategy, given = STRATEGIES[fields.strategy], fields.identity()
+  found = {k: given[k] for k in ("strategy", *strategy.uses) if k in given}
+  found |= {"class_ids": labels.ids, "class_names": labels.names}
+  return found | strategy.identity(fields, labels) | STRATEGIES.identity(fields.strategy)
 
 
 def write(fields: Prompts, labels: LabelSpace) -> Written:
   """The prompt list of one strategy; every class of the label space has at least one prompt."""
   check(fields, labels)
-  written = STRATEGIES[fields.strategy](fields, labels)
+  written = STRATEGIES[fields.strategy].write(fields, labels)
   have = {p.class_id for p in written.prompts}
   without = [c for c in labels.ids if c not in have]
   if without:
@@ -80,62 +87,121 @@ def _fill(template: str, text: str) -> str:
   return template.replace("{}", text)  # not str.format: a template is data
 
 
-def _basic(fields: Prompts, labels: LabelSpace) -> Written:
-  template = fields.template or labels.template
-  named = zip(labels.ids, labels.names, strict=True)
-  return Written([Prompt(c, _fill(template, name), origin=f"B: {template}") for c, name in named], [])
+class Basic:
+  """B: the template with each class's name."""
+
+  uses: tuple[str, ...] = ()
+
+  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    return
+
+  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
+    return {"template": fields.template or labels.template}
+
+  def write(self, fields: Prompts, labels: LabelSpace) -> Written:
+    template = fields.template or labels.template
+    named = zip(labels.ids, labels.names, strict=True)
+    return Written([Prompt(c, _fill(template, name), origin=f"B: {template}") for c, name in named], [])
 
 
-def _templates(fields: Prompts, labels: LabelSpace) -> Written:
-  named = list(zip(labels.ids, labels.names, strict=True))
-  return Written(
-    [Prompt(c, _fill(t, name), origin=f"template: {t}") for c, name in named for t in labels.templates], []
-  )
+class Templates:
+  """Every template of the label space with each class's name."""
 
+  uses: tuple[str, ...] = ()
 
-def _language_enhancement(fields: Prompts, labels: LabelSpace) -> Written:
-  writer = WRITERS[fields.writer]
-  template = fields.template or labels.template
-  prompts, short = [], {}
-  for class_id, name in zip(labels.ids, labels.names, strict=True):
-    drawn = writer(class_id, name, fields.draws, fields.seed)
-    distinct = list({s.text: s for s in drawn}.values())[: fields.per_class]
-    if len(distinct) < fields.per_class:
-      short[class_id] = len(distinct)
-    origin = f"LE: {fields.writer}, {template}"
-    prompts += [Prompt(class_id, _fill(template, s.text), parts=s.parts, origin=origin) for s in distinct]
-  notes = []
-  if short:
-    fewest = min(short, key=short.__getitem__)
-    notes.append(
-      f"writer {fields.writer} gave fewer than {fields.per_class} distinct sentences for {len(short)} classes "
-      f"(fewest: {short[fewest]} for {fewest!r}); what it gave is used over again"
+  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    if not labels.templates:
+      raise UserError(
+        f"{where}: strategy templates: the label space has none; give `templates:` in the labels file, or use strategy B"
+      )
+
+  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
+    return {"templates": labels.templates}
+
+  def write(self, fields: Prompts, labels: LabelSpace) -> Written:
+    named = list(zip(labels.ids, labels.names, strict=True))
+    return Written(
+      [Prompt(c, _fill(t, name), origin=f"template: {t}") for c, name in named for t in labels.templates], []
     )
-  return Written(prompts, notes)
 
 
-def _from_file(fields: Prompts, labels: LabelSpace) -> Written:
-  """Lines of class id, prompt and, if wanted, a repeat count; JSON lines, or columns parted by tabs."""
-  path = Path(fields.file).expanduser()
-  lines = documents.read_text(path, f"prompt file {path}", most=documents.MOST_OF_LINES).split("\n")
-  order = {c: i for i, c in enumerate(labels.ids)}
-  read = _from_json if path.suffix == ".jsonl" else _from_columns
-  prompts = []
-  for number, line in enumerate(lines, start=1):
-    line = line.rstrip("\r")
-    if not line.strip():
-      continue
-    class_id, text, repeat = read(line, f"{path} line {number}")
-    if class_id not in order:
-      raise UserError(f"{path} line {number}: no class {class_id!r}{nearest(class_id, labels.ids)}")
-    if not text.strip():
-      raise UserError(f"{path} line {number}: the prompt is empty")
-    prompts.append(Prompt(class_id, text, repeat, origin="file"))
-  if sum(p.repeat for p in prompts) > _MOST_PROMPTS:
+class LanguageEnhancement:
+  """LE: the template with sentences that a writer makes of each class's name, exact repeats dropped."""
+
+  uses: tuple[str, ...] = ("writer", "draws", "per_class", "seed")
+
+  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    WRITERS.find(fields.writer, where)
+    if not (name := foreign_to(fields.writer, labels.names)):
+      return
+    example = " ".join(WRITERS[fields.writer]("", name, 1, fields.seed)[0].text.split())[:100]
+    instead = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
     raise UserError(
-      f"prompt file {path}: with repeats it has more than {_MOST_PROMPTS:,} prompts; lower the repeat counts"
+      f"{where}: writer {fields.writer!r} knows digits and letters alone, and writes of {name!r} "
+      f"\"a photo of a {example}\"; use strategy {instead} or 'file' with sentences of your own"
     )
-  return Written(sorted(prompts, key=lambda p: order[p.class_id]), [])
+
+  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
+    return {"template": fields.template or labels.template} | WRITERS.identity(fields.writer)
+
+  def write(self, fields: Prompts, labels: LabelSpace) -> Written:
+    writer = WRITERS[fields.writer]
+    template = fields.template or labels.template
+    prompts, short = [], {}
+    for class_id, name in zip(labels.ids, labels.names, strict=True):
+      drawn = writer(class_id, name, fields.draws, fields.seed)
+      distinct = list({s.text: s for s in drawn}.values())[: fields.per_class]
+      if len(distinct) < fields.per_class:
+        short[class_id] = len(distinct)
+      origin = f"LE: {fields.writer}, {template}"
+      prompts += [Prompt(class_id, _fill(template, s.text), parts=s.parts, origin=origin) for s in distinct]
+    notes = []
+    if short:
+      fewest = min(short, key=short.__getitem__)
+      notes.append(
+        f"writer {fields.writer} gave fewer than {fields.per_class} distinct sentences for {len(short)} classes "
+        f"(fewest: {short[fewest]} for {fewest!r}); what it gave is used over again"
+      )
+    return Written(prompts, notes)
+
+
+class FromFile:
+  """Lines of class id, prompt and, if wanted, a repeat count; JSON lines, or columns parted by tabs."""
+
+  uses: tuple[str, ...] = ()
+
+  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    if not fields.file:
+      raise UserError(f"{where}: strategy file needs a file; set file to the path of a .jsonl, .tsv or .txt")
+
+  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
+    file = Path(fields.file).expanduser()
+    if not file.is_file():
+      return {"file_sha256": ""}
+    data = documents.read_bytes(file, f"prompt file {file}", most=documents.MOST_OF_LINES)
+    return {"file_sha256": hashlib.sha256(data).hexdigest()}
+
+  def write(self, fields: Prompts, labels: LabelSpace) -> Written:
+    path = Path(fields.file).expanduser()
+    lines = documents.read_text(path, f"prompt file {path}", most=documents.MOST_OF_LINES).split("\n")
+    order = {c: i for i, c in enumerate(labels.ids)}
+    read = _from_json if path.suffix == ".jsonl" else _from_columns
+    prompts = []
+    for number, line in enumerate(lines, start=1):
+      line = line.rstrip("\r")
+      if not line.strip():
+        continue
+      class_id, text, repeat = read(line, f"{path} line {number}")
+      if class_id not in order:
+        raise UserError(f"{path} line {number}: no class {class_id!r}{nearest(class_id, labels.ids)}")
+      if not text.strip():
+        raise UserError(f"{path} line {number}: the prompt is empty")
+      prompts.append(Prompt(class_id, text, repeat, origin="file"))
+    if sum(p.repeat for p in prompts) > _MOST_PROMPTS:
+      raise UserError(
+        f"prompt file {path}: with repeats it has more than {_MOST_PROMPTS:,} prompts; lower the repeat counts"
+      )
+    return Written(sorted(prompts, key=lambda p: order[p.class_id]), [])
 
 
 def _from_json(line: str, where: str) -> tuple[str, str, int]:
@@ -167,7 +233,10 @@ def _some(items: Iterable[str], n: int = 5) -> str:
   return ", ".join(map(repr, items[:n])) + (", ..." if len(items) > n else "")
 
 
-STRATEGIES = {"B": _basic, "templates": _templates, "LE": _language_enhancement, "file": _from_file}
+STRATEGIES: Registry[Strategy] = Registry(
+  "prompt strategy",
+  {"B": Basic(), "templates": Templates(), "LE": LanguageEnhancement(), "file": FromFile()},
+)
 
 
 def read_list(text: str) -> list[Prompt]:

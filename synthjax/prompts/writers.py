@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from synthjax.labels.spaces import load
+from synthjax.runtime.registry import Registry
 from synthjax.small_world import looks
 
 
@@ -52,4 +53,4 @@ def foreign_to(writer: str, names: Sequence[str]) -> str:
   return next((n for n in names if n.casefold() not in _GLYPHS), "") if writer == "grammar" else ""
 
 
-WRITERS: dict[str, Writer] = {"grammar": grammar}
+WRITERS: Registry[Writer] = Registry("writer", {"grammar": grammar})

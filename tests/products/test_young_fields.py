@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from synthjax.products.prompt_list import PromptList
 
 from synthjax import study
 from synthjax.disk import workdir
-from synthjax.products.prompts import _USED
+from synthjax.products.image_set import ImageSet
+from synthjax.prompts.strategies import LanguageEnhancement
 from synthjax.spec import config as fields_of
 from synthjax.spec.group import Group, Identity, IdentityUnlessDefault
 
@@ -22,7 +24,7 @@ def with_another(own: Group, value: str | None) -> Any:
 
 @pytest.fixture
 def record(small, tmp_path, monkeypatch):
-  monkeypatch.setitem(_USED, "LE", (*_USED["LE"], "glitter"))
+  monkeypatch.setattr(LanguageEnhancement, "uses", (*LanguageEnhancement.uses, "glitter"))
 
   def of(kind: str, value: str | None):
     """The hash of a product whose config has a field more; None: has not."""
@@ -30,12 +32,12 @@ def record(small, tmp_path, monkeypatch):
     config.labels = "digits"  # that the grammar of LE can write of
     config.prompts.LE = fields_of.prompt_list("LE")
     config.sets.theirs = fields_of.imported_set("embedded:digits:first")
-    products = study.design(config, workdir.open_workdir(str(tmp_path / "w")))
+    made = study.design(config, workdir.open_workdir(str(tmp_path / "w")))
     if kind == "prompts":
-      product = products.lists["LE"]
+      product = made.get(PromptList, "LE")
       product._fields = with_another(product._fields, value)
       return product._wanted.hash
-    product = products.sets["B" if kind == "sample" else "theirs"]
+    product = made.get(ImageSet, "B" if kind == "sample" else "theirs")
     product.fields = with_another(product.fields, value)
     if kind == "sample":
       product.prompts.make(None)

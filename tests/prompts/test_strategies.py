@@ -7,6 +7,7 @@ from synthjax import study
 from synthjax.labels.spaces import LabelSpace, load
 from synthjax.prompts import strategies, writers
 from synthjax.runtime.errors import UserError
+from synthjax.runtime.registry import Registry
 from synthjax.spec import config as fields_of
 from synthjax.spec.command import Command
 from synthjax.spec.fields import Prompts
@@ -51,7 +52,7 @@ def test_a_writer_that_runs_dry_says_so(monkeypatch):
   def three(class_id, name, draws, seed):
     return [writers.Sentence(f"{name} {i % 3}", {}) for i in range(draws)]
 
-  monkeypatch.setitem(writers.WRITERS, "three", three)
+  monkeypatch.setattr(strategies, "WRITERS", Registry("writer", {"three": three}))
   written = write(strategy="LE", writer="three")
   assert len(written.prompts) == 6
   assert "gave fewer than 200 distinct sentences for 2 classes (fewest: 3 for 'n1')" in written.notes[0]
