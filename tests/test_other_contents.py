@@ -20,7 +20,7 @@ from synthjax.disk import checksums
 from synthjax.disk.checksums import FOLDER
 from synthjax.labels.spaces import load
 from synthjax.learning import metrics
-from synthjax.products.prompts import PromptList
+from synthjax.products.prompt_list import PromptList
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec.command import Command

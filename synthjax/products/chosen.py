@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from synthjax.data.selection import digest, part_digest, select
-from synthjax.products.embed import SetEmbeddings
+from synthjax.products.features import SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.runtime.errors import UserError

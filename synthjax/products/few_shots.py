@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from synthjax.pages import page
+from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.image_set import ImageSet
-from synthjax.products.sample import DrawnSet
 from synthjax.products.tune import Arm
 
 _PARENTS, _CHILDREN = 10, 2

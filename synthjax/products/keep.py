@@ -29,7 +29,7 @@ from synthjax.filters.choose import Choice, choose, prefix, replayed, visible
 from synthjax.filters.clip import own_class_probability
 from synthjax.filters.real import passing
 from synthjax.products import keep_faults, keep_files, repeats, strays
-from synthjax.products.embed import RealEmbeddings, SetEmbeddings
+from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_files import Evidence, Judged
 from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of

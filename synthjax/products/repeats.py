@@ -19,7 +19,7 @@ from synthjax.data.feeding import in_threads
 from synthjax.encoders.encoder import Encoder
 from synthjax.filters import unlike
 from synthjax.pages import contact_sheet
-from synthjax.products.embed import RealEmbeddings, SetEmbeddings
+from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.store import csv_file, schema
 from synthjax.store.export import Examples

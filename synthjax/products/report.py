@@ -20,12 +20,12 @@ from synthjax.pages import page
 from synthjax.pages import report as html
 from synthjax.pages.figures import Seeds
 from synthjax.products import comparisons, few_shots, provenance
+from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.learn import Learner
 from synthjax.products.plan_table import status_or_refusal
 from synthjax.products.product import DONE, MISSING, REFUSED, STALE, Product, Status, file_faults
-from synthjax.products.sample import DrawnSet
 from synthjax.products.tune import Arm
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec

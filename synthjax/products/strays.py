@@ -10,7 +10,7 @@ import numpy as np
 from synthjax.filters.real import Nearest, nearest
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
-from synthjax.products.embed import RealEmbeddings
+from synthjax.products.features import RealEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.store import csv_file, schema
 from synthjax.store.export import Examples

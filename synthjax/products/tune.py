@@ -31,7 +31,7 @@ from synthjax.evaluation.accuracy import Tally
 from synthjax.learning import head, tune_images
 from synthjax.products import heads, runs
 from synthjax.products.chosen import Chosen, EmbeddedSelection
-from synthjax.products.embed import RealEmbeddings, SetEmbeddings
+from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of

@@ -16,10 +16,10 @@ from etils import epath
 
 from synthjax.disk import workdir
 from synthjax.labels.spaces import LabelSpace
+from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.product import DONE
-from synthjax.products.sample import DrawnSet
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.spec.references import ImagesRef

@@ -15,7 +15,7 @@ from synthjax.cli import command_line as command_line
 from synthjax.disk import workdir
 from synthjax.evaluation.accuracy import Tally
 from synthjax.products import comparisons, provenance
-from synthjax.products.sample import DrawnSet
+from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of

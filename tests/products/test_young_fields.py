@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from synthjax.products.prompt_list import PromptList
 
 from synthjax import study
 from synthjax.disk import workdir
 from synthjax.products.image_set import ImageSet
+from synthjax.products.prompt_list import PromptList
 from synthjax.prompts.strategies import LanguageEnhancement
 from synthjax.spec import config as fields_of
 from synthjax.spec.group import Group, Identity, IdentityUnlessDefault

@@ -20,7 +20,7 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.models import attention
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
-from synthjax.products.prompts import PromptList
+from synthjax.products.prompt_list import PromptList
 from synthjax.products.train import Network
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
