@@ -15,7 +15,7 @@ line (nothing after the colon: left out). It is `classes.yaml` or `classes.json`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from synthjax.data import webdatasets
 from synthjax.data.coop import open_coop
@@ -29,11 +29,13 @@ from synthjax.data.tfds_source import open_tfds
 from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
 from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.registry import Registry
 from synthjax.spec.fields import Real
 from synthjax.spec.references import named
-from synthjax.spec.study import DrawnSet, StudySpec
+from synthjax.spec.study import StudySpec
 
-_SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
+Opens = Callable[[str, str, LabelSpace | None], Source]
+_SHIPPED: dict[str, Opens] = {
   "embedded": open_embedded,
   "folder": open_folder,
   "tfds": open_tfds,
@@ -42,38 +44,24 @@ _SCHEMES: dict[str, Callable[[str, str, LabelSpace | None], Source]] = {
   "synthjax": open_generated,
   "webdataset": webdatasets.open_webdataset,
 }
+# A config file may register its own: a function of (the whole reference, what follows its scheme, classes) that opens a Source.
+SOURCES: Registry[Opens] = Registry("source", _SHIPPED)
 
 
 def open_source(reference: str, labels: LabelSpace | None) -> Source:
   """Without labels, the source is unlabelled."""
   scheme, _, rest = reference.partition(":")
-  if scheme not in _SCHEMES:
+  if scheme not in SOURCES:
     raise UserError(
-      f"source {reference!r}{nearest(scheme, _SCHEMES)}; a source is embedded:digits:second, folder:PATH, or another that data/sources.py lists"
+      f"source {reference!r}{nearest(scheme, list(SOURCES))}; a source is embedded:digits:second, folder:PATH, or another that data/sources.py lists"
     )
-  return _SCHEMES[scheme](reference, rest, labels)
+  return SOURCES[scheme](reference, rest, labels)
 
 
 def open_parents(config: StudySpec, reference: str, labels: LabelSpace) -> Source:
   """A source, or `real:NAME` of `config.real`."""
   name = named("real", reference)
   return open_real(config.real[name], labels) if name else open_source(reference, labels)
-
-
-def check_sources(config: StudySpec, labels: LabelSpace, of_set: Mapping[str, LabelSpace]) -> None:
-  """Opens what sets and learners will read, so that what is missing is an error before anything is made."""
-  wanted: dict[tuple[str, LabelSpace], None] = {}
-  for name in config.sets:
-    own = config.sets[name]
-    if isinstance(own, DrawnSet) and own.parents and own.strength != 1:
-      source = config.real[own.real_parents].source if own.real_parents else own.parents
-      wanted[source, of_set[name]] = None
-  for learner in config.learners.values():
-    for name, space in ((learner.real, of_set.get(learner.images.set, labels)), (learner.probe, labels)):
-      if name:
-        wanted[config.real[name].source, space] = None
-  for reference, space in wanted:
-    open_source(reference, space)
 
 
 def label_space(labels: str) -> LabelSpace:
