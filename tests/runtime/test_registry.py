@@ -49,7 +49,7 @@ def test_what_ships_keeps_its_name(registry):
 
 
 def test_a_name_that_nobody_registered_is_one_line_with_the_nearest(registry):
-  with pytest.raises(UserError, match="config.x: rule 'shiped'.*shipped"):
+  with pytest.raises(UserError, match=r"config.x: rule 'shiped'.*shipped"):
     registry.find("shiped", "config.x")
 
 
