@@ -21,7 +21,7 @@ import numpy as np
 from etils import epath
 
 from synthjax.data.selection import rank
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums
 from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder, Thumbnails
 from synthjax.filters import unlike
@@ -38,21 +38,20 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.group import Kind
 from synthjax.spec.study import StudySpec
-from synthjax.store import export, records
 from synthjax.store import kept as lists
+from synthjax.store import kept_dataset, records
 from synthjax.store.claims import Owner
 from synthjax.store.features import Features
 from synthjax.store.kept import CLAIM as _CLAIM
 from synthjax.store.kept import PAIRS, Kept
+from synthjax.store.kept_dataset import DATASET
 from synthjax.store.plan import Plan
 
-DATASET = "dataset"
-_BASIS = "kept_from.json"
 _OLDER_RULE = (
   "an older release chose among other images: what other filters or quotas had drawn counted, or moved what was seen; "
   "the list is made again"
 )
-_Read = TypeVar("_Read")
+_T = TypeVar("_T")
 
 
 class KeepList:
@@ -134,33 +133,12 @@ class KeepList:
 
   # --- what is there -----------------------------------------------------------------------------
 
-  def _kept(self) -> Kept | None:
-    """The list that holds."""
-    record = records.load(self.folder)
-    kept = lists.find(self.folder, record) if record else None
-    return kept if kept and kept.is_whole() else None
-
-  def _read(self, read: Callable[[Kept], _Read]) -> _Read:
-    """Of the list that holds: another process may be putting one in its place in this moment."""
-    while True:
-      kept = self._kept()
-      if kept is None:
-        raise UserError(f"{self.name} is missing, or not whole; run the same command again to make it anew")
-      try:
-        return read(kept)
-      except UserError:
-        if kept == self._kept():
-          raise
+  def _read(self, what: Callable[[Kept], _T]) -> _T:
+    return lists.read(self.folder, self.name, what)
 
   def _is_written(self, kept: Kept) -> bool:
     """The data set of its own, where one is wanted."""
-    path = self.folder / DATASET / _BASIS
-    if not self._fields.write:
-      return True
-    return path.exists() and checksums.read_json(path, "data set") == self._written_from(kept)
-
-  def _written_from(self, kept: Kept) -> dict[str, Any]:
-    return {"list": kept.name} if kept.name else kept.summary()["basis"]
+    return not self._fields.write or kept_dataset.is_written(self.folder, kept)
 
   def status(self) -> Status:
     want = self.quota * len(self._encoder.labels)
@@ -168,7 +146,7 @@ class KeepList:
     if drawn.have == 0:
       return Status(MISSING, 0, want)
     records.compare(self.folder, self._record())
-    if self._kept() is None:
+    if lists.held(self.folder) is None:
       return Status(MISSING, 0, want)
     kept, summary = self._read(lambda kept: (kept, kept.summary()))
     n = sum(row["kept"] for row in summary["classes"])
@@ -302,14 +280,10 @@ class KeepList:
     lists.show(self.folder)
     kept = Kept(self.folder / lists.LISTS / name, name)
     if self._fields.write and owner.holds(_CLAIM):
-      self._write(kept, judged.staying(choice).tolist())
+      name, places = f"{self.set_name}_{self.filter}", judged.staying(choice).tolist()
+      kept_dataset.write(self.folder, kept, name, self._set.folder, places, self._encoder.labels.ids)
     self._tell(summary, judged.evidence)
-    return self._kept() == kept
-
-  def _write(self, kept: Kept, stay: list[int]) -> None:
-    basis = {_BASIS: workdir.to_json(self._written_from(kept))}
-    name = f"{self.set_name}_{self.filter}"
-    export.write_part(self._set.folder, stay, self.folder / DATASET, name, self._encoder.labels.ids, basis)
+    return lists.held(self.folder) == kept
 
   def _tell(self, summary: dict[str, Any], evidence: Evidence | None) -> None:
     if not devices.is_speaker():
@@ -348,7 +322,7 @@ class KeepList:
   # --- for others --------------------------------------------------------------------------------
 
   def summary(self) -> dict[str, Any] | None:
-    return self._read(Kept.summary) if self._kept() else None
+    return self._read(Kept.summary) if lists.held(self.folder) else None
 
   @property
   def version(self) -> str:
