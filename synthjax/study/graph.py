@@ -10,16 +10,16 @@ from etils import epath
 from synthjax.benchmark.product import Benchmark
 from synthjax.data.sources import check_sources, label_space, open_real, open_source
 from synthjax.encoders.encoder import encoder_of
+from synthjax.filters.registry import RULES
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.bring import ImportedSet
 from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import KeepList
+from synthjax.products.keep import Encoded, KeepList
 from synthjax.products.learn import Learner
 from synthjax.products.matrix import Matrix
 from synthjax.products.product import Product
 from synthjax.products.prompts import PromptList
-from synthjax.products.repeats import Second
 from synthjax.products.report import Report
 from synthjax.products.sample import DrawnSet
 from synthjax.products.train import Network
@@ -129,20 +129,12 @@ def _design(config: StudySpec, root: epath.Path, command: str) -> Study:
 
   def kept(set_name: str, rule: str) -> KeepList:
     if (set_name, rule) not in keeps:
-      judge, against = config.filters[rule].encoder, config.filters[rule].against
-      second = config.filters[rule].second_encoder
-      keeps[set_name, rule] = KeepList(
-        config,
-        root,
-        rule,
-        sets[set_name],
-        embedded(set_name, judge),
-        encoders[judge],
-        real(against, judge) if against else None,
-        Second(encoders[second], embedded(set_name, second), real(against, second) if against else None)
-        if second
-        else None,
-      )
+      own = config.filters[rule]
+      encoded = [
+        Encoded(encoders[e], embedded(set_name, e), real(own.against, e) if own.against else None)
+        for e in RULES[own.rule].encoders(own)
+      ]
+      keeps[set_name, rule] = KeepList(config, root, rule, sets[set_name], encoded)
     return keeps[set_name, rule]
 
   def tested(encoder: str) -> dict[str, RealEmbeddings]:
