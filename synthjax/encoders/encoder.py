@@ -33,7 +33,7 @@ class Encoder:
 
   def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
     self.name, self.labels, self._root = name, labels, root
-    self._fields = config.encoders[name]
+    self._fields, self._is_checked = config.encoders[name], False
 
   @functools.cached_property
   def clip(self) -> Clip:
@@ -81,12 +81,15 @@ class Encoder:
     return np.asarray(self.clip.zero_shot(self.params, self.labels.names, self.templates))
 
   def check(self) -> None:
-    """What can be known to be wrong without a device: files, shapes, prompts."""
+    """What can be known to be wrong without a device: files, shapes, prompts. All that use it ask, and once is enough."""
+    if self._is_checked:
+      return
     if not self.templates:
       raise UserError(
         f"config.encoders.{self.name}: ensemble, but the label space has no templates; give it some, or set it to False"
       )
     self.clip.check(self.labels.names, self.templates)
+    self._is_checked = True
 
   @property
   def params(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -90,24 +90,32 @@ def visible(samples_N: Array, labels_N: Array, reach: list[Array]) -> Array:
   return places[np.lexsort((labels, samples, rounds))]
 
 
-def replayed(
-  samples_N: Array,
+def is_by_prefix(
+  judged: Mapping[str, Array],
   labels_N: Array,
-  scores_N: Array,
-  stays_N: Array,
+  may_be_judged_N: Array,
   rounds_of: Callable[[Callable[[list[Array]], Choice | None]], tuple[list[Array], Choice | None]],
   choose_of: Callable[[Array, Array], Choice],
 ) -> bool:
-  """Whether samples judged in whatever way are those that a filter sees by `prefix`, and the same of them stay."""
+  """Whether a list of an older release, which judged other images too, judged those that `prefix` reaches, and kept the same.
+
+  `judged`: labels, scores and stays of its images. `labels_N`: of all images of the set, of which it had judged the first
+  so many among those that it may have judged.
+  """
+  samples_N = rank(labels_N)
+  places = np.flatnonzero(may_be_judged_N)[: len(judged["labels"])]
+  samples, labels, scores = samples_N[places], labels_N[places], judged["scores"]
+  if not np.array_equal(labels, judged["labels"]):
+    return False
 
   def look(reach: list[Array]) -> Choice | None:
-    seen = samples_N < reach[-1][labels_N]
-    there = np.bincount(labels_N[seen], minlength=len(reach[-1]))
+    seen = samples < reach[-1][labels]
+    there = np.bincount(labels[seen], minlength=len(reach[-1]))
     if len(reach) > 1 and (there < reach[-1]).any():
       return None
-    return choose_of(scores_N[seen], labels_N[seen])
+    return choose_of(scores[seen], labels[seen])
 
   reach, choice = rounds_of(look)
-  if choice is None or not (samples_N < reach[-1][labels_N]).all():
+  if choice is None or not (samples < reach[-1][labels]).all():
     return False
-  return np.array_equal(choice.stays_N, stays_N)
+  return np.array_equal(choice.stays_N, judged["stays"])

@@ -13,118 +13,110 @@ quotas tried in between, and kills change nothing about a list.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from etils import epath
 
-from synthjax.data.selection import rank
-from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
-from synthjax.encoders.encoder import Encoder, Thumbnails
-from synthjax.filters import unlike
-from synthjax.filters.choose import Choice, choose, prefix, replayed, visible
-from synthjax.filters.clip import own_class_probability
-from synthjax.filters.real import passing
-from synthjax.products import keep_faults, keep_files, repeats, strays
+from synthjax.encoders.encoder import Encoder
+from synthjax.filters import verification
+from synthjax.filters.choose import Choice
+from synthjax.filters.filtering import Filtering
+from synthjax.filters.judgement import Judged
+from synthjax.filters.registry import RULES
+from synthjax.filters.rule import View
+from synthjax.pages import contact_sheet
+from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep_files import Evidence, Judged
-from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.runtime import devices
+from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.group import Kind
+from synthjax.spec.references import ImagesRef
 from synthjax.spec.study import StudySpec
-from synthjax.store import export, records
 from synthjax.store import kept as lists
+from synthjax.store import kept_dataset, records
 from synthjax.store.claims import Owner
-from synthjax.store.features import Features
 from synthjax.store.kept import CLAIM as _CLAIM
-from synthjax.store.kept import PAIRS, Kept
+from synthjax.store.kept import PAIRS_SHEET, Kept
 from synthjax.store.plan import Plan
 
-DATASET = "dataset"
-_BASIS = "kept_from.json"
 _OLDER_RULE = (
   "an older release chose among other images: what other filters or quotas had drawn counted, or moved what was seen; "
   "the list is made again"
 )
-_Read = TypeVar("_Read")
+_T = TypeVar("_T")
 
 
-class KeepList:
-  stage = "keep"
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """What an encoder of a filter makes of the set, and of the images that the filter compares it with."""
+
+  encoder: Encoder
+  embeddings: SetEmbeddings
+  against: RealEmbeddings | None = None
+
+
+class KeepList(Product):
+  stage, uses = "keep", (residents.GENERATOR, residents.ENCODER)
 
   def __init__(
-    self,
-    config: StudySpec,
-    root: epath.Path,
-    name: str,
-    image_set: ImageSet,
-    embeddings: SetEmbeddings,
-    encoder: Encoder,
-    against: RealEmbeddings | None = None,
-    second: repeats.Second | None = None,
+    self, config: StudySpec, root: epath.Path, name: str, image_set: ImageSet, encoded: Sequence[Encoded]
   ):
-    set_name = image_set.name.removeprefix("images/")
-    self.filter, self.set_name, self.encoder_name = name, set_name, encoder.name
-    self.name = f"keep/{set_name}/{name}-{encoder.name}"
-    self.folder = root / "keep" / set_name / f"{name}-{encoder.name}"
-    self.inputs: tuple[Product, ...] = (image_set, embeddings, *([against] if against else []))
-    self._set, self._embeddings, self._encoder, self._against = image_set, embeddings, encoder, against
-    self._second = second
-    if second:
-      self.inputs += (second.embeddings, *([second.against] if second.against else []))
+    set_name, first = image_set.name.removeprefix("images/"), encoded[0]
+    self.filter, self.set_name, self.encoder_name = name, set_name, first.encoder.name
+    self.encoder_names = [one.encoder.name for one in encoded]
+    self.name = f"keep/{set_name}/{name}-{self.encoder_name}"
+    self._folder = root / "keep" / set_name / f"{name}-{self.encoder_name}"
+    products = (p for one in encoded for p in (one.embeddings, one.against) if p is not None)
+    self.inputs = (image_set, *products)
+    self._set, self._labels, self._runtime = image_set, first.encoder.labels, config.runtime
+    self._embeddings, self._encoders = [one.embeddings for one in encoded], [one.encoder for one in encoded]
     self._fields = config.filters[name]
-    self._runtime = config.runtime
+    self._rule = RULES[self._fields.rule](self._fields, [View(one.encoder, one.against) for one in encoded])
+    self.rule, self.quota = self._fields.rule, self._fields.kept_per_class
+    self.score_means = self._rule.score_means  # for the page
     self._last_older: tuple[tuple[Any, ...], bool] | None = None
 
-  @property
-  def _is_unlike(self) -> bool:
-    return self.rule == "unlike"
+  @classmethod
+  def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
+    """Arms and learners ask for theirs."""
+    exported = ImagesRef.parse(spec.export.images)
+    return [(exported.set, exported.filter)] if exported.filter else []
 
-  @property
-  def _is_by_others(self) -> bool:
-    """Whether images are held against others, and not against what the encoder knows of the classes."""
-    return self.rule != "clip"
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    set_name, name = key
+    own, image_set = study.spec.filters[name], study.get(ImageSet, set_name)
+    encoded = [
+      Encoded(
+        study.encoder(encoder),
+        study.get(SetEmbeddings, set_name, encoder),
+        study.get(RealEmbeddings, own.against, encoder) if own.against else None,
+      )
+      for encoder in RULES.find(own.rule, f"config.filters.{name}.rule").encoders(own)
+    ]
+    return cls(study.spec, study.root, name, image_set, encoded)
 
-  @property
-  def threshold(self) -> float:
-    if self.rule == "real":
-      return self._fields.margin
-    own = unlike.SIMILAR if self._is_unlike else 1 / len(self._encoder.labels)
-    return self._fields.threshold or own
-
-  @property
-  def encoder_names(self) -> list[str]:
-    return [self.encoder_name, *([self._second.encoder.name] if self._second else [])]
-
-  @property
-  def _second_threshold(self) -> float:
-    return self._fields.second_threshold or unlike.SIMILAR
-
-  @property
-  def rule(self) -> str:
-    return self._fields.rule
-
-  @property
-  def quota(self) -> int:
-    return self._fields.kept_per_class
+  def check(self) -> None:
+    for encoder in self._encoders:
+      encoder.check()  # now, and not after a night of sampling
 
   def _record(self, growth: dict[str, Any] | None = None) -> records.Record:
-    kept = self._fields.identity()
-    if self._is_by_others:
-      others = self._against.source.digest if self._against else ""
-      identity = kept | self._encoder.identity | {"others": others}
-      identity |= self._second.identity if self._second else {}
-    else:
-      del kept["against"]
-      identity = kept | self._encoder.classifier_identity
     inputs = {self._set.name: self._set.identity_hash()}
-    return records.Record(self.name, identity, growth=growth or {}, inputs=inputs)
+    return records.Record(
+      self.name, self._rule.identity() | RULES.identity(self.rule), growth=growth or {}, inputs=inputs
+    )
+
+  @property
+  def _asks_as(self) -> str:
+    """What the images that are drawn for this filter are marked by; a quota follows."""
+    return f"{self.filter}-{self.encoder_name} "
 
   @property
   def _basis(self) -> dict[str, Any]:
@@ -132,43 +124,29 @@ class KeepList:
     growth = self._fields.of_kind(Kind.GROWTH)
     return growth | {"images_per_class": self._set.asked}
 
+  @property
+  def _filtering(self) -> Filtering:
+    return Filtering(self._rule, self._fields, len(self._labels), self._set.asked, self._set.draws_more)
+
+  def _chosen(self, scores: np.ndarray, labels: np.ndarray) -> Choice:
+    return self._filtering.choose(scores, labels)
+
   # --- what is there -----------------------------------------------------------------------------
 
-  def _kept(self) -> Kept | None:
-    """The list that holds."""
-    record = records.load(self.folder)
-    kept = lists.find(self.folder, record) if record else None
-    return kept if kept and kept.is_whole() else None
-
-  def _read(self, read: Callable[[Kept], _Read]) -> _Read:
-    """Of the list that holds: another process may be putting one in its place in this moment."""
-    while True:
-      kept = self._kept()
-      if kept is None:
-        raise UserError(f"{self.name} is missing, or not whole; run the same command again to make it anew")
-      try:
-        return read(kept)
-      except UserError:
-        if kept == self._kept():
-          raise
+  def _read(self, what: Callable[[Kept], _T]) -> _T:
+    return lists.read(self.folder, self.name, what)
 
   def _is_written(self, kept: Kept) -> bool:
     """The data set of its own, where one is wanted."""
-    path = self.folder / DATASET / _BASIS
-    if not self._fields.write:
-      return True
-    return path.exists() and checksums.read_json(path, "data set") == self._written_from(kept)
+    return not self._fields.write or kept_dataset.is_written(self.folder, kept)
 
-  def _written_from(self, kept: Kept) -> dict[str, Any]:
-    return {"list": kept.name} if kept.name else kept.summary()["basis"]
-
-  def status(self) -> Status:
-    want = self.quota * len(self._encoder.labels)
+  def _status(self) -> Status:
+    want = self.quota * len(self._labels)
     drawn = self._set.status()
     if drawn.have == 0:
       return Status(MISSING, 0, want)
     records.compare(self.folder, self._record())
-    if self._kept() is None:
+    if lists.held(self.folder) is None:
       return Status(MISSING, 0, want)
     kept, summary = self._read(lambda kept: (kept, kept.summary()))
     n = sum(row["kept"] for row in summary["classes"])
@@ -191,19 +169,8 @@ class KeepList:
     plan, _ = self._set.landed()
     key = kept.summary(), plan.segments
     if self._last_older is None or self._last_older[0] != key:
-      self._last_older = key, self._is_replayed(kept.arrays(), plan)
+      self._last_older = key, self._filtering.is_replayed(kept.arrays(), plan, self._asks_as)
     return self._last_older[1]
-
-  def _is_replayed(self, arrays: dict[str, np.ndarray], plan: Plan) -> bool:
-    """It had judged what the set was asked for, and what was drawn for this very filter."""
-    labels, samples = plan.labels(), rank(plan.labels())
-    own = np.char.startswith(plan.asked_by(), f"{self.filter}-{self._encoder.name} ")
-    judged = np.flatnonzero(own | (samples < self._set.asked))[: len(arrays["labels"])]
-    if not np.array_equal(labels[judged], arrays["labels"]):
-      return False
-    return replayed(
-      samples[judged], labels[judged], arrays["scores"], arrays["stays"], self._prefix, self._chosen
-    )
 
   # --- making it ---------------------------------------------------------------------------------
 
@@ -214,8 +181,8 @@ class KeepList:
     while all(needed.make(stop) for needed in self.inputs):
       stop.check()
       records.settle(self.folder, self._record())
-      with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
-        if not owner.take(_CLAIM):
+      with self.claimed(_CLAIM, stop) as owner:
+        if owner is None:
           return False
         if self.status().state == DONE or self._choose(owner):  # another may have just finished it
           return True
@@ -224,30 +191,14 @@ class KeepList:
   def _choose(self, owner: Owner) -> bool:
     """True: the list is published. False: more images have been asked for, by this process or another; or the claim is lost."""
     plan, needed = self._set.landed()  # one look: another process may be adding a round
-    if not all(e.has(needed) for e in self.inputs if isinstance(e, SetEmbeddings)):
+    if not all(embeddings.has(needed) for embeddings in self._embeddings):
       return False  # it has: those images come first
-    features = self._embeddings.load(needed)
-    samples, judged = rank(features.labels), []
-    there = np.bincount(features.labels, minlength=len(self._encoder.labels))
-
-    def look(reach: list[np.ndarray]) -> Choice | None:
-      if self._set.draws_more and (there < reach[-1]).any():
-        return None
-      judged[:] = [self._judged(features, visible(samples, features.labels, reach), needed)]
-      return self._chosen(judged[0].scores, judged[0].features.labels)
-
-    reach, choice = self._prefix(look)
-    if choice is None:
+    features = [embeddings.load(needed) for embeddings in self._embeddings]
+    reach, judged = self._filtering.judge(self._set.folder, features)
+    if judged is None:
       self._ask(plan, reach[-1])
       return False
-    return self._publish(owner, judged[0], choice, len(reach) - 1)
-
-  def _prefix(
-    self, look: Callable[[list[np.ndarray]], Choice | None]
-  ) -> tuple[list[np.ndarray], Choice | None]:
-    begin = np.full(len(self._encoder.labels), self._set.asked)
-    rounds = self._fields.max_rounds if self._set.draws_more else 0
-    return prefix(begin, look, self.quota, round(self._fields.max_drawn * self.quota), rounds)
+    return self._publish(owner, judged, len(reach) - 1)
 
   def _ask(self, plan: Plan, reach: np.ndarray) -> None:
     """For the images of each class up to there that no one has asked for yet."""
@@ -258,43 +209,16 @@ class KeepList:
       return
     if devices.is_speaker():
       print(f"{self.name}: round {len(plan.segments)} draws {more.sum()} more images", file=sys.stderr)
-    asks_as = f"{self.filter}-{self._encoder.name} {self.quota} a class"
-    self._set.top_up(more.tolist(), len(plan.segments), asks_as)
+    self._set.top_up(more.tolist(), len(plan.segments), f"{self._asks_as}{self.quota} a class")
 
-  def _judged(self, features: Features, places: np.ndarray, needed: int) -> Judged:
-    if not np.array_equal(places, np.arange(len(features))):  # else nothing is copied: they may be gigabytes
-      features = features.at(places)
-    if not self._is_by_others:
-      scores = own_class_probability(features.features, features.labels, self._encoder.zero_shot)
-      return Judged(places, features, scores, None)
-    evidence = self._evidence(features, places, needed)
-    return Judged(places, features, evidence.scores, evidence)
-
-  def _chosen(self, scores: np.ndarray, labels: np.ndarray) -> Choice:
-    must_exceed, fill = self.threshold, self._fields.when_short == "top"
-    if self._is_by_others:
-      must_exceed = 1 - self.threshold if self._is_unlike else passing(self.threshold)
-      fill &= not self._is_unlike  # what is too similar never fills a class up
-    return choose(scores, labels, len(self._encoder.labels), must_exceed, self.quota, fill)
-
-  def _evidence(self, features: Features, places: np.ndarray, needed: int) -> Evidence:
-    if self._is_unlike:
-      mirrored, second = self._fields.mirrored, self._second
-      keys = [repeats.Key(self.encoder_name, self.threshold, features, self._against, mirrored)]
-      if second:
-        own = second.embeddings.load(needed).at(places)
-        keys += [repeats.Key(second.encoder.name, self._second_threshold, own, second.against, mirrored)]
-      return repeats.find(keys, self._set, places)
-    assert self._against
-    metric = self._fields.metric
-    return strays.find(features, self._encoder.labels, self._set, places, self._against, metric)
-
-  def _publish(self, owner: Owner, judged: Judged, choice: Choice, rounds: int) -> bool:
+  def _publish(self, owner: Owner, judged: Judged, rounds: int) -> bool:
     """False: another process has taken over, and nothing of this one's work holds."""
-    summary = {"basis": self._basis, "threshold": self.threshold, "rounds": rounds}
-    summary["classes"] = keep_files.rows(self._encoder.labels.ids, choice)
-    summary |= judged.evidence.count(self.threshold) if judged.evidence else {}
-    name = lists.lay_down(self.folder, judged.files(choice, summary, self.name))
+    summary = {"basis": self._basis, "threshold": self._rule.threshold, "rounds": rounds}
+    summary |= judged.summary(self._labels.ids)
+    files = judged.files(summary)
+    if judged.evidence:
+      files[PAIRS_SHEET] = contact_sheet.draw(judged.evidence.sheet(), self.name)
+    name = lists.lay_down(self.folder, files)
     if not owner.holds(_CLAIM):
       return False
     lists.publish(self.folder, self._record(self._basis), name)
@@ -302,53 +226,27 @@ class KeepList:
     lists.show(self.folder)
     kept = Kept(self.folder / lists.LISTS / name, name)
     if self._fields.write and owner.holds(_CLAIM):
-      self._write(kept, judged.staying(choice).tolist())
-    self._tell(summary, judged.evidence)
-    return self._kept() == kept
-
-  def _write(self, kept: Kept, stay: list[int]) -> None:
-    basis = {_BASIS: workdir.to_json(self._written_from(kept))}
-    name = f"{self.set_name}_{self.filter}"
-    export.write_part(self._set.folder, stay, self.folder / DATASET, name, self._encoder.labels.ids, basis)
-
-  def _tell(self, summary: dict[str, Any], evidence: Evidence | None) -> None:
-    if not devices.is_speaker():
-      return
-    if evidence:
-      print(f"{self.name}: {keep_files.said(summary)}; {PAIRS} names them", file=sys.stderr)
-      if evidence.note:
-        print(f"{self.name}: note: {evidence.note}", file=sys.stderr)
-    for line in keep_files.shortfalls(self.name, summary["classes"], self.quota):
-      print(line, file=sys.stderr)
+      name, places = f"{self.set_name}_{self.filter}", judged.staying().tolist()
+      kept_dataset.write(self.folder, kept, name, self._set.folder, places, self._labels.ids)
+    if devices.is_speaker():
+      for line in judged.lines(self.name, summary, self._rule.found(summary), self.quota):
+        print(line, file=sys.stderr)
+    return lists.held(self.folder) == kept
 
   def faults(self) -> list[Fault]:
     """Every byte is read, and all of it held against the scores and the set's plan."""
-    try:
-      return [Fault(why.partition(";")[0], path) for why, path in self._faults()]
-    except UserError as e:
-      return [Fault(str(e))]
-
-  def _faults(self) -> Iterator[keep_faults.Fault]:
-    if why := checksums.fault(self.folder / "record.json"):
-      yield why, self.folder / "record.json"
-      return
-    kept = lists.find(self.folder, records.load(self.folder))
-    if kept is None:
-      raise UserError(f"{self.name} is missing: there is nothing to verify; run stage {self.stage} first")
-    damaged = any(map(checksums.fault, kept.files())) or not kept.is_whole()
-    choose = self._chosen if not damaged and self._is_for_config(kept.summary()) else None
-    found = keep_faults.faults(kept, self._set.landed()[0], self._encoder.labels.ids, choose)
-    yield from found
-    yield from keep_faults.of_links(self.folder, kept)
-    if not found and (self.folder / DATASET).exists():
-      yield from keep_faults.of_dataset(
-        self.folder / DATASET, lambda: self._fields.write and self._is_written(kept) and kept.ids()
-      )
+    expected = verification.Expected(
+      class_ids=self._labels.ids,
+      plan=lambda: self._set.landed()[0],
+      choose=lambda summary: self._chosen if self._is_for_config(summary) else None,
+      written=lambda kept: kept.ids() if self._fields.write and self._is_written(kept) else None,
+    )
+    return verification.faults(self.name, self.folder, expected)
 
   # --- for others --------------------------------------------------------------------------------
 
   def summary(self) -> dict[str, Any] | None:
-    return self._read(Kept.summary) if self._kept() else None
+    return self._read(Kept.summary) if lists.held(self.folder) else None
 
   @property
   def version(self) -> str:
@@ -374,23 +272,10 @@ class KeepList:
   def pairs_sheet(self) -> bytes:
     """What did not stay, beside what speaks against it, as a PNG; empty where there is none."""
     summary = self.summary() or {}
-    return self._read(Kept.sheet) if any(summary.get(k) for k in ("exact", "near", "strayed")) else b""
+    return self._read(Kept.sheet) if any(map(summary.get, self._rule.counted)) else b""
 
   @property
   def how(self) -> str:
-    quota = f", {self.quota} a class" if self.quota else ""
-    if not self._is_by_others:
-      return f"own class's probability above {self.threshold:.3g}{quota}"
-    summary = self.summary()
-    found = f"; {keep_files.said(summary)}" if summary else ""
-    if not self._is_unlike:
-      margin = f", by a margin of {self.threshold:g}" if self.threshold else ""
-      near = f"those to which the nearest image of {self._fields.against} is of their own class{margin}"
-      return f"{near}, by {self._fields.metric} features of {self._encoder.name}{quota}{found}"
-    others = f"every image of {self._fields.against}" if self._against else "every earlier image of the set"
-    keys, mirrored = [(self._encoder, self.threshold)], self._fields.mirrored
-    keys += [(self._second.encoder, self._second_threshold)] if self._second else []
-    too = {e.name: ", mirrored too" if mirrored and isinstance(e, Thumbnails) else "" for e, _ in keys}
-    below = " and ".join(f"below {t:.3g}, by {e.name}{too[e.name]}" for e, t in keys)
-    missed = "".join(f"; {unlike.missed(t, mirrored)}" for e, t in keys if isinstance(e, Thumbnails))
-    return f"similarity to {others} {below}{quota}{found}{missed}"
+    quota, summary = f", {self.quota} a class" if self.quota else "", self.summary()
+    found = self._rule.found(summary) if summary else ""
+    return "; ".join(filter(None, [f"{self._rule.how}{quota}", found, self._rule.limits]))

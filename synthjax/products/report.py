@@ -33,12 +33,6 @@ from synthjax.store import records
 
 RESULTS = "results.jsonl"
 _PICTURED = 4  # filters whose pairs the page shows; the others' lie in their folders
-# What the number beside a generated image is, by the rule of the filter that looked at it.
-_SCORES = {
-  "clip": "the probability that it gives to the image’s own class",
-  "real": "by how much the nearest real image of its own class is nearer than that of any other",
-  "unlike": "1 less the similarity to the image that is most like it",
-}
 
 
 class Report:
@@ -284,7 +278,7 @@ class Report:
       note=f"{image_set.status().have:,} images, {image_set.note}",
       filter=keep.filter if keep else "",
       rows=tuple((c, tuple(rows[i])) for i, c in enumerate(image_set.labels.ids)),
-      score=_SCORES.get(keep.rule, "its score") if keep else "",
+      score=keep.score_means if keep else "",
       kept=sum(row["kept"] for row in kept_by),
       filled=sum(row["filled"] for row in kept_by),
     )

@@ -17,8 +17,8 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from etils import epath
@@ -38,6 +38,7 @@ _ROW = {"id": str, "drawn": int, "passed": int, "kept": int, "filled": int}
 _SUMMARY = {"basis": dict, "classes": [_ROW], "threshold": float}
 _FILES = (*NEEDED, PAIRS, PAIRS_SHEET)
 _NAME = re.compile("[0-9a-f]{16}")
+_Read = TypeVar("_Read")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,25 @@ def find(folder: epath.Path, record: records.Record | None) -> Kept | None:
   if not isinstance(name, str) or not _NAME.fullmatch(name):
     raise UserError(f"{folder / 'record.json'} names no list, but {name!r}; remove {folder} and run again")
   return Kept(folder / LISTS / name, name)
+
+
+def held(folder: epath.Path) -> Kept | None:
+  """The list that holds, with all its files."""
+  kept = find(folder, records.load(folder))
+  return kept if kept and kept.is_whole() else None
+
+
+def read(folder: epath.Path, name: str, what: Callable[[Kept], _Read]) -> _Read:
+  """Of the list that holds: another process may be putting one in its place in this moment. `name`: for the error."""
+  while True:
+    kept = held(folder)
+    if kept is None:
+      raise UserError(f"{name} is missing, or not whole; run the same command again to make it anew")
+    try:
+      return what(kept)
+    except UserError:
+      if kept == held(folder):
+        raise
 
 
 def lay_down(folder: epath.Path, files: Mapping[str, bytes]) -> str:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from synthjax.encoders.encoder import encoder_of
 from synthjax.encoders.thumbnail import Thumbnail, embed
-from synthjax.filters import unlike
+from synthjax.filters import similarity as search
 from synthjax.labels.spaces import load
 from synthjax.spec import config as fields_of
 
@@ -86,7 +86,7 @@ def thumbnails(images) -> Array:
 
 def by_rule(fields) -> tuple[float, tuple[bool, ...]]:
   """The threshold of a filter, and whether pictures are compared as they are and mirrored."""
-  return fields.threshold or unlike.SIMILAR, (False, True) if fields.mirrored else (False,)
+  return fields.threshold or search.SIMILAR, (False, True) if fields.mirrored else (False,)
 
 
 DEFAULT = by_rule(fields_of.image_filter("unlike"))
@@ -96,7 +96,7 @@ PRESET = by_rule(fields_of.photograph_copies())
 def found(rule, copies: Array, originals: Array) -> Array:
   """bool: of each copy, whether the most similar original is similar enough, and is its own."""
   threshold, passes = rule
-  similarity, which = zip(*(unlike.nearest(copies, originals, mirrored) for mirrored in passes), strict=True)
+  similarity, which = zip(*(search.nearest(copies, originals, mirrored) for mirrored in passes), strict=True)
   best, n = np.argmax(similarity, axis=0), np.arange(len(copies))
   return (np.array(similarity)[best, n] >= threshold) & (np.array(which)[best, n] == n)
 
@@ -104,7 +104,7 @@ def found(rule, copies: Array, originals: Array) -> Array:
 def strangers(rule, images: Array) -> int:
   """Of images that are no copies of one another, those that are found."""
   threshold, passes = rule
-  similarity = [unlike.nearest_earlier(images, mirrored)[0] for mirrored in passes]
+  similarity = [search.nearest_earlier(images, mirrored)[0] for mirrored in passes]
   return int((np.max(similarity, axis=0) >= threshold).sum())
 
 
@@ -216,7 +216,7 @@ def test_photographs_that_packages_ship(shipped, encoded_by_clip):
     assert counts[how][0] <= 4 and counts[how][1] >= 24
 
 
-CLIP = (unlike.SIMILAR, (False,))
+CLIP = (search.SIMILAR, (False,))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from etils import epath
 
 from synthjax.labels.spaces import load
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import KeepList
+from synthjax.products.keep import Encoded, KeepList
 from synthjax.products.product import DONE, MISSING, Status
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
@@ -91,7 +91,7 @@ def keep_list(
   )
   config = resolve(config)
   image_set = PlantedSet(config, epath.Path(root), images)
-  return KeepList(config, epath.Path(root), name, image_set, PlantedEmbeddings(image_set), judge)
+  return KeepList(config, epath.Path(root), name, image_set, [Encoded(judge, PlantedEmbeddings(image_set))])
 
 
 def make(keep: KeepList) -> KeepList:

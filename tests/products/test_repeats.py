@@ -15,7 +15,7 @@ from synthjax.spec import validation
 from synthjax.spec.command import Command
 from tests.filters.test_photographs import COPIES as CHANGES
 from tests.filters.test_photographs import scenes
-from tests.filters.test_unlike import COPIES
+from tests.filters.test_similarity import COPIES
 
 
 def run(config, workdir, **kwargs) -> None:

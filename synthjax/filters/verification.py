@@ -2,58 +2,93 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from synthjax.data.selection import rank
 from synthjax.disk import checksums, workdir
+from synthjax.disk.checksums import Fault
 from synthjax.filters.choose import Choice
-from synthjax.products import keep_files
+from synthjax.filters.judgement import rows
+from synthjax.runtime.errors import UserError
 from synthjax.store import kept as lists
-from synthjax.store import schema, shards
+from synthjax.store import records, schema, shards
 from synthjax.store.export import Examples
 from synthjax.store.kept import Kept
+from synthjax.store.kept_dataset import DATASET
 from synthjax.store.plan import Plan
 
 Array = np.ndarray
+_Choose = Callable[[Array, Array], Choice]  # scores, labels
+_Found = tuple[str, epath.Path]  # what is wrong, and what must be removed so that it is made again
 
 
-Fault = tuple[str, epath.Path]  # what is wrong, and what must be removed so that it is made again
+@dataclasses.dataclass(frozen=True)
+class Expected:
+  """What a keep-list must agree with. The functions are called only for a list that is there."""
+
+  class_ids: Sequence[str]
+  plan: Callable[[], Plan]  # of the set
+  choose: Callable[
+    [dict[str, Any]], _Choose | None
+  ]  # by a list's summary; None: it was made for another config
+  written: Callable[[Kept], list[str] | None]  # ids that its data set must hold; None: not known
 
 
-def faults(
-  kept: Kept, plan: Plan, class_ids: Sequence[str], choose: Callable[[Array, Array], Choice] | None
-) -> list[Fault]:
-  """What is wrong with the files of a list. `choose`: what must stay by its scores, where the config is that of the list."""
+def faults(name: str, folder: epath.Path, expected: Expected) -> list[Fault]:
+  """What is wrong with the keep-list `name` in `folder`."""
+  try:
+    return [Fault(why.partition(";")[0], path) for why, path in _faults(name, folder, expected)]
+  except UserError as e:
+    return [Fault(str(e))]
+
+
+def _faults(name: str, folder: epath.Path, expected: Expected) -> Iterator[_Found]:
+  record = folder / "record.json"
+  if why := checksums.fault(record):
+    yield why, record
+    return
+  kept = lists.find(folder, records.load(folder))
+  if kept is None:
+    raise UserError(f"{name} is missing: there is nothing to verify; run stage keep first")
+  found = _of_files(kept)
+  choose, plan = None if found else expected.choose(kept.summary()), expected.plan()
+  if not found:
+    disagreements = _disagreements(kept, plan, expected.class_ids, choose)
+    found = [(f"{kept.folder}: {why}", kept.folder) for why in disagreements]
+  yield from found
+  yield from _of_links(folder, kept)
+  if not found and (folder / DATASET).exists():
+    yield from _of_dataset(folder / DATASET, lambda: expected.written(kept))
+
+
+def _of_files(kept: Kept) -> list[_Found]:
   found = [(why, path) for path in kept.files() if (why := checksums.fault(path))]
   missing = [path for name in lists.NEEDED if not (path := kept.folder / name).exists()]
-  found += [(f"{path} is missing", path) for path in missing if not checksums.is_covered(path)]
-  if found:
-    return found
-  return [(f"{kept.folder}: {why}", kept.folder) for why in _disagreements(kept, plan, class_ids, choose)]
+  return found + [(f"{path} is missing", path) for path in missing if not checksums.is_covered(path)]
 
 
-def _disagreements(
-  kept: Kept, plan: Plan, class_ids: Sequence[str], choose: Callable[[Array, Array], Choice] | None
-) -> Iterator[str]:
+def _disagreements(kept: Kept, plan: Plan, class_ids: Sequence[str], choose: _Choose | None) -> Iterator[str]:
   if kept.name and kept.name != lists.name_of(_hashes(kept.folder)):
     yield "its files are not those that it was named for"
   arrays, ids = kept.arrays(), kept.ids()
   judged, labels, stays = arrays["ids"].tolist(), arrays["labels"], arrays["stays"]
   if ids != arrays["ids"][stays].tolist():
     yield "ids.txt does not name the images that scores.npz says stay"
-  rows = kept.summary()["classes"]
-  if [row["kept"] for row in rows] != np.bincount(labels[stays], minlength=len(class_ids)).tolist():
+  counted = kept.summary()["classes"]
+  if [row["kept"] for row in counted] != np.bincount(labels[stays], minlength=len(class_ids)).tolist():
     yield "summary.json does not count what stays in scores.npz"
   if choose:
     choice = choose(arrays["scores"], labels)
     if not np.array_equal(choice.stays_N, stays):
       yield "other images stay in scores.npz than its scores say"
-    elif rows != keep_files.rows(class_ids, choice):
+    elif counted != rows(class_ids, choice):
       yield "summary.json does not count what scores.npz holds"
   planned = [image for shard in plan.shards for image in plan.images(shard)]
   place_of = {image.image_id: place for place, image in enumerate(planned)}
@@ -66,13 +101,13 @@ def _disagreements(
     yield "scores.npz leaves out some of the first images of a class"
 
 
-def of_links(folder: epath.Path, kept: Kept) -> Iterator[Fault]:
+def _of_links(folder: epath.Path, kept: Kept) -> Iterator[_Found]:
   link = folder / lists.CURRENT
   if kept.name and os.path.islink(link) and os.readlink(link) != f"{lists.LISTS}/{kept.name}":
     yield f"{link} points at another list than the one that holds, {kept.name}", link
 
 
-def of_dataset(folder: epath.Path, ids: Callable[[], list[str] | bool]) -> Iterator[Fault]:
+def _of_dataset(folder: epath.Path, ids: Callable[[], list[str] | None]) -> Iterator[_Found]:
   """Of what was kept, written out; `ids`: of the images that it must hold, or that this is not known."""
   damaged = [(why, folder) for path in checksums.files(folder) if (why := checksums.fault(path))]
   damaged += [

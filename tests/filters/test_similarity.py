@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from synthjax.encoders.thumbnail import Thumbnail, embed
-from synthjax.filters import unlike
+from synthjax.filters import similarity as search
 from synthjax.small_world import digits
 
 
@@ -48,28 +48,28 @@ def thumbnails(images) -> np.ndarray:
 
 @pytest.mark.parametrize("how", COPIES)
 def test_copies_are_found(real, how):
-  similarity, which = unlike.nearest(thumbnails(COPIES[how](i) for i in real), thumbnails(real))
+  similarity, which = search.nearest(thumbnails(COPIES[how](i) for i in real), thumbnails(real))
   assert (which == np.arange(len(real))).all() and similarity.min() > 0.99
 
 
 def test_other_digits_are_not(real):
   """Of other writers, and of the same."""
   others = [Image.fromarray(pixels) for pixels in digits.load("first")[0]]
-  similarity, _ = unlike.nearest(thumbnails(others), thumbnails(real))
+  similarity, _ = search.nearest(thumbnails(others), thumbnails(real))
   assert similarity.max() < 0.98
-  similarity, _ = unlike.nearest_earlier(thumbnails(real))
+  similarity, _ = search.nearest_earlier(thumbnails(real))
   assert similarity.max() < 0.99
 
 
 def test_the_first_of_equals_stays(real):
   images = [real[0], real[1], shifted(real[0], 1, 1), real[1], real[2]]
-  similarity, which = unlike.nearest_earlier(thumbnails(images))
+  similarity, which = search.nearest_earlier(thumbnails(images))
   assert (similarity > 0.99).tolist() == [False, False, True, True, False]
   assert which[2:4].tolist() == [0, 1] and (similarity[0], which[0]) == (-1, -1)
 
 
 def test_the_search_against_one_pair_at_a_time(monkeypatch):
-  monkeypatch.setattr(unlike, "_ROWS", 7)  # blocks that end in odd places
+  monkeypatch.setattr(search, "_ROWS", 7)  # blocks that end in odd places
   rng = np.random.default_rng(0)
   own, others = rng.normal(size=(20, 5)), rng.normal(size=(17, 5))
 
@@ -77,10 +77,10 @@ def test_the_search_against_one_pair_at_a_time(monkeypatch):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
   want = np.array([[cosine(a, b) for b in others] for a in own])
-  similarity, which = unlike.nearest(own, others)
+  similarity, which = search.nearest(own, others)
   np.testing.assert_allclose(similarity, want.max(1), atol=1e-6)
   assert which.tolist() == want.argmax(1).tolist()
-  similarity, which = unlike.nearest_earlier(own)
+  similarity, which = search.nearest_earlier(own)
   for i in range(1, 20):
     want = [cosine(own[i], own[j]) for j in range(i)]
     assert which[i] == np.argmax(want) and similarity[i] == pytest.approx(max(want), abs=1e-6)
@@ -90,31 +90,31 @@ def test_growth_changes_nothing(real):
   features = thumbnails(real[:60])
   for n in (1, 10, 59):
     for whole, part in zip(
-      unlike.nearest_earlier(features), unlike.nearest_earlier(features[:n]), strict=True
+      search.nearest_earlier(features), search.nearest_earlier(features[:n]), strict=True
     ):
       np.testing.assert_allclose(whole[:n], part, atol=1e-6)
 
 
 def test_pictures_of_one_shade_are_like_nothing():
   flat = np.full((2, 32, 32), 9, np.uint8)
-  assert unlike.nearest(flat, flat)[0].max() == 0
+  assert search.nearest(flat, flat)[0].max() == 0
 
 
 def test_mirror_images(real):
   """An image is not its own mirror image among the earlier ones."""
   thumbs = thumbnails(real)
   flipped = thumbs[:, :, ::-1]
-  similarity, which = unlike.nearest(flipped, thumbs, mirrored=True)
+  similarity, which = search.nearest(flipped, thumbs, mirrored=True)
   assert (which == np.arange(len(real))).all() and similarity.min() > 0.999
-  plain, _ = unlike.nearest(flipped, thumbs)
+  plain, _ = search.nearest(flipped, thumbs)
   assert np.median(plain) < 0.9
-  similarity, which = unlike.nearest_earlier(np.stack([thumbs[0], thumbs[1], flipped[0]]), mirrored=True)
+  similarity, which = search.nearest_earlier(np.stack([thumbs[0], thumbs[1], flipped[0]]), mirrored=True)
   assert which[2] == 0 and similarity[2] > 0.999 and similarity[:2].max() < 0.99
 
 
 @pytest.mark.parametrize(("threshold", "onto"), [(0.95, 0.8), (0.3, 0.95), (0.8, 0.8), (0.7, 0.1)])
 def test_two_scales_have_one_threshold(threshold, onto):
   seen = np.sort(np.append(np.linspace(-1, 1, 401), [threshold, np.nextafter(threshold, -1)]))
-  scaled = unlike.rescaled(seen, threshold, onto)
+  scaled = search.rescaled(seen, threshold, onto)
   assert ((scaled >= onto) == (seen >= threshold)).all()
   assert (np.diff(scaled) >= 0).all() and scaled[[0, -1]].tolist() == pytest.approx([-1, 1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synthjax.filters.choose import choose
-from synthjax.filters.real import nearest, passing
+from synthjax.filters.nearest_real import nearest, passing
 
 # Two classes' real images on the axes; class 0 has a second one, far from the first.
 REAL, OF = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]]), np.array([0, 1, 0])

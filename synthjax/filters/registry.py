@@ -1,0 +1,11 @@
+"""The rules by the names that a config gives them."""
+
+from __future__ import annotations
+
+from synthjax.filters.clip import ClipRule
+from synthjax.filters.duplicates import UnlikeRule
+from synthjax.filters.nearest_real import RealRule
+from synthjax.filters.rule import Rule
+from synthjax.runtime.registry import Registry
+
+RULES: Registry[type[Rule]] = Registry("rule", {"clip": ClipRule, "real": RealRule, "unlike": UnlikeRule})

@@ -1,0 +1,134 @@
+"""What a rule is: it scores the images of a set, and says what the scores mean. choose.py makes lists of scores, whatever the rule.
+
+A new rule is a file with one class, a line in registry.py, and its name and fields in `spec.fields.Filter`. It is given
+features and files of images, and knows no products.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from etils import epath
+
+from synthjax.data.source import Source
+from synthjax.encoders.encoder import Encoder
+from synthjax.spec.fields import Filter
+from synthjax.store import schema
+from synthjax.store.export import Examples
+from synthjax.store.features import Features
+
+Array = np.ndarray
+
+
+class Others(Protocol):
+  """Real images that a set is compared with, and their features by one encoder."""
+
+  @property
+  def source(self) -> Source: ...
+
+  def load(self) -> Features:
+    """Of the images that could be read. They may be gigabytes, so they are read from disk at each call."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """One encoder of a filter, and what the filter compares the set with, by this encoder."""
+
+  encoder: Encoder
+  against: Others | None = None  # None: nothing, or the set itself
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    return self.encoder.identity | {"others": self.against.source.digest if self.against else ""}
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """Images of a set that a rule scores, in this order."""
+
+  folder: epath.Path  # of the set
+  places: Array  # of the images in the set
+  features: Sequence[Features]  # by each of the rule's encoders
+
+  def files(self) -> Callable[[int], bytes]:
+    """Reads the image file of the i-th; for several threads."""
+    examples = Examples(self.folder)
+    return lambda i: schema.parse_image(examples[int(self.places[i])])
+
+
+SheetRow = tuple[str, Sequence[bytes]]  # a label, and image files to show beside each other
+
+
+class Evidence(Protocol):
+  """What speaks against each image that does not pass. The work is done when it is asked for: once a list, not once a round."""
+
+  @property
+  def note(self) -> str:
+    """For the user, in one line: what this search does not find, for instance. Empty: nothing to say."""
+    ...
+
+  def counts(self) -> dict[str, Any]:
+    """For summary.json."""
+    ...
+
+  def to_csv(self) -> bytes:
+    """All images that do not pass."""
+    ...
+
+  def sheet(self) -> list[SheetRow]:
+    """The clearest cases."""
+    ...
+
+
+class Rule(Protocol):
+  """How a filter scores images, made from the filter's fields and one view for each of its encoders."""
+
+  score_means: ClassVar[str]  # for the report, beside the scores of a set
+  counted: ClassVar[tuple[str, ...]]  # the keys of `Evidence.counts` that are numbers of images
+  may_fill: ClassVar[bool]  # whether `when_short = "top"` fills up a class with images that did not pass
+
+  def __init__(self, fields: Filter, views: Sequence[View]) -> None: ...
+
+  @staticmethod
+  def encoders(fields: Filter) -> list[str]:
+    """Names in config.encoders, of those that must see the set. The first one names the folder of the list."""
+    ...
+
+  def identity(self) -> dict[str, Any]:
+    """All that decides the list beside the images of the set. It enters the hash of the record."""
+    ...
+
+  @property
+  def threshold(self) -> float:
+    """In the units of the config; summary.json records it."""
+    ...
+
+  @property
+  def must_exceed(self) -> float:
+    """An image passes when its score is larger than this."""
+    ...
+
+  def judge(self, images: Images) -> tuple[Array, Evidence | None]:
+    """(scores, the larger the better; what speaks against images, None where the scores say it all).
+
+    The score of an image may depend on others only if they come before it, so that a set may grow.
+    """
+    ...
+
+  @property
+  def how(self) -> str:
+    """Which images pass, for the report."""
+    ...
+
+  def found(self, summary: Mapping[str, Any]) -> str:
+    """What its evidence counted, for the report and the terminal; empty for a rule without evidence."""
+    ...
+
+  @property
+  def limits(self) -> str:
+    """What it is known not to find, for the report; may be empty."""
+    ...
