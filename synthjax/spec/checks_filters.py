@@ -9,9 +9,17 @@ from synthjax.spec import fields, group
 from synthjax.spec.checks import check_knows_classes, known
 from synthjax.spec.study import StudySpec
 
+_SHIPPED = ("clip", "real", "unlike")
+
 
 def check_filter(where: str, own: fields.Filter, study: StudySpec) -> None:
   known(f"{where}: encoder", own.encoder, study.encoders)
+  if (
+    own.rule not in _SHIPPED
+  ):  # whether it is registered, filters/registry.py says; its fields mean what it likes
+    if own.against:
+      known(f"{where}: against", own.against, [*study.tests, *study.real])
+    return
   if own.rule == "clip":
     check_knows_classes(where, own.encoder, study)
   if own.rule == "real":

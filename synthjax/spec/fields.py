@@ -162,7 +162,7 @@ class Encoder(Group):
 # unlike  an image stays when no image of `against`, or no earlier one of its set, is as similar as the threshold.
 #         At 0.95 thumbnails find no mirrored, hardly any cropped or rotated copies of photographs: photograph_copies().
 class Filter(Group):
-  rule: Identity[Literal["clip", "real", "unlike"]] = "clip"
+  rule: Identity[str] = "clip"  # clip, real, unlike, or one that a config file registers
   encoder: Identity[str] = "clip"  # of config.encoders; it need not be the one that is tuned
   threshold: Identity[float] = 0.0  # 0 = for clip 1/N for N classes, for unlike 0.95
   against: Identity[str] = ""  # for unlike: of config.tests; "" = the set itself. For real: of config.real

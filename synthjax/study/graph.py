@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 from etils import epath
@@ -10,6 +11,7 @@ from etils import epath
 from synthjax.data.source import Source
 from synthjax.data.sources import label_space, open_real, open_source
 from synthjax.encoders.encoder import Encoder, encoder_of
+from synthjax.filters.registry import RULES
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import P, Product
 from synthjax.runtime.errors import UserError
@@ -98,10 +100,17 @@ class Study:
 
 def _declared(name: str, spec: StudySpec, root: epath.Path, command: str) -> Study:
   """A study of a matrix, below the workdir as if it had been run there alone."""
-  try:
+  with _of_study(name):
     return Study(spec, root / name, command)
+
+
+@contextlib.contextmanager
+def _of_study(name: str) -> Iterator[None]:
+  """Errors within name the study of a matrix that they are of."""
+  try:
+    yield
   except UserError as e:
-    raise UserError(f"study {name}: {e}") from None
+    raise UserError(f"study {name}: {e}" if name else str(e)) from None
 
 
 def design(config: Config, root: epath.Path, command: str = "", stages: Sequence[str] = ()) -> Study:
@@ -109,13 +118,21 @@ def design(config: Config, root: epath.Path, command: str = "", stages: Sequence
 
   What the products of the given stages (none: of all) need of elsewhere is opened and checked: no other stage's.
   """
-  study = Study(resolve(config), root, command)
-  for name, own in {"": study, **study.studies}.items():
-    try:
-      check(p for p in own.products if not stages or p.stage in stages)
-    except UserError as e:
-      raise UserError(f"study {name}: {e}" if name else str(e)) from None
+  spec = resolve(config)
+  for name, own in {"": spec, **spec.studies}.items():
+    with _of_study(name):
+      _check_names(own)
+  study = Study(spec, root, command)
+  for name, one in {"": study, **study.studies}.items():
+    with _of_study(name):
+      check(p for p in one.products if not stages or p.stage in stages)
   return study
+
+
+def _check_names(spec: StudySpec) -> None:
+  """Those that rooms below register, beside what ships."""
+  for name, own in spec.filters.items():
+    RULES.find(own.rule, f"config.filters.{name}")
 
 
 def check(products: Iterable[Product]) -> None:
