@@ -7,7 +7,7 @@
     tests/<test>.<seed>.npz    what was right of the real images, and its confusions
     rows.jsonl            the rows of results, derived
 
-How it is learnt stands in heads.py. The hash covers all that decides the result. So a run is never stale: where its images have grown, it is another run.
+How it is learnt stands in learning/classifier_tuning.py. The hash covers all that decides the result. So a run is never stale: where its images have grown, it is another run.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder
 from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
-from synthjax.learning import head, tune_images
-from synthjax.products import heads, runs
+from synthjax.learning import classifier_tuning, head, tune_images
+from synthjax.learning.training import Training
+from synthjax.learning.views import Views
+from synthjax.products import runs
 from synthjax.products.chosen import Chosen, EmbeddedSelection
 from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of
-from synthjax.products.views import Views
 from synthjax.runtime import residents
 from synthjax.runtime.progress import readable
 from synthjax.runtime.stopping import Stop
@@ -325,20 +326,20 @@ class Arm:
   def _learn(self, index: int, seeds: Sequence[int], stop: Stop) -> None:
     fields, zero_shot = self._fields, self._encoder.zero_shot
     residents.begin(self.stage, small=not fields.learns and fields.batch_norm == "frozen")
-    where = heads.Training(self.folder / f"group-{index:05d}", self.name, self._runtime, stop)
+    where = Training(self.folder / f"group-{index:05d}", self.name, self._runtime, stop)
     if not self._learns:
-      learnt = [heads.Learnt(zero_shot, np.zeros(len(zero_shot), np.float32))]
+      learnt = [classifier_tuning.Learnt(zero_shot, np.zeros(len(zero_shot), np.float32))]
     elif fields.adapter:
       assert self._real and self._validation
       validation = self._validation.load()
       real, views = self._real.load(), None
       if fields.views:
         views = Views(self._encoder, self._real.source, real.ids, self.name, self._runtime, stop)
-      learnt = heads.tip_adapter(fields, zero_shot, real, validation, seeds, where, views)
+      learnt = classifier_tuning.tip_adapter(fields, zero_shot, real, validation, seeds, where, views)
     elif fields.learns or fields.batch_norm != "frozen":
-      learnt = heads.through_images(fields, self._encoder, self._pictured(), seeds, where)
+      learnt = classifier_tuning.through_images(fields, self._encoder, self._pictured(), seeds, where)
     else:
-      learnt = heads.linear(fields, zero_shot, self._embedded(), seeds, where)
+      learnt = classifier_tuning.linear(fields, zero_shot, self._embedded(), seeds, where)
     for one, seed in zip(learnt, seeds, strict=True):
       self._classifier(one, seed).write(self.classifier_folder(seed))
 
@@ -358,7 +359,7 @@ class Arm:
       parts["real"] = self._real.source
     return parts
 
-  def _classifier(self, learnt: heads.Learnt, seed: int) -> head.Classifier:
+  def _classifier(self, learnt: classifier_tuning.Learnt, seed: int) -> head.Classifier:
     clip = self._encoder.clip
     return head.Classifier(
       learnt.W_KxD,

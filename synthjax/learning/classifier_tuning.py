@@ -1,4 +1,6 @@
-"""How the classifiers of an arm are learnt, once its images are there: on features, or through the encoder; Tip-Adapter-F.
+"""Classifiers of an arm: zero-shot, tuned on features or through the encoder, or Tip-Adapter-F.
+
+With synthetic images and real ones:
 
 order  mix                  every batch holds synthetic images and real ones; an arm with one kind learns from that alone
        real-synthetic       a phase on each, the second from where the first ended
@@ -14,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 from flax import traverse_util
 
 from synthjax.data.order import indices
@@ -24,14 +25,12 @@ from synthjax.encoders.encoder import Encoder
 from synthjax.learning import adapter, tune_images
 from synthjax.learning.adapter import TipAdapter
 from synthjax.learning.head import Memory
-from synthjax.learning.loop import BatchAt, Pace, State, Task, train
 from synthjax.learning.optimizer import Recipe
+from synthjax.learning.training import Training
 from synthjax.learning.tune import Tune
 from synthjax.learning.tune_images import TuneImages
-from synthjax.products.views import Views
-from synthjax.runtime import devices
-from synthjax.runtime.stopping import Stop
-from synthjax.spec.fields import MIX, REAL_FIRST, RuntimeFields, Tuning
+from synthjax.learning.views import Views
+from synthjax.spec.fields import MIX, REAL_FIRST, Tuning
 from synthjax.store.features import Features
 
 Array = np.ndarray
@@ -46,33 +45,6 @@ class Learnt:
   b_K: Array
   memory: Memory | None = None
   tower: dict[str, Array] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-  """Where and how the loop runs: nothing here changes what is learnt."""
-
-  folder: epath.Path
-  name: str
-  runtime: RuntimeFields
-  stop: Stop
-
-  def run(self, task: Task, batch_at: BatchAt, recipe: Recipe, part: str, size: int, begin: Any) -> State:
-    pace = Pace(save_seconds=self.runtime.save_seconds, log_seconds=self.runtime.log_seconds)
-    mesh = devices.local_mesh(jax.local_devices()[:1])  # a head is small
-    folder = self.folder / part if part else self.folder
-    return train(
-      task,
-      batch_at,
-      recipe,
-      folder,
-      name=self.name,
-      batch_size=size,
-      pace=pace,
-      stop=self.stop,
-      mesh=mesh,
-      begin=begin,
-    )
 
 
 @dataclasses.dataclass(frozen=True)
