@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
+from synthjax.data.feeding import Readable
 from synthjax.data.order import indices
 from synthjax.data.pictures import Pictures
 from synthjax.data.source import Source
 from synthjax.encoders.encoder import Encoder
+from synthjax.evaluation.accuracy import Tally
 from synthjax.learning import adapter, tune_images
 from synthjax.learning.adapter import TipAdapter
-from synthjax.learning.head import Memory
+from synthjax.learning.head import Classifier, Memory
 from synthjax.learning.optimizer import Recipe
 from synthjax.learning.training import Training
 from synthjax.learning.tune import Tune
@@ -45,6 +47,56 @@ class Learnt:
   b_K: Array
   memory: Memory | None = None
   tower: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """What an arm learns from, by domain: synthetic, real, or both. Read when a way of learning asks for it."""
+
+  features: Callable[[], Mapping[str, Features]]
+  pictures: Callable[[], Mapping[str, Source]]
+  validation: Callable[[], Features] | None  # of real images, for Tip-Adapter
+
+
+def goes_through_images(fields: Tuning) -> bool:
+  """Whether images pass the encoder at every step, because a part of it learns or its batch norms follow them."""
+  return bool(fields.learns) or fields.batch_norm != "frozen"
+
+
+def check(fields: Tuning, encoder: Encoder) -> None:
+  """What of the encoder cannot learn, before anything is drawn."""
+  if goes_through_images(fields):
+    tune_images.check(encoder.clip, fields.batch_norm)
+    tune_images.chosen(encoder.clip.param_shapes(), fields.learns)
+
+
+def tuned_percent(fields: Tuning, encoder: Encoder) -> float:
+  """Of the parameters of image tower and linear classifier, those that learn."""
+  if fields.adapter:
+    return 0.0
+  shapes = encoder.clip.param_shapes()
+  paths = tune_images.chosen(shapes, fields.learns)
+  return tune_images.share(shapes, paths, len(encoder.labels) * (encoder.clip.width + 1))
+
+
+def tune(
+  fields: Tuning, encoder: Encoder, images: Images | None, seeds: Sequence[int], training: Training
+) -> list[Learnt]:
+  """One classifier a seed. Without images it is the zero-shot classifier, of one seed."""
+  zero_shot = encoder.zero_shot
+  if images is None:
+    return [Learnt(zero_shot, np.zeros(len(zero_shot), np.float32))]
+  if fields.adapter:
+    assert images.validation  # the spec asks for it
+    validation, real, views = images.validation(), images.features()["real"], None
+    if fields.views:
+      views = Views(
+        encoder, images.pictures()["real"], real.ids, training.name, training.runtime, training.stop
+      )
+    return tip_adapter(fields, zero_shot, real, validation, seeds, training, views)
+  if goes_through_images(fields):
+    return through_images(fields, encoder, images.pictures(), seeds, training)
+  return linear(fields, zero_shot, images.features(), seeds, training)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,3 +264,15 @@ def through_images(
     head = variables["params"]
     learnt.append(Learnt(np.asarray(head["W"]), np.asarray(head["b"]), tower=tower))
   return learnt
+
+
+# --- testing it --------------------------------------------------------------------------------------
+
+
+def tested(classifier: Classifier, encoder: Encoder, features: Features, source: Source) -> Tally:
+  """On the features of a test, or, where the encoder has learnt, on its images."""
+  if classifier.tower:
+    images = Readable(source, encoder.preprocess)
+    features = dataclasses.replace(features, features=encoder.embed(images, classifier.tower))
+  logits = classifier.logits(features.features)
+  return Tally.empty(len(encoder.labels)).update(logits, features.labels)
