@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,3 +55,22 @@ class Source:
   def digest(self) -> str:
     """Of all content, for records."""
     raise NotImplementedError
+
+
+class Opened(Mapping[str, Source]):
+  """Sources by name, each opened when it is first asked for."""
+
+  def __init__(self, opens: Mapping[str, Callable[[], Source]]):
+    self._opens = opens
+    self._found: dict[str, Source] = {}
+
+  def __getitem__(self, name: str) -> Source:
+    if name not in self._found:
+      self._found[name] = self._opens[name]()
+    return self._found[name]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._opens)
+
+  def __len__(self) -> int:
+    return len(self._opens)

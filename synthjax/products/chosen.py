@@ -9,7 +9,9 @@ from typing import cast
 
 import numpy as np
 
+from synthjax.data.draws import Part
 from synthjax.data.selection import digest, part_digest, select
+from synthjax.data.source import Source
 from synthjax.products.features import SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
@@ -73,6 +75,10 @@ class Selection:
       self._check(labels[places])
       self._last = key, Chosen(places, self._digests(ids, places))
     return self._last[1]
+
+  def source(self, name: str) -> Source:
+    """The chosen images, as images to learn from."""
+    return Part(self._set.as_source(), self.now().places.tolist(), name)
 
   @contextlib.contextmanager
   def held(self) -> Iterator[None]:

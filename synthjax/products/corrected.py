@@ -15,7 +15,7 @@ from etils import epath
 from synthjax.learning import settings
 from synthjax.learning.optimizer import decays, frozen
 from synthjax.models import vit
-from synthjax.products.product import DONE, Product
+from synthjax.products.base import DONE, Product
 from synthjax.spec.fields import Learning
 from synthjax.store import corrections
 

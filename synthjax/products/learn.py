@@ -1,70 +1,54 @@
 """Stage learn: a network trained on real images, synthetic ones, or both, for several seeds, as `runs/<hash>`.
 
-    run.json                     the resolved learner and what it was made from: its hash names the folder
     seed-0/                      checkpoints/, best/, metrics.jsonl, TensorBoard events, timing.json
     seed-0/learnt.safetensors    what was learnt, averaged where averages were kept
-    tests/<test>.<seed>.npz      what was right of the real images, and its confusions
-    rows.jsonl                   the rows of results, derived
 
-Processes share the seeds by claims; where they are joined (`--distributed on`) they train each one together.
+The rest of the folder stands in run.py, how it is learnt in learning/learner.py. Processes share the seeds by claims;
+where they are joined (`--distributed on`) they train each one together.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Self
 
 import jax
-import numpy as np
 from etils import epath
 
-from synthjax.data.draws import Part
-from synthjax.data.pictures import Pictures, batches
-from synthjax.data.source import Source
+from synthjax.data.source import Opened, Source
 from synthjax.data.sources import open_real
 from synthjax.disk import checksums
-from synthjax.disk.checksums import Fault
 from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
-from synthjax.evaluation.measures import PROBES, classified, held, probed
-from synthjax.evaluation.predictions import predicted
+from synthjax.evaluation.measures import PROBES
+from synthjax.evaluation.rows import TOP1, Row, rows
 from synthjax.labels.spaces import LabelSpace
-from synthjax.learning import agreement, settings
-from synthjax.learning.begin import begin
+from synthjax.learning import agreement, descriptions, learner, settings
 from synthjax.learning.classify import Classify
-from synthjax.learning.loop import Watch, train
+from synthjax.learning.training import Training
 from synthjax.models import networks
-from synthjax.products import corrected, runs
+from synthjax.products import corrected
+from synthjax.products.base import DONE, Study
 from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.learner_identity import Naming, begin_folder
-from synthjax.products.product import DONE, MISSING, STALE, Product, Status, owner_of
+from synthjax.products.run import Result, Run
 from synthjax.runtime import devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
-from synthjax.weights import image_networks
+from synthjax.weights import image_networks, read
 
-Array = np.ndarray
 _LEARNT = "learnt.safetensors"
 
 
-class MeshRequest(TypedDict):
-  """The devices that a run wants, as runtime/sharding.py is asked for them."""
-
-  fsdp: int
-  batch: int
-  name: str
-
-
-class Learner:
-  stage = "learn"
-  encoder_name = ""  # it has none, and no zero-shot accuracy to be held against
+class Learner(Run):
+  stage, uses = "learn", (residents.PICTURES,)
+  counts_weights = True
 
   def __init__(
     self,
@@ -78,22 +62,49 @@ class Learner:
     keep: KeepList | None,
     begun_from: Learner | None,
   ):
-    self.learner, self.name, self._config, self._root = name, f"runs/{name}", config, root
-    self.labels, self._set, self._keep, self._from = labels, image_set, keep, begun_from
-    self._study_labels = study_labels
-    self._runtime, self.seeds = config.runtime, config.seeds
-    self.fields = config.learners[name]
-    self.mesh_request = MeshRequest(fsdp=config.runtime.fsdp, batch=self.fields.batch, name=self.name)
+    self.learner, self.fields = name, config.learners[name]
     # Classes of another space than the tests': what is learnt is there to begin others with.
-    self.tests = dict(tests) if labels.ids == study_labels.ids else {}
+    own_tests = tests if labels.ids == study_labels.ids else {}
+    inputs, real = (image_set, keep, begun_from), self.fields.real
+    shots = config.real[real].shots if real else 0
+    super().__init__(config, root, name, labels, own_tests, inputs, shots, config.seeds)
+    self._set, self._keep, self._from, self._study_labels = image_set, keep, begun_from, study_labels
     self._probed = tests if self.fields.probe else {}
-    self.inputs: tuple[Product, ...] = tuple(p for p in (image_set, keep, begun_from) if p)
-    run, per_class = f"learner {name}", lambda: self._per_class
-    self._selection = Selection(run, image_set, keep, per_class) if image_set else None
+    fsdp, batch = config.runtime.fsdp, self.fields.batch
+    self.mesh_request = sharding.MeshRequest(fsdp=fsdp, batch=batch, name=self.name)
+    if image_set:
+      self._selection = Selection(f"learner {name}", image_set, keep, lambda: self._per_class)
     self._naming = Naming(
       config, root, self.fields, labels, study_labels, self._selection, begun_from and begun_from._naming
     )
-    networks.build(self.fields.model, 2, drop_path=self.fields.drop_path)  # a wrong name is told now
+
+  @classmethod
+  def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
+    return ((name,) for name in spec.learners)
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    (name,) = key
+    spec, own = study.spec, study.spec.learners[key[0]]
+    images = own.images
+    begun_from = study.get(Learner, own.begins_with) if own.begins_with else None
+    image_set = study.get(ImageSet, images.set) if images else None
+    keep = study.get(KeepList, images.set, images.filter) if images.filter else None
+    labels = image_set.labels if image_set else study.labels
+    tests = Opened({test: functools.partial(study.source, test) for test in spec.tests})
+    return cls(spec, study.root, name, labels, study.labels, tests, image_set, keep, begun_from)
+
+  def check(self) -> None:
+    networks.build(self.fields.model, 2, drop_path=self.fields.drop_path)  # its name
+    for test in {**dict.fromkeys(self.tests), **dict.fromkeys(self._probed)}:
+      self._source(test)
+    if folder := begin_folder(self.fields):
+      read.tensor_files(folder, "model")
+
+  def reads(self) -> Iterable[tuple[str, LabelSpace]]:
+    for name, labels in ((self.fields.real, self.labels), (self.fields.probe, self._study_labels)):
+      if name:
+        yield self._config.real[name].source, labels
 
   # --- what is wanted ----------------------------------------------------------------------------
 
@@ -109,10 +120,6 @@ class Learner:
     return open_real(dataclasses.replace(own, draw=own.draw + seed), self.labels)
 
   @property
-  def shots(self) -> int:
-    return self._config.real[self.fields.real].shots if self.fields.real else 0
-
-  @property
   def _per_class(self) -> int:
     """Synthetic images a class; 0 = all that were asked for, or kept."""
     if ratio := self.fields.ratio:
@@ -125,82 +132,53 @@ class Learner:
     return self.fields.images_per_class
 
   @property
-  def _synthetic(self) -> Source | None:
-    if self._set is None or self._selection is None:
-      return None
-    places = self._selection.now().places
-    return Part(self._set.as_source(), places.tolist(), f"{len(places)} images")
-
-  @property
-  def synthetic_images(self) -> int:
-    return len(self._selection.now().places) if self._selection else 0
-
-  @property
-  def real_images(self) -> int:
-    return len(self._whole_real) if self._whole_real else 0
-
-  @property
   def identity(self) -> dict[str, Any]:
-    """All that decides what is learnt. Reads the inputs, which must be there."""
     return self._naming.identities[0]
-
-  def _begin_source(self, seed: int) -> Path | tuple[bytes, int] | None:
-    """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
-    if self._from:
-      file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
-      return checksums.read(file, self._from.name), int(self._from.fields.test_norm == "auxiliary")
-    return begin_folder(self.fields)
 
   @property
   def folder(self) -> epath.Path:
     return self._naming.place[0]
 
-  # --- for the page, which shows learners as arms --------------------------------------------------
+  @property
+  def _asked(self) -> list[tuple[str, str]]:
+    return [(t, TOP1) for t in self.tests] + [(t, probe) for t in self._probed for probe in PROBES]
+
+  def _files(self) -> tuple[epath.Path, list[Result]]:
+    """Other real images under a test's name are another result."""
+    (folder, is_said), found = self._naming.place, []
+    for seed in range(self.seeds):
+      for test, metric in self._asked:
+        subset = "+subset" if metric == TOP1 and test in self.fields.subset_tests.split(",") else ""
+        ending = "" if metric == TOP1 else f".{metric}"
+        ending += "" if is_said else self._naming.result(metric)
+        stem = f"{test}-{self._source(test).digest[:8]}{subset}{ending}.{seed}"
+        found.append(Result(test, metric, seed, folder / "tests" / stem))
+    return folder, found
+
+  def _source(self, test: str) -> Source:
+    return self._probed[test] if test in self._probed else self.tests[test]
+
+  def _is_learnt_in(self, folder: epath.Path, seed: int) -> bool:
+    return (folder / f"seed-{seed}" / _LEARNT).exists()
+
+  def learnt_file(self, seed: int) -> epath.Path:
+    return self.folder / f"seed-{seed}" / _LEARNT
+
+  def _count(self, test: str) -> int:
+    return len(self._source(test))
 
   @property
-  def arm(self) -> str:
-    return self.learner
-
-  @property
-  def images(self) -> int:
-    """Learnt from, real and synthetic."""
-    return self.real_images + self.synthetic_images
-
-  @property
-  def per_class(self) -> int:
-    return round(self.images / len(self.labels))
-
-  @property
-  def asked_per_class(self) -> int:
-    return self.shots + self.fields.images_per_class
-
-  def source(self, test: str) -> Source:
-    return self.tests[test]
-
-  def left_out(self, test: str) -> int:
-    del test
-    return 0  # what cannot be read ends a learner
-
-  @property
-  def how(self) -> str:
-    """For the page."""
-    fields = self.fields
-    real = f"real images of {fields.real}" if fields.real else ""
-    of = str(self.fields.images)
-    parts = " and ".join(filter(None, [real, of and f"synthetic ones of {of}"]))
-    norms = f", {fields.norm} norms" if real and of else ""
-    begin = f", begun as {fields.init.partition(':')[2]}" if fields.init else ""
-    return f"{fields.model} on {parts}{norms}{begin}"
-
-  # --- what is there -----------------------------------------------------------------------------
-
-  def _is_ready(self) -> bool:
-    return all(product.status().state == DONE for product in reversed(self.inputs))  # as an arm's
+  def _made_from(self) -> dict[str, Any]:
+    made_from = {"identity": self.identity, "images": self.synthetic_images}
+    return {"learner": self.learner, "fields": self.fields.to_dict()} | made_from
 
   @property
   def older_folder(self) -> epath.Path | None:
     """Of the same run before a correction, where an older release made it."""
     return self._naming.before_corrections
+
+  def _why(self, is_ready: bool) -> str:
+    return corrected.why(self) or (self._without_images() if is_ready else "")
 
   def _without_images(self) -> str:
     """That an older release made the run without the images of its filter."""
@@ -208,90 +186,37 @@ class Learner:
       return ""
     return self._naming.without_images(self._set, self._keep.name)
 
-  def status(self) -> Status:
-    want = self.seeds * (1 + len(self.tests) + len(self._probed) * len(PROBES))
-    if not self._is_ready():
-      return Status(MISSING, 0, want, "results", why=corrected.why(self))
-    have = sum(self._is_learnt(seed) for seed in range(self.seeds))
-    have += sum(bool(results.file_of(stem)) for stem, _ in self._all_results())
-    if have == want and runs.is_described(self.folder):
-      return Status(DONE, have, want, "results")
-    why = corrected.why(self) or self._without_images()
-    return Status(STALE if have else MISSING, have, want, "results", why=why)
+  # --- for pages ---------------------------------------------------------------------------------
 
-  def _is_learnt(self, seed: int) -> bool:
-    return self.learnt_file(seed).exists()
+  @property
+  def real_images(self) -> int:
+    return len(self._whole_real) if self._whole_real else 0
 
-  def learnt_file(self, seed: int) -> epath.Path:
-    """Of seed 0 where another study had fewer seeds of what is begun with."""
-    return self.folder / f"seed-{seed}" / _LEARNT
+  @property
+  def asked_per_class(self) -> int:
+    return self.shots + self.fields.images_per_class
 
-  def _results(self, seed: int) -> dict[tuple[str, str], epath.Path]:
-    """(test, metric) -> its file, without the ending. Other real images under a test's name are another result."""
-    asked = [(t, source, "top1") for t, source in self.tests.items()]
-    asked += [(t, source, probe) for t, source in self._probed.items() for probe in PROBES]
-    found, (place, is_said) = {}, self._naming.place
-    for test, source, metric in asked:
-      subset = "+subset" if metric == "top1" and test in self.fields.subset_tests.split(",") else ""
-      ending = "" if metric == "top1" else f".{metric}"
-      ending += "" if is_said else self._naming.result(metric)
-      found[test, metric] = place / "tests" / f"{test}-{source.digest[:8]}{subset}{ending}.{seed}"
-    return found
+  def left_out(self, test: str) -> int:
+    del test
+    return 0  # what cannot be read ends a learner
 
-  def _source(self, test: str) -> Source:
-    return (self.tests | dict(self._probed))[test]
+  @property
+  def how(self) -> str:
+    return descriptions.learning(self.fields, str(self._config.learners[self.learner].images))
 
-  def faults(self) -> list[Fault]:
-    return runs.faults(self.folder, self._all_results())
-
-  def _all_results(self) -> list[tuple[epath.Path, int]]:
-    each = (item for seed in range(self.seeds) for item in self._results(seed).items())
-    return [(stem, len(self._source(test))) for (test, _), stem in each]
-
-  def tallies(self, test: str) -> list[Tally]:
-    """One a seed; empty until all are there."""
-    if test not in self.tests or self.status().state != DONE:
-      return []
-    stems = [self._results(seed)[test, "top1"] for seed in range(self.seeds)]
-    return [results.read(stem, len(self.tests[test])) for stem in stems]
-
-  def rows(self) -> list[dict[str, Any]]:
-    """What results.jsonl says of this learner; empty until all is there."""
-    return self._rows() if self.status().state == DONE else []
-
-  def _rows(self) -> list[dict[str, Any]]:
-    found = []
-    for seed in range(self.seeds):
-      for (test, metric), stem in self._results(seed).items():
-        source = self._source(test)
-        tally = results.read(stem, len(source))
-        about = dict(
-          study=self._config.study, arm=self.learner, dataset=test, split=source.split, n=tally.n, seed=seed
-        )
-        about |= dict(
-          images=self.synthetic_images, real=self.real_images, shots=self.shots, ratio=self.fields.ratio
-        )
-        metrics = (
-          tally.metrics(top5=len(self.labels) > 5) if metric == "top1" else {metric: tally.metrics()["top1"]}
-        )
-        found += [about | dict(metric=name, value=value) for name, value in metrics.items()]
-    return found
+  def _rows_of(self, result: Result, tally: Tally) -> list[Row]:
+    split = self._source(result.test).split
+    about = dict(study=self._study, arm=self.learner, dataset=result.test, split=split)
+    about |= dict(n=tally.n, seed=result.seed, images=self.synthetic_images)
+    about |= dict(real=self.real_images, shots=self.shots, ratio=self.fields.ratio)
+    return rows(tally, about, measure=result.metric, top5=len(self.labels) > 5)
 
   # --- making it ---------------------------------------------------------------------------------
 
-  def make(self, stop: Stop) -> bool:
-    if not self._is_ready():
-      return False
-    if agreement.from_first(int(self.status().state == DONE)):
-      return True
-    with self._selection.held() if self._selection else contextlib.nullcontext():
-      return self._made(stop)
-
-  def _made(self, stop: Stop) -> bool:
-    made_from = {"identity": self.identity, "images": self.synthetic_images}
-    runs.begin(self.folder, {"learner": self.learner, "fields": self.fields.to_dict()} | made_from)
+  def _work(self, stop: Stop) -> bool:
+    """Joined processes take each seed together, by the word of the first."""
     whole = True
-    with owner_of(self.folder, self._runtime) as owner:
+    with self.owner() as owner:
       for seed in range(self.seeds):
         mine = owner.take(f"seed-{seed}") if jax.process_index() == 0 else 1
         if not agreement.from_first(int(mine)):
@@ -304,92 +229,59 @@ class Learner:
     if not whole:
       return self.status().state == DONE
     if jax.process_index() == 0:
-      runs.finish(self.folder, self._rows())
+      self._finish()
     return True
 
   def _make_seed(self, seed: int, stop: Stop) -> None:
-    todo = not all(map(results.file_of, self._results(seed).values())) or not self._is_learnt(seed)
+    folder, files = self._files()
+    own, is_learnt = [x for x in files if x.seed == seed], self._is_learnt_in(folder, seed)
+    todo = not all(results.file_of(x.stem) for x in own) or not is_learnt
     if not agreement.from_first(int(todo)):
       return
-    residents.begin(self.stage)
+    residents.begin(self.uses)
     mesh, task = sharding.training_mesh(**self.mesh_request), self._task
-    if agreement.from_first(int(self._is_learnt(seed))):
+    if agreement.from_first(int(is_learnt)):
       everywhere = devices.place(mesh, devices.REPLICATED)
       variables = image_networks.on_devices(self.learnt_file(seed), self.name, everywhere)
     else:
       variables = self._learn(seed, mesh, stop)
-    for (test, metric), stem in self._results(seed).items():
-      tally = self._measured(task, variables, test, metric, mesh)
+    for one in own:
+      tally = self._measured(task, variables, one.test, one.metric, mesh)
       if jax.process_index() == 0:
-        results.publish(stem, tally)
+        results.publish(one.stem, tally)
 
   @functools.cached_property
   def _task(self) -> Classify:
     return settings.task(self.fields, len(self.labels))
 
-  def _learn(self, seed: int, mesh: jax.sharding.Mesh, stop: Stop) -> Any:
-    fields, task = self.fields, self._task
-    parts, sizes = self._parts(seed)
-    steps = settings.steps(fields, [len(pictures) for _, pictures in parts], sizes)
-    recipe = settings.recipe(fields, steps, seed)
-    share = sharding.share(sum(sizes))
-    pace = settings.pace(fields, self._runtime)
-    first = next(iter(self.tests), None)
-
-    def evaluate(variables: Any) -> dict[str, float]:
-      return {
-        f"{test}/{name}": value
-        for test in self.tests
-        for name, value in self._measured(task, variables, test, "top1", mesh).metrics().items()
-      }
-
-    folder = self.folder / f"seed-{seed}"
-    state = train(
-      task,
-      batches(parts, sizes, _order_seed(seed), share),
-      recipe,
-      folder,
-      name=f"{self.name} seed {seed}",
-      batch_size=sum(sizes),
-      pace=pace,
-      stop=stop,
-      mesh=mesh,
-      watch=Watch(evaluate, fields.evaluate_steps, f"{first}/top1")
-      if first and fields.evaluate_steps
-      else None,
-      fit={"model": fields.model, "data seed": seed, "batch": sum(sizes), "classes": len(self.labels)},
-      begin=begin(task, fields, self._begin_source(seed), seed),
-    )
-    whole = jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
+  def _learn(self, seed: int, mesh: jax.sharding.Mesh, stop: Stop) -> dict[str, Any]:
+    training = Training(self.folder / f"seed-{seed}", f"{self.name} seed {seed}", self._runtime, stop)
+    sources, initial = self._sources(seed), self._initial(seed)
+    learnt = learner.learn(self.fields, self._task, sources, self.tests, seed, mesh, training, initial)
     if jax.process_index() == 0:
-      checksums.replace(self.learnt_file(seed), image_networks.to_bytes(whole))
-    return whole
+      checksums.replace(self.learnt_file(seed), image_networks.to_bytes(learnt))
+    return learnt
 
-  def _parts(self, seed: int) -> tuple[list[tuple[int, Pictures]], list[int]]:
-    """(domain, pictures), and how many of each make a batch."""
-    sources = {0: self._real(seed), 1: self._synthetic}
-    side = self.fields.stored_size or self.fields.size
-    parts = [(domain, Pictures(source, side)) for domain, source in sources.items() if source]
-    batch, synthetic = self.fields.batch, round(self.fields.share * self.fields.batch)
-    sizes = [batch - synthetic, synthetic] if len(parts) == 2 else [batch]
-    return parts, sizes
+  def _sources(self, seed: int) -> dict[str, Source]:
+    found: dict[str, Source] = {}
+    if real := self._real(seed):
+      found["real"] = real
+    if self._selection:
+      found["synthetic"] = self._selection.source(f"{self.synthetic_images} images")
+    return found
 
-  # --- measuring it ------------------------------------------------------------------------------
+  def _initial(self, seed: int) -> Path | tuple[bytes, int] | None:
+    """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
+    if self._from:
+      file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
+      return checksums.read(file, self._from.name), int(self._from.fields.test_norm == "auxiliary")
+    return begin_folder(self.fields)
 
   def _measured(
-    self, task: Classify, variables: Any, test: str, metric: str, mesh: jax.sharding.Mesh
+    self, task: Classify, variables: dict[str, Any], test: str, metric: str, mesh: jax.sharding.Mesh
   ) -> Tally:
-    fields, source = self.fields, self._source(test)
-    predicts = functools.partial(
-      predicted, task, variables, mesh=mesh, per_device_batch=fields.per_device_batch
-    )
-    asked = held(source, fields.size)
-    if metric == "top1":
-      return classified(predicts, asked, restricted=test in fields.subset_tests.split(","))
-    known = held(open_real(self._config.real[fields.probe], self._study_labels), fields.size)
-    return probed(predicts, metric, known, asked, len(self._study_labels), fields.neighbours)
-
-
-def _order_seed(seed: int) -> int:
-  """Two a seed: each domain has an order of its own."""
-  return 2 * seed
+    trained, source = learner.Trained(self.fields, task, variables, mesh), self._source(test)
+    if metric == TOP1:
+      return trained.tally(test, source)
+    known = open_real(self._config.real[self.fields.probe], self._study_labels)
+    return trained.probe(metric, known, source, len(self._study_labels))

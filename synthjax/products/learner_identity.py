@@ -19,6 +19,7 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.products import corrected
 from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
+from synthjax.products.run import folder_of
 from synthjax.spec import fields as fields_of
 from synthjax.spec import group
 from synthjax.spec.references import named
@@ -26,7 +27,6 @@ from synthjax.spec.study import StudySpec
 from synthjax.store import records
 from synthjax.weights import read
 
-_HASH = 12
 _LEARNING = group.fields(fields_of.Learning)
 _EVALUATING = ("probe", "neighbours", "test_norm")
 _NOT_TOLD = (
@@ -49,11 +49,9 @@ class Naming:
     selection: Selection | None,
     begun_from: Naming | None,
   ):
-    self._config, self._runs, self._fields = config, root / "runs", fields
+    self._config, self._root, self._fields = config, root, fields
     self._labels, self._study_labels = labels, study_labels
     self._selection, self._from = selection, begun_from
-    if folder := begin_folder(fields):
-      read.tensor_files(folder, "model")  # what is missing is told now, and not after a night of sampling
 
   @property
   def identities(self) -> list[dict[str, Any]]:
@@ -114,7 +112,7 @@ class Naming:
     return f"an older result, runs/{older.name}, was learnt without any image of {kept_by}" if older else ""
 
   def _folder(self, identity: Mapping[str, Any]) -> epath.Path:
-    return self._runs / records.digest(identity)[:_HASH]
+    return folder_of(self._root, identity)
 
   @property
   def _evaluated(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
@@ -22,6 +22,14 @@ from synthjax.runtime.errors import UserError
 
 BATCH = PartitionSpec(("data", "fsdp"))
 _SMALL = 2**14  # values: below, splitting costs more than it saves
+
+
+class MeshRequest(TypedDict):
+  """What a run asks `training_mesh` and `training_devices` for."""
+
+  fsdp: int
+  batch: int
+  name: str
 
 
 def training_mesh(

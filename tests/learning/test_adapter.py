@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from synthjax.learning import classifier_tuning
 from synthjax.learning.adapter import TipAdapter, grid, search
 from synthjax.learning.head import Classifier, Memory, read
 from synthjax.learning.loop import init_state, train_step
-from synthjax.products import heads
 from synthjax.spec.fields import Tuning
 
 K, D, M = 3, 8, 12
@@ -100,7 +100,7 @@ def test_the_search_is_on_the_grid_given(case):
 def test_the_whole_way_is_pytorchs(case, torch, alpha, beta, epsilon):
   features, labels, W = case
   fields = Tuning(learning_rate=1e-2, weight_decay=0.01, clip_norm=0.0, epsilon=epsilon)
-  recipe = heads.recipe_of(fields, 20)
+  recipe = classifier_tuning.recipe_of(fields, 20)
   task, key = TipAdapter(W, features, labels, alpha, beta), jax.random.key(0)
   batch = {"real": {"features": features, "labels": labels}}
   state, step_of = init_state(task, recipe, batch, key), jax.jit(functools.partial(train_step, task, recipe))

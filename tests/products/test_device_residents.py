@@ -14,7 +14,7 @@ from synthjax.data.sources import open_source
 from synthjax.encoders.clip import Clip
 from synthjax.evaluation import measures
 from synthjax.generators.stable_diffusion import StableDiffusion
-from synthjax.products import heads, learn
+from synthjax.learning import classifier_tuning, learner
 from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError
 from synthjax.small_world import digits as real
@@ -80,8 +80,8 @@ def test_what_draws_and_embeds_has_left_when_learning_begins(digits, tmp_path, s
   def alive():
     return seen.alive(StableDiffusion), seen.alive(Clip), len(measures._held)
 
-  tuned = when_it_trains(monkeypatch, heads, "linear", alive)
-  learnt = when_it_trains(monkeypatch, learn, "train", alive)
+  tuned = when_it_trains(monkeypatch, classifier_tuning, "linear", alive)
+  learnt = when_it_trains(monkeypatch, learner, "train", alive)
   run(config, tmp_path / "w")
   assert [generator for generator, _, _ in tuned] == [0, 0]  # nothing is drawn any more
   assert all(encoder for _, encoder, _ in tuned)  # whose zero-shot classifier they begin with

@@ -138,30 +138,34 @@ def test_a_study_of_few_shots(few, tmp_path, learnt, monkeypatch, capsys):
 
 def test_phases_are_one_after_the_other(few, tmp_path):
   """Real images first: as if an arm on them alone had been gone on with on the synthetic ones."""
-  from synthjax.products import heads
+  from synthjax.learning import classifier_tuning
 
   fields = Tuning(epochs=3, batch=16, real_batch=8)
   counts = {"synthetic": 40, "real": 20}
-  (mix,) = heads.phases(fields, counts)
+  (mix,) = classifier_tuning.phases(fields, counts)
   assert (mix.domains, mix.sizes, mix.steps) == (("synthetic", "real"), (16, 8), 8)
-  one, two = heads.phases(dataclasses.replace(fields, order="real-synthetic"), counts)
+  one, two = classifier_tuning.phases(dataclasses.replace(fields, order="real-synthetic"), counts)
   assert (one.domains, one.sizes, one.steps) == (("real",), (8,), 8)
   assert (two.domains, two.sizes, two.steps) == (("synthetic",), (16,), 8)
   assert [
-    p.domains[0] for p in heads.phases(dataclasses.replace(fields, order="synthetic-real"), counts)
+    p.domains[0]
+    for p in classifier_tuning.phases(dataclasses.replace(fields, order="synthetic-real"), counts)
   ] == [
     "synthetic",
     "real",
   ]
-  assert heads.phases(dataclasses.replace(fields, steps=5), {"real": 4})[0].steps == 5
-  (alone,) = heads.phases(fields, {"real": 4})  # a batch holds none twice, and an epoch is a step at least
+  assert classifier_tuning.phases(dataclasses.replace(fields, steps=5), {"real": 4})[0].steps == 5
+  (alone,) = classifier_tuning.phases(
+    fields, {"real": 4}
+  )  # a batch holds none twice, and an epoch is a step at least
   assert (alone.sizes, alone.steps) == ((4,), 3)
 
 
 def test_the_second_phase_begins_where_the_first_ended(tmp_path):
   from etils import epath
 
-  from synthjax.products import heads
+  from synthjax.learning import classifier_tuning
+  from synthjax.learning.training import Training
   from synthjax.runtime.stopping import Stop
   from synthjax.store.features import Features
 
@@ -177,8 +181,8 @@ def test_the_second_phase_begins_where_the_first_ended(tmp_path):
   with Stop() as stop:
 
     def learn(name, zero_shot=W, parts=parts, **changed):
-      where = heads.Training(epath.Path(tmp_path / name), name, runtime, stop)
-      return heads.linear(dataclasses.replace(fields, **changed), zero_shot, parts, [0], where)[0]
+      where = Training(epath.Path(tmp_path / name), name, runtime, stop)
+      return classifier_tuning.linear(dataclasses.replace(fields, **changed), zero_shot, parts, [0], where)[0]
 
     together = learn("both", order="real-synthetic")
     first = learn("first", parts={"real": parts["real"]})

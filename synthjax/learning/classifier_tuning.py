@@ -1,4 +1,6 @@
-"""How the classifiers of an arm are learnt, once its images are there: on features, or through the encoder; Tip-Adapter-F.
+"""Classifiers of an arm: zero-shot, tuned on features or through the encoder, or Tip-Adapter-F.
+
+With synthetic images and real ones:
 
 order  mix                  every batch holds synthetic images and real ones; an arm with one kind learns from that alone
        real-synthetic       a phase on each, the second from where the first ended
@@ -9,29 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 from flax import traverse_util
 
+from synthjax.data.feeding import Readable
 from synthjax.data.order import indices
 from synthjax.data.pictures import Pictures
 from synthjax.data.source import Source
 from synthjax.encoders.encoder import Encoder
+from synthjax.evaluation.accuracy import Tally
 from synthjax.learning import adapter, tune_images
 from synthjax.learning.adapter import TipAdapter
-from synthjax.learning.head import Memory
-from synthjax.learning.loop import BatchAt, Pace, State, Task, train
+from synthjax.learning.head import Classifier, Memory
 from synthjax.learning.optimizer import Recipe
+from synthjax.learning.training import Training
 from synthjax.learning.tune import Tune
 from synthjax.learning.tune_images import TuneImages
-from synthjax.products.views import Views
-from synthjax.runtime import devices
-from synthjax.runtime.stopping import Stop
-from synthjax.spec.fields import MIX, REAL_FIRST, RuntimeFields, Tuning
+from synthjax.learning.views import Views
+from synthjax.spec.fields import MIX, REAL_FIRST, Tuning
 from synthjax.store.features import Features
 
 Array = np.ndarray
@@ -49,30 +50,53 @@ class Learnt:
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
-  """Where and how the loop runs: nothing here changes what is learnt."""
+class Images:
+  """What an arm learns from, by domain: synthetic, real, or both. Read when a way of learning asks for it."""
 
-  folder: epath.Path
-  name: str
-  runtime: RuntimeFields
-  stop: Stop
+  features: Callable[[], Mapping[str, Features]]
+  pictures: Callable[[], Mapping[str, Source]]
+  validation: Callable[[], Features] | None  # of real images, for Tip-Adapter
 
-  def run(self, task: Task, batch_at: BatchAt, recipe: Recipe, part: str, size: int, begin: Any) -> State:
-    pace = Pace(save_seconds=self.runtime.save_seconds, log_seconds=self.runtime.log_seconds)
-    mesh = devices.local_mesh(jax.local_devices()[:1])  # a head is small
-    folder = self.folder / part if part else self.folder
-    return train(
-      task,
-      batch_at,
-      recipe,
-      folder,
-      name=self.name,
-      batch_size=size,
-      pace=pace,
-      stop=self.stop,
-      mesh=mesh,
-      begin=begin,
-    )
+
+def goes_through_images(fields: Tuning) -> bool:
+  """Whether images pass the encoder at every step, because a part of it learns or its batch norms follow them."""
+  return bool(fields.learns) or fields.batch_norm != "frozen"
+
+
+def check(fields: Tuning, encoder: Encoder) -> None:
+  """What of the encoder cannot learn, before anything is drawn."""
+  if goes_through_images(fields):
+    tune_images.check(encoder.clip, fields.batch_norm)
+    tune_images.chosen(encoder.clip.param_shapes(), fields.learns)
+
+
+def tuned_percent(fields: Tuning, encoder: Encoder) -> float:
+  """Of the parameters of image tower and linear classifier, those that learn."""
+  if fields.adapter:
+    return 0.0
+  shapes = encoder.clip.param_shapes()
+  paths = tune_images.chosen(shapes, fields.learns)
+  return tune_images.share(shapes, paths, len(encoder.labels) * (encoder.clip.width + 1))
+
+
+def tune(
+  fields: Tuning, encoder: Encoder, images: Images | None, seeds: Sequence[int], training: Training
+) -> list[Learnt]:
+  """One classifier a seed. Without images it is the zero-shot classifier, of one seed."""
+  zero_shot = encoder.zero_shot
+  if images is None:
+    return [Learnt(zero_shot, np.zeros(len(zero_shot), np.float32))]
+  if fields.adapter:
+    assert images.validation  # the spec asks for it
+    validation, real, views = images.validation(), images.features()["real"], None
+    if fields.views:
+      views = Views(
+        encoder, images.pictures()["real"], real.ids, training.name, training.runtime, training.stop
+      )
+    return tip_adapter(fields, zero_shot, real, validation, seeds, training, views)
+  if goes_through_images(fields):
+    return through_images(fields, encoder, images.pictures(), seeds, training)
+  return linear(fields, zero_shot, images.features(), seeds, training)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,3 +264,15 @@ def through_images(
     head = variables["params"]
     learnt.append(Learnt(np.asarray(head["W"]), np.asarray(head["b"]), tower=tower))
   return learnt
+
+
+# --- testing it --------------------------------------------------------------------------------------
+
+
+def tested(classifier: Classifier, encoder: Encoder, features: Features, source: Source) -> Tally:
+  """On the features of a test, or, where the encoder has learnt, on its images."""
+  if classifier.tower:
+    images = Readable(source, encoder.preprocess)
+    features = dataclasses.replace(features, features=encoder.embed(images, classifier.tower))
+  logits = classifier.logits(features.features)
+  return Tally.empty(len(encoder.labels)).update(logits, features.labels)

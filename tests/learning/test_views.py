@@ -14,10 +14,10 @@ from synthjax import study
 from synthjax.data import crops
 from synthjax.data.sources import label_space, open_real
 from synthjax.encoders.encoder import encoder_of
-from synthjax.learning import adapter
+from synthjax.learning import adapter, classifier_tuning
 from synthjax.learning.adapter import TipAdapter
-from synthjax.products import heads
-from synthjax.products.views import Views
+from synthjax.learning.training import Training
+from synthjax.learning.views import Views
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
@@ -84,15 +84,17 @@ def test_keys_are_the_mean_of_views_and_every_epoch_sees_a_further_one(config, s
     search_step=(2, 2),
   )
   with Stop() as stop:
-    where = heads.Training(epath.Path(tmp_path / "run"), "runs/tip", config.runtime, stop)
-    train = heads.Training.run
+    where = Training(epath.Path(tmp_path / "run"), "runs/tip", config.runtime, stop)
+    train = Training.run
 
     def spied(self, task, batch_at, *rest):
       batches.extend(batch_at(step) for step in range(3))
       return train(self, task, batch_at, *rest)
 
-    monkeypatch.setattr(heads.Training, "run", spied)
-    (learnt,) = heads.tip_adapter(fields, encoder.zero_shot, real, validation_on, [5], where, views_of(ids))
+    monkeypatch.setattr(Training, "run", spied)
+    (learnt,) = classifier_tuning.tip_adapter(
+      fields, encoder.zero_shot, real, validation_on, [5], where, views_of(ids)
+    )
   mean = np.mean([by_hand(encoder, source, places, 5, v) for v in range(3)], axis=0)
   _, _, keys, labels, alpha, beta = begun[0]
   np.testing.assert_allclose(keys, mean, atol=1e-5)

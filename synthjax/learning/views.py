@@ -17,8 +17,9 @@ from synthjax.data.feeding import in_threads
 from synthjax.data.source import Source
 from synthjax.encoders.encoder import Encoder
 from synthjax.encoders.preprocess import Preprocess
-from synthjax.products.product import progress_of
+from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
+from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import RuntimeFields
 
@@ -48,7 +49,13 @@ class Views:
 
   def mean(self, seed: int, views: int) -> Array:
     """[M, D], of the first so many."""
-    progress = progress_of(f"{self._name} views", views * len(self._places), 0, self._runtime)
+    progress = Progress(
+      f"{self._name} views",
+      views * len(self._places),
+      devices=devices.local_mesh().size,
+      log_seconds=self._runtime.log_seconds,
+      speak=devices.is_speaker(),
+    )
     total = sum(self._embed(seed, v, progress.counting) for v in range(views))
     progress.close()
     return np.asarray(total / views, np.float32)
