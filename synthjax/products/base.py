@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol, Self, TypeVar
 
 from etils import epath
@@ -21,6 +21,7 @@ from synthjax.encoders.encoder import Encoder
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import checkpoint_sums
 from synthjax.runtime import devices
+from synthjax.runtime.errors import UserError
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import RuntimeFields
@@ -61,6 +62,15 @@ class Study(Protocol):
   @property
   def products(self) -> Sequence[Product]:
     """Those declared until now, each after what it is made from."""
+    ...
+
+  @property
+  def studies(self) -> Mapping[str, Study]:
+    """Of a matrix, by name."""
+    ...
+
+  def of(self, kind: type[P]) -> Sequence[P]:
+    """All products of a kind that are declared until now."""
     ...
 
   def label_space(self, name: str) -> LabelSpace:
@@ -114,6 +124,9 @@ class Product(abc.ABC):
 
   def check(self) -> None:  # noqa: B027  most need no check
     """Raises UserError for what can be known to be wrong before anything is made."""
+
+  def check_devices(self) -> None:  # noqa: B027
+    """Raises UserError where it cannot be made on this process's devices, or by joined processes."""
 
   def reads(self) -> Iterable[tuple[str, LabelSpace]]:
     """References to images of elsewhere that it will read, each with its classes: they are opened before anything is made."""
@@ -169,6 +182,13 @@ class Product(abc.ABC):
       if not file.exists():
         yield file
       owner.release(file.name)
+
+  def _needs_one_process(self) -> None:
+    if devices.is_joined():
+      raise UserError(
+        f"--distributed on: {self.name} is trained by one process on its own devices, only learners are by all of them; "
+        "use --distributed auto, where processes share the runs"
+      )
 
   def progress(self, total: int, done: int = 0, *, doing: str = "", unit: str = "images") -> Progress:
     """Its line, printed by one process."""

@@ -101,6 +101,9 @@ class Learner(Run):
     if folder := begin_folder(self.fields):
       read.tensor_files(folder, "model")
 
+  def check_devices(self) -> None:
+    sharding.training_devices(**self.mesh_request)
+
   def reads(self) -> Iterable[tuple[str, LabelSpace]]:
     for name, labels in ((self.fields.real, self.labels), (self.fields.probe, self._study_labels)):
       if name:

@@ -18,8 +18,8 @@ from synthjax.pages import matrix as page
 from synthjax.pages import published
 from synthjax.pages.page import Outdated
 from synthjax.products import comparisons, provenance
+from synthjax.products.base import DONE, MISSING, REFUSED, STALE, Product, Status, Study, file_faults
 from synthjax.products.plan_table import status_or_refusal
-from synthjax.products.product import DONE, MISSING, REFUSED, STALE, Product, Status, file_faults
 from synthjax.products.tune import Arm
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
@@ -35,15 +35,24 @@ _COLUMNS = (
 _DERIVED = ("interval", "difference")  # of a cell, from the rest and from its results
 
 
-class Matrix:
-  name, stage = "matrix", "report"
+class Matrix(Product):
+  name, stage, alone = "matrix", "report", True
 
   def __init__(self, config: StudySpec, root: epath.Path, studies: Mapping[str, Sequence[Arm]], command: str):
     self._config, self._root, self._studies, self._command = config, root, studies, command
-    self.folder = root / "report"
+    self._folder = root / "report"
     self.page = self.folder / "index.html"
-    self.inputs: tuple[Product, ...] = tuple(arm for arms in studies.values() for arm in arms)
+    self.inputs = tuple(arm for arms in studies.values() for arm in arms)
     self._lock, self._is_final = threading.Lock(), False
+
+  @classmethod
+  def wanted(cls, spec):
+    return [()] if spec.studies else []
+
+  @classmethod
+  def declare(cls, study: Study, *key: str):
+    arms = {name: own.of(Arm) for name, own in study.studies.items()}
+    return cls(study.spec, study.root, arms, study.command)
 
   def cells(self) -> list[page.Cell]:
     """One an arm and test, measured or not."""
@@ -76,15 +85,15 @@ class Matrix:
     return found
 
   @property
-  def _state(self) -> epath.Path:
+  def _state_file(self) -> epath.Path:
     return self.folder / "state.json"
 
-  def status(self) -> Status:
+  def _status(self) -> Status:
     cells = self.cells()
     have, want = sum(bool(cell.top1) for cell in cells), len(cells)
-    if not self._state.exists():
+    if not self._state_file.exists():
       return Status(MISSING, have, want, "cells")
-    drawn = checksums.read_json(self._state, "matrix") == _wanted(cells)
+    drawn = checksums.read_json(self._state_file, "matrix") == _wanted(cells)
     drawn &= self.page.exists() and (self._root / CSV).exists()
     return Status(DONE if drawn and have == want else STALE, have, want, "cells")
 
@@ -93,12 +102,12 @@ class Matrix:
     if any(arm.status().state != DONE for arm in self.inputs):
       return False
     self.draw(refresh_seconds=0)
-    checksums.replace(self._state, workdir.to_json(_wanted(self.cells())))
+    checksums.replace(self._state_file, workdir.to_json(_wanted(self.cells())))
     return True
 
   def faults(self) -> list[Fault]:
     found, file = file_faults(self.folder), self._root / CSV
-    is_drawn = self._state.exists() or file.exists() or checksums.is_covered(file)
+    is_drawn = self._state_file.exists() or file.exists() or checksums.is_covered(file)
     return [*found, Fault(why, file)] if is_drawn and (why := checksums.fault(file)) else found
 
   def draw(self, refresh_seconds: int) -> None:
@@ -108,7 +117,7 @@ class Matrix:
         return
       self.page.parent.mkdir(parents=True, exist_ok=True)
       if refresh_seconds:
-        checksums.forget(self._state)  # the page there is not the finished one
+        checksums.forget(self._state_file)  # the page there is not the finished one
       cells = self.cells()
       checksums.replace(self._root / CSV, _csv(cells))
       drawn = page.Page(

@@ -13,11 +13,11 @@ from etils import epath
 
 from synthjax.data.classes import parse
 from synthjax.pages.page import Outdated
+from synthjax.products.base import REFUSED, Product, Status
 from synthjax.products.image_set import ImageSet
 from synthjax.products.imported_set import ImportedSet
 from synthjax.products.keep import KeepList
 from synthjax.products.learn import Learner
-from synthjax.products.product import REFUSED, Product, Status
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec.fields import THUMBNAIL

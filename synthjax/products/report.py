@@ -20,12 +20,12 @@ from synthjax.pages import page
 from synthjax.pages import report as html
 from synthjax.pages.figures import Seeds
 from synthjax.products import comparisons, few_shots, provenance
+from synthjax.products.base import DONE, MISSING, REFUSED, STALE, Product, Status, Study, file_faults
 from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.learn import Learner
 from synthjax.products.plan_table import status_or_refusal
-from synthjax.products.product import DONE, MISSING, REFUSED, STALE, Product, Status, file_faults
 from synthjax.products.tune import Arm
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
@@ -35,22 +35,30 @@ RESULTS = "results.jsonl"
 _PICTURED = 4  # filters whose pairs the page shows; the others' lie in their folders
 
 
-class Report:
+class Report(Product):
   name, stage = "report", "report"
 
   def __init__(
     self, config: StudySpec, root: epath.Path, labels: LabelSpace, products: Sequence[Product], command: str
   ):
     self._config, self._root, self._labels, self._command = config, root, labels, command
-    self.folder = root / "report"
+    self._folder = root / "report"
     self.page = self.folder / "index.html"
     self.inputs = tuple(products)
     self._arms = [p for p in products if isinstance(p, Arm) or (isinstance(p, Learner) and p.tests)]
     self._learners = [p for p in products if isinstance(p, Learner)]
     self._lock, self._is_final = threading.Lock(), False
 
+  @classmethod
+  def wanted(cls, spec):
+    return [()] if spec.arms or spec.learners else []
+
+  @classmethod
+  def declare(cls, study: Study, *key: str):
+    return cls(study.spec, study.root, study.labels, study.products, study.command)
+
   @property
-  def _state(self) -> epath.Path:
+  def _state_file(self) -> epath.Path:
     return self.folder / "state.json"
 
   def _rows(self) -> list[dict[str, Any]]:
@@ -62,13 +70,13 @@ class Report:
     settings = dict(_settings(self._config))
     return {"settings": records.digest(settings), "rows": records.digest(rows)}
 
-  def status(self) -> Status:
-    if not self._state.exists():
+  def _status(self) -> Status:
+    if not self._state_file.exists():
       return Status(MISSING, unit="page")
     seen = [status_or_refusal(product).state for product in self.inputs]
     if REFUSED in seen:
       return Status(STALE, unit="page")  # it says so
-    drawn = checksums.read_json(self._state, "report") == self._wanted(self._rows())
+    drawn = checksums.read_json(self._state_file, "report") == self._wanted(self._rows())
     drawn &= self.page.exists() and (self._root / RESULTS).exists()
     if set(seen) != {DONE}:
       return Status(STALE, unit="page")
@@ -82,12 +90,12 @@ class Report:
     rows = self._rows()
     checksums.replace(self._root / RESULTS, records.to_lines(rows))
     self.draw(refresh_seconds=0)
-    checksums.replace(self._state, workdir.to_json(self._wanted(rows)))
+    checksums.replace(self._state_file, workdir.to_json(self._wanted(rows)))
     return True
 
   def faults(self) -> list[Fault]:
     """The rows are also held against what the finished page was drawn from, whatever release wrote them."""
-    found, file, is_finished = file_faults(self.folder), self._root / RESULTS, self._state.exists()
+    found, file, is_finished = file_faults(self.folder), self._root / RESULTS, self._state_file.exists()
     if (is_finished or file.exists() or checksums.is_covered(file)) and (why := checksums.fault(file)):
       return [*found, Fault(why, file)]
     if found or not is_finished:
@@ -96,7 +104,7 @@ class Report:
       rows = [json.loads(line) for line in file.read_bytes().splitlines()]
     except ValueError:
       rows = []
-    if records.digest(rows) != checksums.read_json(self._state, "report", dict).get("rows"):
+    if records.digest(rows) != checksums.read_json(self._state_file, "report", dict).get("rows"):
       return [Fault(f"{file} holds other rows than the page shows; remove it and run again", file)]
     return []
 
@@ -107,7 +115,7 @@ class Report:
         return
       self.page.parent.mkdir(parents=True, exist_ok=True)
       if refresh_seconds:
-        checksums.forget(self._state)  # the page there is not the finished one
+        checksums.forget(self._state_file)  # the page there is not the finished one
       checksums.replace(self.page, html.render(self._page(refresh_seconds)).encode())
       self._is_final = not refresh_seconds
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -29,7 +29,6 @@ from synthjax.encoders.clip import Clip
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.towers import STATISTICS, Towers
 from synthjax.generators.schedule import read_schedule
-from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import contrast
 from synthjax.learning.autoencode import Autoencode
@@ -42,7 +41,7 @@ from synthjax.models.flax_classes import (
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
 )
-from synthjax.products.product import DONE, MISSING, STALE, Status, file_faults, owner_of
+from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
@@ -59,7 +58,7 @@ _RESULT = "result.json"
 _SHIPPED = "embedded:"
 
 
-class Network:
+class Network(Product):
   stage = "train"
 
   def __init__(
@@ -71,13 +70,28 @@ class Network:
     networks: Mapping[str, Network] = MappingProxyType({}),
   ):
     """`networks` has those that it may be made from."""
-    self.name, self.folder = f"networks/{name}", root / "networks" / name
+    self.name, self._folder = f"networks/{name}", root / "networks" / name
     self._root, self._runtime = root, config.runtime
     self._fields = config.networks[name]
-    self._labels = spaces.load(self._fields.labels) if self._fields.labels else labels
-    self.inputs: tuple[Network, ...] = tuple(
+    self._labels = labels
+    self.inputs = tuple(
       networks[name] for f in self._made_from if (name := getattr(self._fields, f)) in networks
     )
+
+  def check_devices(self) -> None:
+    self._needs_one_process()
+
+  @classmethod
+  def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
+    return ((name,) for name in spec.networks)
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    (name,) = key
+    own, known = study.spec.networks[name], study.spec.networks
+    fields = OF_NETWORKS if own.task == "denoise" else ()
+    others = {other: study.get(Network, other) for f in fields if (other := getattr(own, f)) in known}
+    return cls(study.spec, study.root, name, study.label_space(own.labels), others)
 
   @property
   def weights(self) -> Path:
@@ -129,7 +143,7 @@ class Network:
     whole = path.exists() and self.weights.is_dir()
     return checksums.read_json(path, "result", {"steps": int})["steps"] if whole else 0
 
-  def status(self) -> Status:
+  def _status(self) -> Status:
     begun, done, want = (self.folder / "record.json").exists(), self._finished_steps(), self._fields.steps
     if begun and (grown := next((n for n in self.inputs if n.status().state == STALE), None)):
       raise UserError(
@@ -145,11 +159,11 @@ class Network:
       return True
     if not self._is_ready():
       return False  # another process is still training what this one is made from
-    with owner_of(self.folder, self._runtime) as owner, owner.making(stop):
-      if not owner.take("run"):
+    with self.claimed("run", stop) as owner:
+      if owner is None:
         return False
       records.settle(self.folder, self._record())
-      residents.begin(self.stage)
+      residents.begin(self.uses)
       fields = self._fields
       task, batch_at, export = _TASKS[fields.task](self)
       recipe = Recipe(

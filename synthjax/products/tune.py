@@ -75,6 +75,9 @@ class Arm(Run):
       n = self._fields.images_per_class
       self._selection = EmbeddedSelection(f"arm {name}", image_set, embeddings, keep, n)
 
+  def check_devices(self) -> None:
+    self._needs_one_process()
+
   @classmethod
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
     return ((name,) for name in spec.arms)

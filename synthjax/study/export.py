@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,15 @@ from etils import epath
 
 from synthjax.disk import workdir
 from synthjax.labels.spaces import LabelSpace
-from synthjax.products.drawn_set import DrawnSet
+from synthjax.products.base import DONE
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
-from synthjax.products.product import DONE
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.spec.references import ImagesRef
-from synthjax.spec.study import StudySpec
 from synthjax.store import card, export_folder, image_folder, parquet, records, schema, tar
 from synthjax.store.export import Examples
+from synthjax.study.graph import Study
 
 _WRITERS: dict[str, Callable[..., None]] = {
   "webdataset": tar.write,
@@ -34,23 +33,17 @@ _WRITERS: dict[str, Callable[..., None]] = {
 }
 
 
-def export(
-  config: StudySpec,
-  root: epath.Path,
-  labels: LabelSpace | None,
-  sets: Mapping[str, ImageSet],
-  keeps: Sequence[KeepList],
-) -> epath.Path:
+def export(study: Study, root: epath.Path) -> epath.Path:
   """Writes `config.export.images` and returns the folder."""
-  fields = config.export
+  fields = study.spec.export
   if not fields.images:
     raise UserError("--stages export needs images: --config.export.images=SET or SET/FILTER")
   chosen = ImagesRef.parse(fields.images)
   name, rule = chosen.set, chosen.filter
-  if labels is None or name not in sets:
+  if study.spec.benchmark.rounds:
     raise UserError("config.benchmark.rounds: a benchmark has no images to export")
-  image_set = sets[name]
-  keep = next((k for k in keeps if (k.set_name, k.filter) == (name, rule)), None)
+  labels, image_set = study.labels, study.get(ImageSet, name)
+  keep = study.get(KeepList, name, rule) if rule else None
   for product in (image_set, keep):
     if product is not None and product.status().state != DONE:
       raise UserError(f"{product.name} is {product.status().state}; run the study first, then export it")
@@ -114,16 +107,10 @@ def _write(
     files=-(-basis["n"] // per_file),
     classes=[(c, labels.names[k], counts[k]) for k, c in enumerate(labels.ids)],
     made=workdir.read_json(image_set.folder / "record.json", "record"),
-    prompts=_record_of_prompts(image_set),
+    prompts=image_set.record_of_prompts(),
     texts=[text for text, _ in texts.most_common()],
     n_texts=len(texts),
     filter=workdir.read_json(keep.folder / "record.json", "record") if keep else None,
     kept=keep.summary() if keep else None,
   )
   (draft / "README.md").write_text(card.render(body))
-
-
-def _record_of_prompts(image_set: ImageSet) -> dict[str, Any] | None:
-  if not isinstance(image_set, DrawnSet):
-    return None
-  return workdir.read_json(image_set.prompts.folder / "record.json", "record")

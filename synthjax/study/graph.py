@@ -90,6 +90,11 @@ class Study:
     return of_studies + [(product.name, product) for product in self.products]
 
   @property
+  def each(self) -> list[Study]:
+    """Of a matrix its studies, then it; else this one alone."""
+    return [*self.studies.values(), self]
+
+  @property
   def notes(self) -> list[str]:
     """What is legal and still may be a mistake."""
     found = [f"{name}: {note}" for name, study in self.studies.items() for note in study.notes]

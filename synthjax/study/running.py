@@ -12,18 +12,21 @@ from etils import epath
 
 from synthjax.cli.command_line import Command
 from synthjax.disk import workdir
+from synthjax.products.base import DONE, Product
 from synthjax.products.image_set import SHEET, ImageSet
 from synthjax.products.learn import Learner
 from synthjax.products.matrix import Matrix
 from synthjax.products.plan_table import plan_table
-from synthjax.products.product import DONE, Product
 from synthjax.products.report import Report
-from synthjax.runtime import devices, sharding
+from synthjax.products.train import Network
+from synthjax.products.tune import Arm
+from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.stopping import Stop
 from synthjax.store import leftovers
 from synthjax.study.export import export
-from synthjax.study.graph import ON_REQUEST, STAGES, design
+from synthjax.study.graph import design
+from synthjax.study.kinds import ON_REQUEST, STAGES
 from synthjax.study.predict import predict
 from synthjax.study.scheduler import check_inputs, make
 from synthjax.study.verify import verify
@@ -40,7 +43,7 @@ def _run(command: Command, root: epath.Path) -> None:
   for stage in command.stages:
     if stage not in known:
       raise UserError(f"--stages: no stage {stage!r}{nearest(stage, known)}")
-  study = design(command.config, root, command.line)
+  study = design(command.config, root, command.line, command.stages)
   if study.studies and "predict" in command.stages:
     raise UserError(
       f"--stages predict: a matrix has many studies; name one of them, with its own config and --workdir {root}/STUDY"
@@ -55,7 +58,7 @@ def _run(command: Command, root: epath.Path) -> None:
     return
   check_inputs(chosen)
   _check_devices(chosen)
-  for network in (n for n in study.networks if n in chosen):
+  for network in (n for n in study.of(Network) if n in chosen):
     network.status()  # one that others were made from, and now asks for more, is refused before hours of training
   if chosen and devices.is_speaker():  # to verify changes nothing
     leftovers.sweep((root, *(root / name for name in study.studies)), study.spec.runtime)
@@ -69,9 +72,9 @@ def _run(command: Command, root: epath.Path) -> None:
     if "verify" in command.stages:
       verify(study.titled, [root, *(root / name for name in study.studies)])
     if "predict" in command.stages:
-      print(predict(study.spec, root, study.arms, study.learners))
+      print(predict(study.spec, root, study.of(Arm), study.of(Learner)))
     if "export" in command.stages:
-      print(export(study.spec, root, study.labels, study.sets, study.keeps))
+      print(export(study, root))
     for path in _to_look_at(chosen):
       print(path)
 
@@ -122,16 +125,10 @@ def _to_look_at(chosen: Iterable[Product]) -> list[epath.Path]:
 
 
 def _check_devices(chosen: Sequence[Product]) -> None:
-  """What cannot be trained on these devices is refused before anything is made for it; a finished run is shown on any."""
-  if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
-    raise UserError(
-      f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
-      "use --distributed auto, where processes share the runs"
-    )
+  """What cannot be made on these devices is refused before anything is made for it; a finished run is shown on any."""
   for product in chosen:
-    if isinstance(product, Learner):
-      try:
-        sharding.training_devices(**product.mesh_request)
-      except UserError:
-        if product.status().state != DONE:
-          raise
+    try:
+      product.check_devices()
+    except UserError:
+      if product.status().state != DONE:
+        raise

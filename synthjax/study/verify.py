@@ -16,7 +16,7 @@ from etils import epath
 from synthjax.disk import checksums
 from synthjax.disk.checksums import Fault
 from synthjax.learning import checkpoint_sums
-from synthjax.products.product import Product, file_faults
+from synthjax.products.base import Product, file_faults
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.progress import duration
 from synthjax.store import records, shards
