@@ -21,7 +21,7 @@ from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import FOLDER
 from synthjax.evaluation import results
 from synthjax.labels.spaces import load
-from synthjax.products.product import Product
+from synthjax.products.base import Product
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation

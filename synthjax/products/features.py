@@ -191,7 +191,7 @@ class RealEmbeddings(Product):
   def check(self) -> None:
     self.source  # noqa: B018  what it names is there
 
-  @functools.cached_property
+  @property
   def source(self) -> Source:
     return self._opened()
 

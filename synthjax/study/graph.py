@@ -77,7 +77,12 @@ class Study:
 
   @property
   def products(self) -> list[Product]:
-    """Each after what it is made from."""
+    """Each after what it is made from; those of the studies of a matrix first."""
+    return [product for _, product in self.titled]
+
+  @property
+  def own(self) -> list[Product]:
+    """Without those of the studies of a matrix."""
     return [product for made in self._kinds.values() for product in made]
 
   def of(self, kind: type[P]) -> list[P]:
@@ -85,9 +90,9 @@ class Study:
 
   @property
   def titled(self) -> list[tuple[str, Product]]:
-    """Under their folders below the workdir, those of the studies of a matrix first."""
+    """Products under their folders below the workdir."""
     of_studies = [(f"{s}/{name}", p) for s, study in self.studies.items() for name, p in study.titled]
-    return of_studies + [(product.name, product) for product in self.products]
+    return of_studies + [(product.name, product) for product in self.own]
 
   @property
   def each(self) -> list[Study]:
@@ -98,7 +103,7 @@ class Study:
   def notes(self) -> list[str]:
     """What is legal and still may be a mistake."""
     found = [f"{name}: {note}" for name, study in self.studies.items() for note in study.notes]
-    if any(product.alone for product in self.products):
+    if any(product.alone for product in self.own):
       return found
     return [*found, *self.labels.notes(), *notes.learners(self.spec)]
 
@@ -130,7 +135,7 @@ def design(config: Config, root: epath.Path, command: str = "", stages: Sequence
   study = Study(spec, root, command)
   for name, one in {"": study, **study.studies}.items():
     with _of_study(name):
-      check(p for p in one.products if not stages or p.stage in stages)
+      check(p for p in one.own if not stages or p.stage in stages)
   return study
 
 

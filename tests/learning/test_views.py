@@ -18,6 +18,7 @@ from synthjax.learning import adapter, classifier_tuning
 from synthjax.learning.adapter import TipAdapter
 from synthjax.learning.training import Training
 from synthjax.learning.views import Views
+from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
@@ -147,7 +148,7 @@ def test_fields_at_their_defaults_leave_every_run_where_it_was(config, tmp_path)
   for name, value in changed.items():
     config.arms[name] = fields_of.arm(**tip, **{name: value})
   validation.check(config)
-  found = {arm.arm: arm.folder.name for arm in study.design(config, epath.Path(tmp_path)).arms}
+  found = {arm.arm: arm.folder.name for arm in study.design(config, epath.Path(tmp_path)).of(Arm)}
   before = {"zero-shot": "3ec29da43f97", "linear": "8301280190c3", "plain": "74b40a90593a"}
   assert {name: found[name] for name in (*before, "same")} == before | {"same": before["plain"]}
   assert len({found[name] for name in (*changed, "plain")}) == 7

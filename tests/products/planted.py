@@ -8,9 +8,10 @@ import numpy as np
 from etils import epath
 
 from synthjax.labels.spaces import load
+from synthjax.products.base import DONE, MISSING, Status
+from synthjax.products.features import SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import Encoded, KeepList
-from synthjax.products.product import DONE, MISSING, Status
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
 from synthjax.spec.study import resolve
@@ -47,6 +48,16 @@ class PlantedSet(ImageSet):
     settings = dict(images_per_shard=32, drawing="", guidance=1.0, seed=0)
     return Plan(LABELS.ids, prompts, segments, **settings)
 
+  @classmethod
+  def declare(cls, study, *key):
+    raise NotImplementedError
+
+  def _begin(self, stop) -> bool:
+    return True
+
+  def _fill(self, plan, needed, have, stop) -> bool:
+    return True
+
   def make(self, stop) -> bool:
     dataset.grow(self.folder, self._wanted)
     return True
@@ -56,9 +67,9 @@ class PlantedSet(ImageSet):
     return Status(DONE if n else MISSING, n, n)
 
 
-class PlantedEmbeddings:
+class PlantedEmbeddings(SetEmbeddings):
   def __init__(self, image_set: PlantedSet):
-    self._set = image_set
+    self._set, self.inputs = image_set, (image_set,)
 
   def status(self) -> Status:
     return self._set.status()

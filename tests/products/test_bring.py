@@ -16,6 +16,7 @@ from synthjax import study
 from synthjax.data.importing import as_jpeg, told
 from synthjax.data.sources import open_source
 from synthjax.labels.spaces import load
+from synthjax.products.image_set import ImageSet
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
@@ -144,7 +145,9 @@ def test_corrupt_images_are_named_and_left_out(config, folder, tmp_path, capsys)
   assert "left out, cannot be read: " in capsys.readouterr().err
   assert len(examples(tmp_path / "w/images/theirs")) == 57
   assert (
-    study.design(config, epath.Path(tmp_path / "w")).sets["theirs"].note.endswith(", 1 could not be read")
+    study.design(config, epath.Path(tmp_path / "w"))
+    .get(ImageSet, "theirs")
+    .note.endswith(", 1 could not be read")
   )
   left_out = json.loads((tmp_path / "w/images/theirs/left_out.json").read_text())
   assert [row["where"] for row in left_out] == [str(folder / "3" / "1.png")]

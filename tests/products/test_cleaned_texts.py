@@ -8,6 +8,8 @@ import tensorflow_datasets as tfds
 
 from synthjax import study
 from synthjax.disk import workdir
+from synthjax.products.image_set import ImageSet
+from synthjax.products.train import Network
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command
@@ -99,7 +101,9 @@ def test_a_negative_prompt_counts_where_it_guides(texts, before, tmp_path, field
   run(config, tmp_path / "w", stages=("prompts",))
 
   def identity() -> str:
-    return study.design(config, workdir.open_workdir(str(tmp_path / "w"))).sets["led"].identity_hash()
+    return (
+      study.design(config, workdir.open_workdir(str(tmp_path / "w"))).get(ImageSet, "led").identity_hash()
+    )
 
   assert (before(identity) != identity()) == is_other
 
@@ -145,7 +149,7 @@ def test_a_network_that_reads_altered_names_is_another(before, tmp_path, name, i
     config.networks[task] = fields_of.network(task)
 
   def identities() -> list[dict]:
-    networks = study.design(config, workdir.open_workdir(str(tmp_path / "w"))).networks
+    networks = study.design(config, workdir.open_workdir(str(tmp_path / "w"))).of(Network)
     return [network._record().identity for network in networks]
 
   (reads, sees), then = identities(), before(identities)

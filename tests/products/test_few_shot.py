@@ -113,7 +113,7 @@ def test_a_study_of_few_shots(few, tmp_path, learnt, monkeypatch, capsys):
   assert "top-1 by shots  1:" in capsys.readouterr().out
 
   # Classifiers that are more than a head are kept whole.
-  arms = {arm.arm: arm for arm in study.design(config, open_workdir(str(undisturbed))).arms}
+  arms = {arm.arm: arm for arm in study.design(config, open_workdir(str(undisturbed))).of(Arm)}
   assert head.read(arms["tip"].classifier_folder(0)).memory.keys_MxD.shape == (20, 128)
   assert head.read(arms["through"].classifier_folder(0)).tower
 

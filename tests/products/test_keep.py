@@ -13,8 +13,8 @@ import pytest
 from etils import epath
 
 from synthjax.disk import workdir
+from synthjax.products.base import DONE, STALE
 from synthjax.products.keep import KeepList
-from synthjax.products.product import DONE, STALE
 from synthjax.runtime.errors import UserError
 from synthjax.store import dataset
 from synthjax.store.plan import Segment

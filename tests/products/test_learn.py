@@ -218,7 +218,7 @@ def test_edges_that_no_patch_holds_are_noted(few, tmp_path, capsys):
 def test_learners_that_decay_as_before_keep_their_folders(few, tmp_path):
   config = few()
   config.learners.free = fields_of.learner(model="vit-mini", weight_decay=0.0)
-  folders = {p.learner: p.folder.name for p in study.design(config, epath.Path(tmp_path)).learners}
+  folders = {p.learner: p.folder.name for p in study.design(config, epath.Path(tmp_path)).of(Learner)}
   assert folders == {name: OLDER[name] for name in ("few", "free")}
 
 

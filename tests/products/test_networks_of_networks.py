@@ -5,7 +5,8 @@ import json
 import pytest
 
 from synthjax import study
-from synthjax.products.product import DONE, MISSING, STALE
+from synthjax.products.base import DONE, MISSING, STALE
+from synthjax.products.train import Network
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 
@@ -27,7 +28,7 @@ def networks(tmp_path):
     if begun:
       generator.mkdir(exist_ok=True)
       (generator / "record.json").write_text("{}")
-    made = {n.name: n for n in study.design(config, tmp_path_of(tmp_path)).networks}
+    made = {n.name: n for n in study.design(config, tmp_path_of(tmp_path)).of(Network)}
     return made["networks/vae"], made["networks/generator"]
 
   return design

@@ -16,6 +16,9 @@ from synthjax.disk import workdir
 from synthjax.evaluation.accuracy import Tally
 from synthjax.products import comparisons, provenance
 from synthjax.products.drawn_set import DrawnSet
+from synthjax.products.keep import KeepList
+from synthjax.products.learn import Learner
+from synthjax.products.report import Report
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
@@ -37,7 +40,7 @@ def design(config, root: Path) -> study.Study:
 
 def drawn(config, root: Path) -> str:
   """The page as it is while nothing is there yet."""
-  report = design(config, root).last[0]
+  report = design(config, root).get(Report)
   report.draw(refresh_seconds=5)
   html = report.page.read_text()
   Outline(html)  # every tag is closed where it should be
@@ -138,7 +141,7 @@ def test_what_shipped_studies_are_held_against(file, pairs, tmp_path):
   path, _, arg = file.partition(":")
   config = command_line.load_config_file(f"configs/{path}", arg)
   made = design(config, tmp_path)
-  arms = [*made.arms, *made.learners]
+  arms = [*made.of(Arm), *made.of(Learner)]
   found = {arm.arm: comparisons.reference_of(arm, arms) for arm in arms}
   assert {name: found[name] and found[name].arm for name in pairs} == pairs
 
@@ -177,7 +180,7 @@ def filtered(tmp_path_factory):
 
 
 def drawn_again(config, root: Path) -> str:
-  report = design(config, root).last[0]
+  report = design(config, root).get(Report)
   report.draw(refresh_seconds=0)
   return report.page.read_text()
 
@@ -185,7 +188,7 @@ def drawn_again(config, root: Path) -> str:
 def test_images_that_were_filled_up_do_not_look_like_those_that_passed(filtered):
   config, root = filtered
   html = drawn_again(config, root)
-  keep = design(config, root).keeps[0]
+  keep = design(config, root).of(KeepList)[0]
   below = set((a := keep.load())["ids"][a["stays"] & (a["scores"] <= 0.6)])  # by the filter's own scores
   filled = sum(row["filled"] for row in keep.summary()["classes"])
   assert len(below) == filled > 0

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from synthjax import study
 from synthjax.labels import spaces
 from synthjax.learning import metrics
+from synthjax.products.train import Network
 from synthjax.runtime.errors import UserError
 from synthjax.small_world import world
 from synthjax.spec import config as fields_of
@@ -70,7 +71,6 @@ def test_a_batch_holds_whole_rows_of_one_look(trained):
 def test_a_generator_waits_for_the_autoencoder_that_another_process_trains(trained, tmp_path):
   from etils import epath
 
-  from synthjax.products.train import Network
   from synthjax.runtime.stopping import Stop
 
   network = Network(resolve(trained[1]), epath.Path(tmp_path), "generator", spaces.load("digits"))
@@ -93,7 +93,7 @@ def test_a_generator_begins_with_the_text_tower_it_is_told_to_and_reads_its_toke
 def test_networks_come_after_what_they_are_made_from(trained):
   workdir, config = trained
   assert [*config.networks] == ["generator", "clip", "vae"]
-  order = [network.name for network in study.design(config, epath.Path(workdir)).networks]
+  order = [network.name for network in study.design(config, epath.Path(workdir)).of(Network)]
   assert order[2] == "networks/generator" and len(order) == 3
 
 

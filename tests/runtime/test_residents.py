@@ -2,6 +2,12 @@
 
 import pytest
 
+from synthjax.products.drawn_set import DrawnSet
+from synthjax.products.features import RealEmbeddings, SetEmbeddings
+from synthjax.products.learn import Learner
+from synthjax.products.report import Report
+from synthjax.products.train import Network
+from synthjax.products.tune import Arm
 from synthjax.runtime import residents
 
 ALL = {residents.GENERATOR, residents.ENCODER, residents.PICTURES}
@@ -10,7 +16,7 @@ ALL = {residents.GENERATOR, residents.ENCODER, residents.PICTURES}
 @pytest.fixture
 def held(monkeypatch):
   monkeypatch.setattr(residents, "_release", {})
-  monkeypatch.setattr(residents, "_ahead", set())
+  monkeypatch.setattr(residents, "_expected", set())
   held = set(ALL)
 
   def release(name):
@@ -24,30 +30,31 @@ def held(monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ("stage", "stays"),
+  ("kind", "stays"),
   [
-    ("train", set()),
-    ("learn", {residents.PICTURES}),
-    ("tune", {residents.ENCODER}),
-    ("sample", {residents.GENERATOR, residents.ENCODER}),
-    ("embed", {residents.GENERATOR, residents.ENCODER}),
+    (Network, set()),
+    (Learner, {residents.PICTURES}),
+    (Arm, {residents.ENCODER}),
+    (DrawnSet, {residents.GENERATOR, residents.ENCODER}),
+    (SetEmbeddings, {residents.GENERATOR, residents.ENCODER}),
+    (RealEmbeddings, {residents.GENERATOR, residents.ENCODER}),
   ],
 )
-def test_work_keeps_what_it_uses(held, stage, stays):
-  residents.begin(stage)
+def test_work_keeps_what_it_uses(held, kind, stays):
+  residents.begin(kind.uses)
   assert held == stays
 
 
-def test_small_work_leaves_what_is_used_ahead(held):
-  residents.expect(["tune", "sample", "learn"])
-  residents.begin("tune", small=True)
+def test_small_work_leaves_what_is_used_later(held):
+  residents.expect(kind.uses for kind in (Arm, DrawnSet, Learner))
+  residents.begin(Arm.uses, small=True)
   assert held == ALL
-  residents.expect(["tune", "report"])
-  residents.begin("tune", small=True)
+  residents.expect(kind.uses for kind in (Arm, Report))
+  residents.begin(Arm.uses, small=True)
   assert held == {residents.ENCODER}
 
 
 def test_large_work_waits_for_nobody(held):
-  residents.expect(["sample"])
-  residents.begin("tune")
+  residents.expect([DrawnSet.uses])
+  residents.begin(Arm.uses)
   assert held == {residents.ENCODER}

@@ -11,6 +11,7 @@ from PIL import Image
 from synthjax import study
 from synthjax.disk.workdir import open_workdir
 from synthjax.learning import head
+from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.small_world import digits as real
 from synthjax.spec import config as fields_of
@@ -43,7 +44,7 @@ def test_the_csv_holds_every_file_and_what_the_measured_classifier_says(digits, 
   with (workdir / "predictions.csv").open(newline="") as file:
     rows = {row["file"]: row for row in csv.DictReader(file)}
   assert len(rows) == 31 and rows["'=broken.jpg"]["class_id"] == ""
-  arm = next(a for a in study.design(config, open_workdir(str(workdir))).arms if a.arm == "LE+CE")
+  arm = next(a for a in study.design(config, open_workdir(str(workdir))).of(Arm) if a.arm == "LE+CE")
   stored = np.load(workdir / "embeddings/digits/clip/all.npz")["features"][:30]
   wanted = head.read(arm.classifier_folder(1)).logits(stored).argmax(axis=1)
   assert [int(rows[f"{i % 3}/{i:03d}.png"]["class_id"]) for i in range(30)] == wanted.tolist()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synthjax.products.product import DONE, MISSING, STALE, Status
+from synthjax.products.base import DONE, MISSING, STALE, Status
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.store.claims import Lost

@@ -11,6 +11,7 @@ from PIL import Image
 from synthjax import study
 from synthjax.disk.workdir import open_workdir
 from synthjax.learning import head
+from synthjax.products.keep import KeepList
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
@@ -116,7 +117,7 @@ def test_what_was_kept_is_written_as_a_data_set_byte_for_byte(digits, tmp_path):
   for row in written:
     same = whole[row["image_id"]]
     assert row["prompt"] == same["prompt"] and (row["image"] == same["image"]).all()
-  keep = study.design(config, open_workdir(str(workdir))).keeps[0]
+  keep = study.design(config, open_workdir(str(workdir))).of(KeepList)[0]
   assert keep.faults() == []
   for file in ("train.array_record-00000", "features.json", "kept_from.json"):
     data = (folder / file).read_bytes()
@@ -130,7 +131,7 @@ def test_the_images_of_a_smaller_arm_are_a_prefix(digits, tmp_path):
   config, workdir = digits(), tmp_path / "w"
   config.arms["LE+CE-2"] = fields_of.arm("LE", images_per_class=2)
   run(config, workdir)
-  by_name = {arm.arm: arm for arm in study.design(config, open_workdir(str(workdir))).arms}
+  by_name = {arm.arm: arm for arm in study.design(config, open_workdir(str(workdir))).of(Arm)}
   assert (
     by_name["LE+CE-2"]._chosen.places.tolist()
     == by_name["LE+CE"]._chosen.places[:20].tolist()
@@ -142,7 +143,7 @@ def test_the_images_of_a_smaller_arm_are_a_prefix(digits, tmp_path):
 def test_the_saved_classifier_is_what_was_measured(digits, tmp_path):
   config, workdir = digits(), tmp_path / "w"
   run(config, workdir)
-  arm = study.design(config, open_workdir(str(workdir))).arms[1]
+  arm = study.design(config, open_workdir(str(workdir))).of(Arm)[1]
   classifier = head.read(arm.classifier_folder(1))
   real = np.load(workdir / "embeddings/digits/clip/all.npz")
   right = (classifier.logits(real["features"]).argmax(1) == real["labels"]).mean()
