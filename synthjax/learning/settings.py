@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
+
 from synthjax.data.augment import Augment
 from synthjax.learning.classify import DOMAINS, Classify
 from synthjax.learning.loop import Pace
-from synthjax.learning.optimizer import Recipe
-from synthjax.models import networks
+from synthjax.learning.optimizer import Recipe, decays, frozen
+from synthjax.models import networks, vit
 from synthjax.spec.fields import Learning, RuntimeFields
 
 _OF_RECIPE = (
@@ -64,3 +67,23 @@ def pace(fields: Learning, runtime: RuntimeFields) -> Pace:
     ahead=fields.ahead,
     profile=(runtime.profile_from, runtime.profile_to),
   )
+
+
+def decays_otherwise(fields: Learning) -> bool:
+  """Whether a parameter that learns decayed by the older rule, which asked for two dimensions alone, and does not now."""
+  if not fields.weight_decay or fields.decay_all:
+    return False
+  if fields.norm != "auxiliary" and fields.model not in vit.SIZES:
+    return False
+  if not fields.freeze:
+    return True
+  side = fields.size
+  pixels = {"pixels": jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)}
+  params = jax.eval_shape(task(fields, 2).init, jax.random.key(0), pixels)["params"]
+  differ = jax.tree.map(
+    lambda x, now, state: state == "learns" and now != (x.ndim > 1),
+    params,
+    decays(params),
+    frozen(params, fields.freeze),
+  )
+  return any(jax.tree.leaves(differ))

@@ -8,13 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 from etils import epath
 
 from synthjax.learning import settings
-from synthjax.learning.optimizer import decays, frozen
-from synthjax.models import vit
 from synthjax.products.base import DONE, Product
 from synthjax.spec.fields import Learning
 from synthjax.store import corrections
@@ -41,7 +37,7 @@ class Learner(Protocol):
 
 def of_learner(fields: Learning) -> dict[str, list[str]]:
   """What its identity gains."""
-  return corrections.applied(decay=_decays_otherwise(fields))
+  return corrections.applied(decay=settings.decays_otherwise(fields))
 
 
 def why(learner: Learner) -> str:
@@ -52,26 +48,6 @@ def why(learner: Learner) -> str:
   if not rule or not older:
     return ""
   return f"an older result, runs/{older.name}, {rule}"
-
-
-def _decays_otherwise(fields: Learning) -> bool:
-  """Whether a parameter that learns decayed by the older rule, which asked for two dimensions alone, and does not now."""
-  if not fields.weight_decay or fields.decay_all:
-    return False
-  if fields.norm != "auxiliary" and fields.model not in vit.SIZES:
-    return False
-  if not fields.freeze:
-    return True
-  task, side = settings.task(fields, 2), fields.size
-  pixels = {"pixels": jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)}
-  params = jax.eval_shape(task.init, jax.random.key(0), pixels)["params"]
-  differ = jax.tree.map(
-    lambda x, now, state: state == "learns" and now != (x.ndim > 1),
-    params,
-    decays(params),
-    frozen(params, fields.freeze),
-  )
-  return any(jax.tree.leaves(differ))
 
 
 def _origin(learner: Learner) -> Learner | None:
