@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -30,7 +30,6 @@ from synthjax.products.product import DONE
 from synthjax.products.tune import Arm
 from synthjax.runtime import devices, sharding
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec.fields import Predict
 from synthjax.spec.study import StudySpec
 from synthjax.store import csv_file
 from synthjax.weights import hub, image_networks
@@ -68,11 +67,7 @@ def predict(
     raise UserError(f"config.predict.output {out}: its folder does not exist")
   workdir.sweep_drafts(out.parent, workdir.now(out.parent) - config.runtime.stale_seconds, of=out.name)
   source = open_source(fields.images, None)
-  chosen = _chosen(fields, arms, learners)
-  if isinstance(chosen, Learner):
-    found = _by_learner(chosen, fields.seed, source, config.runtime.fsdp)
-  else:
-    found = _by_classifier(chosen, source, root)
+  found = _chosen(config, root, arms, learners)(source)
   for fault in found.images.faults:
     print(f"predict: left without a name, cannot be read: {fault}", file=sys.stderr)
   named: dict[str, tuple[str, str, str]] = dict.fromkeys(source.keys, ("", "", ""))
@@ -117,26 +112,37 @@ def _softmax(logits_NxK: np.ndarray) -> np.ndarray:
   return shares / shares.sum(axis=1, keepdims=True)
 
 
-def _chosen(fields: Predict, arms: Sequence[Arm], learners: Sequence[Learner]) -> epath.Path | Learner:
-  """The classifier of an arm of this study, a learner of it, or any folder that holds a classifier."""
+def _chosen(
+  config: StudySpec, root: epath.Path, arms: Sequence[Arm], learners: Sequence[Learner]
+) -> Callable[[Source], Predictions]:
+  """By the classifier of an arm of this study, by a learner of it, or by any folder that holds a classifier."""
+  fields, seed = config.predict, config.predict.seed
   if fields.arm.startswith("folder:"):
-    return epath.Path(fields.arm.removeprefix("folder:")).expanduser()
-  by_name: dict[str, Arm | Learner] = {run.arm: run for run in (*learners, *arms)}
-  if not by_name:
+    folder = epath.Path(fields.arm.removeprefix("folder:")).expanduser()
+    return lambda source: _by_classifier(folder, source, root)
+  of_learners, of_arms = {x.learner: x for x in learners}, {x.arm: x for x in arms}
+  known = [*dict.fromkeys((*of_learners, *of_arms))]
+  if not known:
     raise UserError(
       "the study has no arms and no learners to predict with; config.predict.arm=folder:PATH takes a classifier's folder"
     )
-  name = fields.arm or list(by_name)[-1]
-  if name not in by_name:
-    raise UserError(f"config.predict.arm {name!r}{nearest(name, by_name)}")
-  chosen = by_name[name]
-  kind = "learner" if isinstance(chosen, Learner) else "arm"
-  if not 0 <= fields.seed < chosen.seeds:
-    raise UserError(f"config.predict.seed {fields.seed}: {kind} {name} has seeds 0 to {chosen.seeds - 1}")
-  is_learnt = chosen.status().state == DONE if isinstance(chosen, Learner) else chosen.is_learnt(fields.seed)
-  if not is_learnt:
-    raise UserError(f"{kind} {name} is not trained yet; run the study first")
-  return chosen if isinstance(chosen, Learner) else chosen.classifier_folder(fields.seed)
+  name = fields.arm or known[-1]
+  if name in of_arms:
+    arm = of_arms[name]
+    _check_seed(f"arm {name}", seed, arm.seeds, arm.is_learnt)
+    return lambda source: _by_classifier(arm.classifier_folder(seed), source, root)
+  if name not in of_learners:
+    raise UserError(f"config.predict.arm {name!r}{nearest(name, known)}")
+  learner = of_learners[name]
+  _check_seed(f"learner {name}", seed, learner.seeds, lambda _: learner.status().state == DONE)
+  return lambda source: _by_learner(learner, seed, source, config.runtime.fsdp)
+
+
+def _check_seed(run: str, seed: int, seeds: int, is_learnt: Callable[[int], bool]) -> None:
+  if not 0 <= seed < seeds:
+    raise UserError(f"config.predict.seed {seed}: {run} has seeds 0 to {seeds - 1}")
+  if not is_learnt(seed):
+    raise UserError(f"{run} is not trained yet; run the study first")
 
 
 def _encoder(classifier: head.Classifier, root: epath.Path) -> Clip:
