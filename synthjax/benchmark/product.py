@@ -27,6 +27,7 @@ from synthjax.benchmark.stand_in import StandIn, encoding_rate, pictures
 from synthjax.benchmark.training import TrainingCase
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
+from synthjax.pages.inputs import Described
 from synthjax.products.product import MISSING, Product, Status, file_faults
 from synthjax.runtime import devices
 from synthjax.runtime.stopping import Stop
@@ -37,7 +38,7 @@ _SIZE, _BATCH = 512, 16  # of the stand-in's images
 _SHARE = 0.6  # of the host's encoding rate
 
 
-class Benchmark:
+class Benchmark(Described):
   """Measured anew each time it is asked for: there is nothing to resume."""
 
   name, stage = "benchmark", "benchmark"

@@ -20,6 +20,7 @@ from synthjax.data.source import Source
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder
+from synthjax.pages.inputs import Described
 from synthjax.products.image_set import ImageSet
 from synthjax.products.product import (
   DONE,
@@ -43,7 +44,7 @@ Array = np.ndarray
 _LEFT_OUT = "left_out.json"
 
 
-class SetEmbeddings:
+class SetEmbeddings(Described):
   """Of an image set."""
 
   stage = "embed"
@@ -180,7 +181,7 @@ class SetEmbeddings:
     return np.concatenate(labels), np.concatenate(ids)
 
 
-class RealEmbeddings:
+class RealEmbeddings(Described):
   """Of real images: those of a test, or some to learn from."""
 
   stage = "embed"

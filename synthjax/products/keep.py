@@ -28,7 +28,8 @@ from synthjax.filters import unlike
 from synthjax.filters.choose import Choice, choose, prefix, replayed, visible
 from synthjax.filters.clip import own_class_probability
 from synthjax.filters.real import passing
-from synthjax.products import keep_faults, keep_files, repeats, strays
+from synthjax.pages.inputs import About, Asked, Described
+from synthjax.products import keep_about, keep_faults, keep_files, repeats, strays
 from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_files import Evidence, Judged
@@ -55,7 +56,7 @@ _OLDER_RULE = (
 _Read = TypeVar("_Read")
 
 
-class KeepList:
+class KeepList(Described):
   stage = "keep"
 
   def __init__(
@@ -394,3 +395,6 @@ class KeepList:
     below = " and ".join(f"below {t:.3g}, by {e.name}{too[e.name]}" for e, t in keys)
     missed = "".join(f"; {unlike.missed(t, mirrored)}" for e, t in keys if isinstance(e, Thumbnails))
     return f"similarity to {others} {below}{quota}{found}{missed}"
+
+  def about(self, asked: Asked | None = None) -> About:
+    return keep_about.about(self, asked)

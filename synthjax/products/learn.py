@@ -38,6 +38,7 @@ from synthjax.learning.begin import begin
 from synthjax.learning.classify import Classify
 from synthjax.learning.loop import Watch, train
 from synthjax.models import networks
+from synthjax.pages.inputs import About, Asked, Described, Measured, Point, Run
 from synthjax.products import corrected, runs
 from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
@@ -48,6 +49,7 @@ from synthjax.runtime import devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
+from synthjax.store import records
 from synthjax.weights import image_networks
 
 Array = np.ndarray
@@ -62,9 +64,8 @@ class MeshRequest(TypedDict):
   name: str
 
 
-class Learner:
+class Learner(Described):
   stage = "learn"
-  encoder_name = ""  # it has none, and no zero-shot accuracy to be held against
 
   def __init__(
     self,
@@ -155,35 +156,10 @@ class Learner:
   def folder(self) -> epath.Path:
     return self._naming.place[0]
 
-  # --- for the page, which shows learners as arms --------------------------------------------------
+  # --- for pages -----------------------------------------------------------------------------------
 
   @property
-  def arm(self) -> str:
-    return self.learner
-
-  @property
-  def images(self) -> int:
-    """Learnt from, real and synthetic."""
-    return self.real_images + self.synthetic_images
-
-  @property
-  def per_class(self) -> int:
-    return round(self.images / len(self.labels))
-
-  @property
-  def asked_per_class(self) -> int:
-    return self.shots + self.fields.images_per_class
-
-  def source(self, test: str) -> Source:
-    return self.tests[test]
-
-  def left_out(self, test: str) -> int:
-    del test
-    return 0  # what cannot be read ends a learner
-
-  @property
-  def how(self) -> str:
-    """For the page."""
+  def _how(self) -> str:
     fields = self.fields
     real = f"real images of {fields.real}" if fields.real else ""
     of = str(self.fields.images)
@@ -191,6 +167,33 @@ class Learner:
     norms = f", {fields.norm} norms" if real and of else ""
     begin = f", begun as {fields.init.partition(':')[2]}" if fields.init else ""
     return f"{fields.model} on {parts}{norms}{begin}"
+
+  def about(self, asked: Asked | None = None) -> About:
+    fields, read = self.fields, asked.results if asked else ()
+    tests = {t: Measured.of(source, self.tallies(t) if t in read else ()) for t, source in self.tests.items()}
+    images = self.real_images + self.synthetic_images if any(t.tallies for t in tests.values()) else 0
+    run = Run(
+      name=self.learner,
+      how=self._how,
+      tests=tests,
+      shots=self.shots,
+      images=images,
+      per_class=round(images / len(self.labels)) if images else self.shots + fields.images_per_class,
+      real=fields.real,
+      real_images=self.real_images,
+      has_set=self._set is not None,
+      has_init=bool(fields.init),
+      recipe=fields.identity(),
+      points=self._points() if images else (),
+    )
+    return About(run=run)
+
+  def _points(self) -> tuple[Point, ...]:
+    """Among learners that differ in nothing but their shots, or but their ratio (across: synthetic images a class)."""
+    own = self.fields
+    across = {"real": self.shots, "ratio": own.ratio and round(self.synthetic_images / len(self.labels))}
+    keys = {axis: records.digest([own.to_dict() | {axis: ""}, str(own.images)]) for axis in across}
+    return tuple(Point(axis, keys[axis], self.learner, int(n)) for axis, n in across.items() if n)
 
   # --- what is there -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from etils import epath
 from synthjax.disk import checksums
 from synthjax.disk.checksums import Fault
 from synthjax.learning import checkpoint_sums
+from synthjax.pages.inputs import Described
 from synthjax.runtime import devices
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
@@ -35,7 +36,7 @@ class Status:
   why: str = ""  # it is to be made again, or is refused: for --plan
 
 
-class Product(Protocol):
+class Product(Described, Protocol):
   @property
   def name(self) -> str:
     """Its folder in the workdir: prompts/LE, images/LE."""

@@ -13,6 +13,7 @@ from etils import epath
 from synthjax.disk import checksums, documents
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
+from synthjax.pages.inputs import Described
 from synthjax.products.product import DONE, MISSING, Product, Status, file_faults
 from synthjax.prompts import strategies
 from synthjax.runtime.errors import UserError
@@ -24,7 +25,7 @@ from synthjax.store import records
 _USED = {"B": (), "templates": (), "LE": ("writer", "draws", "per_class", "seed"), "file": ()}
 
 
-class PromptList:
+class PromptList(Described):
   stage = "prompts"
   inputs: tuple[Product, ...] = ()
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import gc
+import io
 import shutil
 import sys
 import tempfile
 import weakref
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
+from PIL import Image
 
 from synthjax.data.sources import open_parents
 from synthjax.disk import checksums, workdir
@@ -162,9 +165,8 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
   def has_parents(self) -> bool:
     return self._parents is not None
 
-  def parent_pixels(self, parent_id: str) -> np.ndarray:
-    assert self._parents
-    return self._parents.pixels_of(parent_id)
+  def _parents_as_png(self, ids: Collection[str]) -> dict[str, bytes]:
+    return {i: _png(self._parents.pixels_of(i)) for i in ids} if self._parents else {}
 
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:
@@ -221,6 +223,13 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
   def kind(self) -> str:
     begun = ", begun as real ones" if self._parents else ""
     return f"{self.prompts.name}{begun}"
+
+  @property
+  def drawn_by(self) -> str:
+    return self.fields.generator
+
+  def record_of_prompts(self) -> dict[str, Any]:
+    return workdir.read_json(self.prompts.folder / "record.json", "record")
 
   @property
   def note(self) -> str:
@@ -347,6 +356,12 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
           checksums.cover(file)  # after it: after a death between the two, nobody makes it anew
     stop.check()
     return whole
+
+
+def _png(pixels: np.ndarray) -> bytes:
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, "PNG")
+  return buffer.getvalue()
 
 
 @functools.lru_cache(maxsize=4)  # without parameters: what it costs and is named by is the same for every set

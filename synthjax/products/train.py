@@ -42,6 +42,7 @@ from synthjax.models.flax_classes import (
   FlaxCLIPTextModule,
   FlaxUNet2DConditionModel,
 )
+from synthjax.pages.inputs import Described
 from synthjax.products.product import DONE, MISSING, STALE, Status, file_faults, owner_of
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
@@ -59,7 +60,7 @@ _RESULT = "result.json"
 _SHIPPED = "embedded:"
 
 
-class Network:
+class Network(Described):
   stage = "train"
 
   def __init__(

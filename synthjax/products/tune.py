@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from synthjax.encoders.encoder import Encoder
 from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
 from synthjax.learning import head, tune_images
+from synthjax.pages.inputs import About, Asked, Described, Measured, Point, Run
 from synthjax.products import heads, runs
 from synthjax.products.chosen import Chosen, EmbeddedSelection
 from synthjax.products.embed import RealEmbeddings, SetEmbeddings
@@ -47,7 +49,7 @@ Array = np.ndarray
 _HASH = 12
 
 
-class Arm:
+class Arm(Described):
   stage = "tune"
 
   def __init__(
@@ -146,19 +148,7 @@ class Arm:
     """Images a class that are learnt from; the mean where a filter leaves classes unequal."""
     return round(self.images / len(self._encoder.labels))
 
-  @property
-  def asked_per_class(self) -> int:
-    """Before the images are there; 0 where nothing is learnt, or where as many are learnt as pass."""
-    return self._per_class + self.shots
-
-  def source(self, test: str) -> Source:
-    return self._tests[test].source
-
-  def left_out(self, test: str) -> int:
-    """Of the source's images: those that cannot be read."""
-    return len(self._tests[test].left_out())
-
-  @property
+  @functools.cached_property
   def tuned_percent(self) -> float:
     """Of the parameters of image tower and head, those that learn."""
     if not self._learns or self._fields.adapter:
@@ -166,12 +156,6 @@ class Arm:
     shapes = self._encoder.clip.param_shapes()
     paths = tune_images.chosen(shapes, self._fields.learns)
     return tune_images.share(shapes, paths, len(self._encoder.labels) * (self._encoder.clip.width + 1))
-
-  @property
-  def is_plainly_real(self) -> bool:
-    """Learns from real images alone, and as a linear classifier on the encoder as it is."""
-    plain = not (self._fields.adapter or self._fields.learns) and self._fields.batch_norm == "frozen"
-    return bool(self._real) and self._set is None and plain
 
   @property
   def how(self) -> str:
@@ -371,6 +355,44 @@ class Arm:
       memory=learnt.memory,
       tower=learnt.tower,
     )
+
+  # --- for pages ---------------------------------------------------------------------------------
+
+  def about(self, asked: Asked | None = None) -> About:
+    read = asked.results if asked else ()
+    tests = {
+      test: Measured.of(real.source, self.tallies(test) if test in read else (), len(real.left_out()))
+      for test, real in self._tests.items()
+    }
+    has_results, own = any(test.tallies for test in tests.values()), self._fields
+    is_linear = not (own.adapter or own.learns) and own.batch_norm == "frozen"
+    run = Run(
+      name=self.arm,
+      how=self.how,
+      how_in_general=self.how_in_general,
+      tests=tests,
+      encoder=self.encoder_name,
+      method=self.method,
+      shots=self.shots,
+      draw=self.draw,
+      images=self.images if has_results else 0,
+      per_class=self.per_class if has_results else self._per_class + self.shots,
+      real=own.real,
+      real_images=self.real_images,
+      has_set=self._set is not None,
+      is_plainly_real=bool(self._real) and self._set is None and is_linear,
+      points=self._points() if has_results else (),
+    )
+    return About(run=run)
+
+  def _points(self) -> tuple[Point, ...]:
+    """On the curve of arms that differ in nothing but the number of images."""
+    own = self._fields
+    if self.method or not own.images:
+      return ()
+    images = str(own.images)
+    key = records.digest(own.to_dict() | {"images": images, "images_per_class": 0})
+    return (Point("images", key, f"{images.replace('/', '+')}+{own.loss}", self.per_class),)
 
 
 def _said(templates: Sequence[str]) -> str:

@@ -19,7 +19,6 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
 from synthjax.products.product import DONE
-from synthjax.products.sample import DrawnSet
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.spec.references import ImagesRef
@@ -114,16 +113,10 @@ def _write(
     files=-(-basis["n"] // per_file),
     classes=[(c, labels.names[k], counts[k]) for k, c in enumerate(labels.ids)],
     made=workdir.read_json(image_set.folder / "record.json", "record"),
-    prompts=_record_of_prompts(image_set),
+    prompts=image_set.record_of_prompts(),
     texts=[text for text, _ in texts.most_common()],
     n_texts=len(texts),
     filter=workdir.read_json(keep.folder / "record.json", "record") if keep else None,
     kept=keep.summary() if keep else None,
   )
   (draft / "README.md").write_text(card.render(body))
-
-
-def _record_of_prompts(image_set: ImageSet) -> dict[str, Any] | None:
-  if not isinstance(image_set, DrawnSet):
-    return None
-  return workdir.read_json(image_set.prompts.folder / "record.json", "record")

@@ -12,6 +12,7 @@ from synthjax.data.sources import check_sources, label_space, open_real, open_so
 from synthjax.encoders.encoder import encoder_of
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.bring import ImportedSet
+from synthjax.products.derived_page import DerivedPage
 from synthjax.products.embed import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep import KeepList
@@ -60,7 +61,8 @@ class Study:
   keeps: list[KeepList]
   arms: list[Arm]
   learners: list[Learner]
-  last: list[Product]  # the report, or the benchmark
+  benchmark: Benchmark | None = None
+  page: DerivedPage | None = None  # the report, or the matrix
   labels: LabelSpace | None = None  # of a benchmark or a matrix: none
   studies: dict[str, Study] = dataclasses.field(default_factory=dict)  # of a matrix, which makes nothing else
   notes: tuple[str, ...] = ()  # what is legal and still may be a mistake
@@ -70,12 +72,18 @@ class Study:
     """Each after what it is made from, under its folder below the workdir."""
     of_studies = [(f"{s}/{name}", p) for s, study in self.studies.items() for name, p in study.titled]
     made = (self.networks, self.lists.values(), self.sets.values(), self.embeddings, self.keeps, self.arms)
-    own: list[Product] = [*(product for kind in (*made, self.learners) for product in kind), *self.last]
+    last = filter(None, (self.benchmark, self.page))
+    own: list[Product] = [*(product for kind in (*made, self.learners) for product in kind), *last]
     return of_studies + [(product.name, product) for product in own]
 
   @property
   def products(self) -> list[Product]:
     return [product for _, product in self.titled]
+
+  @property
+  def each(self) -> list[Study]:
+    """Of a matrix its studies, then it; else this one alone."""
+    return [*self.studies.values(), self]
 
 
 def design(config: Config, root: epath.Path, command: str = "") -> Study:
@@ -85,7 +93,7 @@ def design(config: Config, root: epath.Path, command: str = "") -> Study:
 
 def _design(config: StudySpec, root: epath.Path, command: str) -> Study:
   if config.benchmark.rounds:
-    return Study(config, [], {}, {}, [], [], [], [], [Benchmark(config, root)])
+    return Study(config, [], {}, {}, [], [], [], [], benchmark=Benchmark(config, root))
   if config.studies:
     return _design_matrix(config, root, command)
   labels = label_space(config.labels)
@@ -198,13 +206,12 @@ def _design(config: StudySpec, root: epath.Path, command: str) -> Study:
     *made,
     arms,
     list(learners.values()),
-    [],
-    labels,
+    labels=labels,
     notes=(*labels.notes(), *notes.learners(config)),
   )
-  if arms or any(learner.tests for learner in learners.values()):
-    study.last.append(Report(config, root, labels, study.products, command))
-  return study
+  if not (arms or any(learner.tests for learner in learners.values())):
+    return study
+  return dataclasses.replace(study, page=Report(config, root, labels, study.products, command))
 
 
 def _design_matrix(config: StudySpec, root: epath.Path, command: str) -> Study:
@@ -217,7 +224,7 @@ def _design_matrix(config: StudySpec, root: epath.Path, command: str) -> Study:
       raise UserError(f"study {name}: {e}") from None
   notes = tuple(f"{name}: {note}" for name, study in studies.items() for note in study.notes)
   matrix = Matrix(config, root, {name: study.arms for name, study in studies.items()}, command)
-  return Study(config, [], {}, {}, [], [], [], [], [matrix], studies=studies, notes=notes)
+  return Study(config, [], {}, {}, [], [], [], [], page=matrix, studies=studies, notes=notes)
 
 
 def _in_order(networks: Mapping[str, NetworkSpec]) -> list[str]:

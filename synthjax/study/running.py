@@ -6,24 +6,22 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from etils import epath
 
 from synthjax.cli.command_line import Command
 from synthjax.disk import workdir
-from synthjax.products.image_set import SHEET, ImageSet
-from synthjax.products.learn import Learner
-from synthjax.products.matrix import Matrix
+from synthjax.products.derived_page import DerivedPage
+from synthjax.products.image_set import SHEET
 from synthjax.products.plan_table import plan_table
 from synthjax.products.product import DONE, Product
-from synthjax.products.report import Report
 from synthjax.runtime import devices, sharding
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.stopping import Stop
 from synthjax.store import leftovers
 from synthjax.study.export import export
-from synthjax.study.graph import ON_REQUEST, STAGES, design
+from synthjax.study.graph import ON_REQUEST, STAGES, Study, design
 from synthjax.study.predict import predict
 from synthjax.study.scheduler import check_inputs, make
 from synthjax.study.verify import verify
@@ -54,17 +52,19 @@ def _run(command: Command, root: epath.Path) -> None:
     print(plan_table(titled))
     return
   check_inputs(chosen)
-  _check_devices(chosen)
+  _check_devices(study, chosen)
   for network in (n for n in study.networks if n in chosen):
     network.status()  # one that others were made from, and now asks for more, is refused before hours of training
   if chosen and devices.is_speaker():  # to verify changes nothing
     leftovers.sweep((root, *(root / name for name in study.studies)), study.spec.runtime)
   with Stop(study.spec.runtime.grace_seconds) as stop:
-    reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
-    with _growing([r for r in reports if r.status().state != DONE], study.spec.report.refresh_seconds):
+    pages = (
+      [one.page for one in study.each if one.page and one.page in chosen] if devices.is_speaker() else []
+    )
+    with _growing([page for page in pages if page.status().state != DONE], study.spec.report.refresh_seconds):
       make(chosen, stop, study.spec.runtime.stale_seconds)
   if devices.is_speaker():
-    for line in (line for report in reports for line in report.summary()):
+    for line in (line for page in pages for line in page.summary()):
       print(line)
     if "verify" in command.stages:
       verify(study.titled, [root, *(root / name for name in study.studies)])
@@ -72,19 +72,19 @@ def _run(command: Command, root: epath.Path) -> None:
       print(predict(study.spec, root, study.arms, study.learners))
     if "export" in command.stages:
       print(export(study.spec, root, study.labels, study.sets, study.keeps))
-    for path in _to_look_at(chosen):
+    for path in _to_look_at(study, chosen):
       print(path)
 
 
 @contextlib.contextmanager
-def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]:
+def _growing(pages: Sequence[DerivedPage], seconds: int) -> Iterator[None]:
   """Draws the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
   over = threading.Event()
 
   def draw_all(refresh_seconds: int) -> None:
-    for report in reports:
+    for page in pages:
       try:
-        report.draw(refresh_seconds)
+        page.draw(refresh_seconds)
       except (UserError, OSError):
         continue  # what is wrong is told by the stage that meets it
       except Exception as e:  # noqa: BLE001  a page is not worth a study
@@ -99,7 +99,7 @@ def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]
       pause = max(seconds, 20 * (time.monotonic() - began))  # a twentieth of one core at most
 
   thread = threading.Thread(target=draw, name="page", daemon=True)
-  if reports and seconds:
+  if pages and seconds:
     thread.start()
   try:
     yield
@@ -113,25 +113,23 @@ def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]
       thread.join(timeout=5.0)  # who was asked to stop has no time for a page
 
 
-def _to_look_at(chosen: Iterable[Product]) -> list[epath.Path]:
-  """The report, or the sheets of a study that has none."""
-  pages = [p.page for p in chosen if isinstance(p, Matrix)] or [
-    p.page for p in chosen if isinstance(p, Report)
-  ]
-  return pages or [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]
+def _to_look_at(study: Study, chosen: Sequence[Product]) -> list[epath.Path]:
+  """The page; with --stages that leave it out, the sheets of the sets."""
+  if study.page and study.page in chosen:
+    return [study.page.page]
+  return [s.folder / SHEET for one in study.each for s in one.sets.values() if s in chosen]
 
 
-def _check_devices(chosen: Sequence[Product]) -> None:
+def _check_devices(study: Study, chosen: Sequence[Product]) -> None:
   """What cannot be trained on these devices is refused before anything is made for it; a finished run is shown on any."""
   if devices.is_joined() and (alone := [p.name for p in chosen if p.stage in ("train", "tune")]):
     raise UserError(
       f"--distributed on: {alone[0]} is trained by one process on its own devices, only learners are by all of them; "
       "use --distributed auto, where processes share the runs"
     )
-  for product in chosen:
-    if isinstance(product, Learner):
-      try:
-        sharding.training_devices(**product.mesh_request)
-      except UserError:
-        if product.status().state != DONE:
-          raise
+  for learner in (x for one in study.each for x in one.learners if x in chosen):
+    try:
+      sharding.training_devices(**learner.mesh_request)
+    except UserError:
+      if learner.status().state != DONE:
+        raise
