@@ -20,13 +20,14 @@ from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import checkpoint_sums
+from synthjax.pages.inputs import Described
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import RuntimeFields
 from synthjax.spec.study import StudySpec
-from synthjax.store import shards
+from synthjax.store import records, shards
 from synthjax.store.claims import Owner
 
 MISSING, STALE, DONE, REFUSED = "missing", "stale", "done", "refused"
@@ -88,7 +89,7 @@ class Study(Protocol):
     ...
 
 
-class Product(abc.ABC):
+class Product(Described):
   """A subclass declares its inputs, says how far it is, and makes what is missing.
 
   It may be killed at any moment, and several processes may make it at once: what is there of it is whole, and what is
@@ -122,10 +123,10 @@ class Product(abc.ABC):
   def declare(cls, study: Study, *key: str) -> Self:
     """Gets its inputs from the study. Nothing is read or opened: a stage that does not need this product never will."""
 
-  def check(self) -> None:  # noqa: B027  most need no check
+  def check(self) -> None:
     """Raises UserError for what can be known to be wrong before anything is made."""
 
-  def check_devices(self) -> None:  # noqa: B027
+  def check_devices(self) -> None:
     """Raises UserError where it cannot be made on this process's devices, or by joined processes."""
 
   def reads(self) -> Iterable[tuple[str, LabelSpace]]:
@@ -205,6 +206,14 @@ def progress_of(name: str, total: int, done: int, runtime: RuntimeFields, unit: 
     log_seconds=runtime.log_seconds,
     speak=devices.is_speaker(),
   )
+
+
+def status_or_refusal(product: Product) -> Status:
+  """A product of a rule since corrected is a line of the table, so that all of them are seen at once."""
+  try:
+    return product.status()
+  except records.Corrected as e:
+    return Status(REFUSED, why=str(e))
 
 
 def file_faults(folder: epath.Path) -> list[Fault]:

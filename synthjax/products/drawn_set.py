@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import io
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Self
 
 import jax
 import numpy as np
 from etils import epath
+from PIL import Image
 
 from synthjax.disk import checksums, workdir
 from synthjax.generators import random_weights
@@ -118,9 +120,9 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
   def has_parents(self) -> bool:
     return self._drawing.parents is not None
 
-  def parent_pixels(self, parent_id: str) -> np.ndarray:
-    assert self._drawing.parents
-    return self._drawing.parents.pixels_of(parent_id)
+  def _parents_as_png(self, ids: Collection[str]) -> dict[str, bytes]:
+    parents = self._drawing.parents
+    return {i: _png(parents.pixels_of(i)) for i in ids} if parents else {}
 
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:
@@ -147,6 +149,13 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
   def kind(self) -> str:
     begun = ", begun as real ones" if self.has_parents else ""
     return f"{self.prompts.name}{begun}"
+
+  @property
+  def drawn_by(self) -> str:
+    return self.fields.generator
+
+  def record_of_prompts(self) -> dict[str, Any]:
+    return workdir.read_json(self.prompts.folder / "record.json", "record")
 
   @property
   def note(self) -> str:
@@ -243,3 +252,9 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
           checksums.cover(file)  # after it: after a death between the two, nobody makes it anew
     stop.check()
     return whole
+
+
+def _png(pixels: np.ndarray) -> bytes:
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, "PNG")
+  return buffer.getvalue()

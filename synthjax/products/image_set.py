@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from synthjax.disk import checksums, snapshot
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
+from synthjax.pages.inputs import About, Asked, Images, Picture
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import Import, Sampling
@@ -262,3 +264,54 @@ class ImageSet(Product, Generic[Fields]):
     named = [(f"{i}  {n}", r) for i, n, r in zip(self.labels.ids, self.labels.names, rows, strict=True)]
     title = f"{self._set}: the first {columns} images of each class, {self.note}"
     checksums.replace(self.folder / SHEET, contact_sheet.draw(named, title))
+
+  # --- for pages and cards -------------------------------------------------------------------------
+
+  @property
+  def drawn_by(self) -> str:
+    """The generator, as the config has it; "" = not known."""
+    return ""
+
+  @property
+  def imported_from(self) -> str:
+    """The source, as the config has it; "" = drawn here."""
+    return ""
+
+  @property
+  def has_parents(self) -> bool:
+    """Whether its images began as real ones. Known once some are there."""
+    return False
+
+  def _parents_as_png(self, ids: Collection[str]) -> Mapping[str, bytes]:
+    del ids
+    return {}
+
+  def record_of_prompts(self) -> dict[str, Any] | None:
+    """What is recorded of the prompt list; None: there is none."""
+    return None
+
+  def about(self, asked: Asked | None = None) -> About:
+    unread = Images(self._set, self.labels.ids, self.drawn_by, self.imported_from)
+    have = self.status().have if asked else 0
+    if not asked or not have:
+      return About(images=unread)
+    read = dataclasses.replace(
+      unread,
+      have=have,
+      note=self.note,
+      has_parents=self.has_parents,
+      first=tuple(map(_picture, self.first(asked.images))) if asked.images else (),
+      parents=self._parents_as_png(asked.parents) if asked.parents else {},
+    )
+    return About(images=read)
+
+
+def _picture(row: Mapping[str, Any]) -> Picture:
+  return Picture(
+    label=int(row["label"]),
+    image_id=row["image_id"].decode(),
+    prompt=row["prompt"].decode(),
+    jpeg=row["image"],
+    parent_id=row["parent_id"].decode(),
+    strength=float(row["strength"]),
+  )

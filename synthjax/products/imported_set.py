@@ -24,6 +24,7 @@ import numpy as np
 from etils import epath
 
 from synthjax.data import importing
+from synthjax.data.classes import parse
 from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import check_faults, in_threads
 from synthjax.data.importing import Entry, ImportedPlan
@@ -41,6 +42,7 @@ from synthjax.store import records, schema, shards
 from synthjax.store.plan import Plan, Segment
 
 INDEX = "index.jsonl"
+_OWN = "synthjax:"  # the scheme of images that another workdir holds
 _LEFT_OUT = "left_out.json"
 _ENTRY = {"key": str, "class_id": str, "image_id": str, "told": dict}
 
@@ -128,6 +130,25 @@ class ImportedSet(ImageSet[Import]):
   @property
   def _wanted(self) -> list[int]:
     return [min(self.asked, n) for n in self._available]
+
+  @property
+  def imported_from(self) -> str:
+    return self.fields.source
+
+  @property
+  def drawn_by(self) -> str:
+    """As the record of the workdir that the images are of has it."""
+    reference = self.fields.source
+    if not reference.startswith(_OWN):
+      return ""
+    try:
+      folder = epath.Path(parse(reference, reference.removeprefix(_OWN)).path)
+      if folder.parent.parent.name == "keep":  # WORKDIR/keep/SET/FILTER-ENCODER
+        folder = folder.parents[2] / "images" / folder.parent.name
+      found = records.load(folder)
+    except (UserError, OSError):
+      return ""  # it may be gone: the set does not need it any more
+    return str(found.runtime.get("generator", "")) if found else ""
 
   @property
   def note(self) -> str:

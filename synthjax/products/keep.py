@@ -29,7 +29,9 @@ from synthjax.filters.filtering import Filtering
 from synthjax.filters.judgement import Judged
 from synthjax.filters.registry import RULES
 from synthjax.filters.rule import View
-from synthjax.pages import contact_sheet
+from synthjax.pages import contact_sheet, scores
+from synthjax.pages import inputs as pages
+from synthjax.pages.inputs import About, Asked, Counts
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
@@ -80,7 +82,6 @@ class KeepList(Product):
     self._fields = config.filters[name]
     self._rule = RULES[self._fields.rule](self._fields, [View(one.encoder, one.against) for one in encoded])
     self.rule, self.quota = self._fields.rule, self._fields.kept_per_class
-    self.score_means = self._rule.score_means  # for the page
     self._last_older: tuple[tuple[Any, ...], bool] | None = None
 
   @classmethod
@@ -279,3 +280,19 @@ class KeepList(Product):
     quota, summary = f", {self.quota} a class" if self.quota else "", self.summary()
     found = self._rule.found(summary) if summary else ""
     return "; ".join(filter(None, [f"{self._rule.how}{quota}", found, self._rule.limits]))
+
+  def about(self, asked: Asked | None = None) -> About:
+    unread = pages.Keep(self.set_name, self.filter, self.encoder_name, self._rule.score_means)
+    summary = self.summary() if asked else None
+    if asked is None or summary is None:
+      return About(keep=unread)
+    classes = tuple(Counts(row["id"], *(row[c] for c in Counts._fields[1:])) for row in summary["classes"])
+    read = dataclasses.replace(
+      unread,
+      how=self.how,
+      classes=classes,
+      rounds=summary["rounds"],
+      scored=scores.of_images(self.load(), classes, asked.scores) if asked.scores else {},
+      pairs=self.pairs_sheet() if asked.pairs else b"",
+    )
+    return About(keep=read)

@@ -30,6 +30,8 @@ from synthjax.learning import agreement, descriptions, learner, settings
 from synthjax.learning.classify import Classify
 from synthjax.learning.training import Training
 from synthjax.models import networks
+from synthjax.pages import inputs
+from synthjax.pages.inputs import About, Asked, Measured, Point
 from synthjax.products import corrected
 from synthjax.products.base import DONE, Study
 from synthjax.products.chosen import Selection
@@ -41,6 +43,7 @@ from synthjax.runtime import devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
+from synthjax.store import records
 from synthjax.weights import image_networks, read
 
 _LEARNT = "learnt.safetensors"
@@ -196,16 +199,35 @@ class Learner(Run):
     return len(self._whole_real) if self._whole_real else 0
 
   @property
-  def asked_per_class(self) -> int:
-    return self.shots + self.fields.images_per_class
-
-  def left_out(self, test: str) -> int:
-    del test
-    return 0  # what cannot be read ends a learner
-
-  @property
   def how(self) -> str:
     return descriptions.learning(self.fields, str(self._config.learners[self.learner].images))
+
+  def about(self, asked: Asked | None = None) -> About:
+    fields, read = self.fields, asked.results if asked else ()
+    tests = {t: Measured.of(source, self.tallies(t) if t in read else ()) for t, source in self.tests.items()}
+    images = self.real_images + self.synthetic_images if any(t.tallies for t in tests.values()) else 0
+    run = inputs.Run(
+      name=self.learner,
+      how=self.how,
+      tests=tests,
+      shots=self.shots,
+      images=images,
+      per_class=round(images / len(self.labels)) if images else self.shots + fields.images_per_class,
+      real=fields.real,
+      real_images=self.real_images,
+      has_set=self._set is not None,
+      has_init=bool(fields.init),
+      recipe=fields.identity(),
+      points=self._points() if images else (),
+    )
+    return About(run=run)
+
+  def _points(self) -> tuple[Point, ...]:
+    """Among learners that differ in nothing but their shots, or but their ratio (across: synthetic images a class)."""
+    own = self.fields
+    across = {"real": self.shots, "ratio": own.ratio and round(self.synthetic_images / len(self.labels))}
+    keys = {axis: records.digest([own.to_dict() | {axis: ""}, str(own.images)]) for axis in across}
+    return tuple(Point(axis, keys[axis], self.learner, int(n)) for axis, n in across.items() if n)
 
   def _rows_of(self, result: Result, tally: Tally) -> list[Row]:
     split = self._source(result.test).split

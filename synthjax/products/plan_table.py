@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synthjax.disk import snapshot
-from synthjax.products.base import DONE, REFUSED, Product, Status
+from synthjax.products.base import DONE, Product, status_or_refusal
 from synthjax.runtime.progress import readable
-from synthjax.store import records
-
-
-def status_or_refusal(product: Product) -> Status:
-  """A product of a rule since corrected is a line of the table, so that all of them are seen at once."""
-  try:
-    return product.status()
-  except records.Corrected as e:
-    return Status(REFUSED, why=str(e))
 
 
 def plan_table(products: Sequence[tuple[str, Product]]) -> str:

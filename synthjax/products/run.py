@@ -51,7 +51,6 @@ class Result:
 
 
 class Run(Product):
-  encoder_name = ""
   counts_weights = False  # whether a seed's weights count as one more of the results that `status` counts
 
   def __init__(
@@ -122,23 +121,6 @@ class Run(Product):
   def per_class(self) -> int:
     """Images a class that are learnt from; the mean where a filter leaves classes unequal."""
     return round(self.images / len(self.labels))
-
-  @property
-  @abc.abstractmethod
-  def asked_per_class(self) -> int:
-    """Before the images are there; 0 where nothing is learnt, or where as many are learnt as pass."""
-
-  @property
-  @abc.abstractmethod
-  def how(self) -> str:
-    """How it learns, in words."""
-
-  def source(self, test: str) -> Source:
-    return self.tests[test]
-
-  @abc.abstractmethod
-  def left_out(self, test: str) -> int:
-    """Of the source's images: those that cannot be read."""
 
   # --- what is there -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ The rest of the folder stands in run.py, how it is learnt in learning/classifier
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -22,6 +23,8 @@ from synthjax.evaluation.rows import TOP1, Row, rows
 from synthjax.learning import classifier_tuning, descriptions, head, seed_groups
 from synthjax.learning.classifier_tuning import Images, Learnt
 from synthjax.learning.training import Training
+from synthjax.pages import inputs
+from synthjax.pages.inputs import About, Asked, Measured, Point
 from synthjax.products.base import DONE, Study
 from synthjax.products.chosen import Chosen, EmbeddedSelection
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
@@ -32,7 +35,7 @@ from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
-from synthjax.store import corrections
+from synthjax.store import corrections, records
 from synthjax.store.features import Features
 
 
@@ -175,20 +178,13 @@ class Arm(Run):
   def real_images(self) -> int:
     return len(self._real.source) if self._real else 0
 
-  @property
-  def asked_per_class(self) -> int:
-    return self._per_class + self.shots
-
-  def left_out(self, test: str) -> int:
-    return len(self._tests[test].left_out())
-
-  @property
+  @functools.cached_property
   def tuned_percent(self) -> float:
     """Of the parameters of image tower and linear classifier, those that learn."""
     return classifier_tuning.tuned_percent(self._fields, self._encoder) if self._learns else 0.0
 
   @property
-  def is_plainly_real(self) -> bool:
+  def _is_plainly_real(self) -> bool:
     """Learns from real images alone, and as a linear classifier on the encoder as it is."""
     is_plain = not (self._fields.adapter or classifier_tuning.goes_through_images(self._fields))
     return bool(self._real) and self._set is None and is_plain
@@ -199,7 +195,7 @@ class Arm(Run):
     return self._how(of_set, self._keep.filter if self._keep else "", f"{self.real_images} real")
 
   @property
-  def how_in_general(self) -> str:
+  def _how_in_general(self) -> str:
     """Likewise, whatever the shots and the draw."""
     of_set = f"images of {self._set.kind}" if self._set else ""
     return self._how(of_set, f"rule {self._keep.rule}" if self._keep else "", "real")
@@ -208,6 +204,41 @@ class Arm(Run):
     if not self._learns:
       return descriptions.zero_shot(self._encoder.templates)
     return descriptions.tuning(self._fields, of_set, kept_by, real if self._real else "", self.tuned_percent)
+
+  def about(self, asked: Asked | None = None) -> About:
+    read = asked.results if asked else ()
+    tests = {
+      test: Measured.of(real.source, self.tallies(test) if test in read else (), len(real.left_out()))
+      for test, real in self._tests.items()
+    }
+    has_results, own = any(test.tallies for test in tests.values()), self._fields
+    run = inputs.Run(
+      name=self.arm,
+      how=self.how,
+      how_in_general=self._how_in_general,
+      tests=tests,
+      encoder=self.encoder_name,
+      method=self.method,
+      shots=self.shots,
+      draw=self.draw,
+      images=self.images if has_results else 0,
+      per_class=self.per_class if has_results else self._per_class + self.shots,
+      real=own.real,
+      real_images=self.real_images,
+      has_set=self._set is not None,
+      is_plainly_real=self._is_plainly_real,
+      points=self._points() if has_results else (),
+    )
+    return About(run=run)
+
+  def _points(self) -> tuple[Point, ...]:
+    """On the curve of arms that differ in nothing but the number of images."""
+    own = self._fields
+    if self.method or not own.images:
+      return ()
+    images = str(own.images)
+    key = records.digest(own.to_dict() | {"images": images, "images_per_class": 0})
+    return (Point("images", key, f"{images.replace('/', '+')}+{own.loss}", self.per_class),)
 
   def _rows_of(self, result: Result, tally: Tally) -> list[Row]:
     split = self.tests[result.test].split

@@ -6,18 +6,17 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from etils import epath
 
 from synthjax.cli.command_line import Command
 from synthjax.disk import workdir
 from synthjax.products.base import DONE, Product
+from synthjax.products.derived_page import DerivedPage
 from synthjax.products.image_set import SHEET, ImageSet
 from synthjax.products.learn import Learner
-from synthjax.products.matrix import Matrix
 from synthjax.products.plan_table import plan_table
-from synthjax.products.report import Report
 from synthjax.products.train import Network
 from synthjax.products.tune import Arm
 from synthjax.runtime import devices
@@ -25,7 +24,7 @@ from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.stopping import Stop
 from synthjax.store import leftovers
 from synthjax.study.export import export
-from synthjax.study.graph import design
+from synthjax.study.graph import Study, design
 from synthjax.study.kinds import ON_REQUEST, STAGES
 from synthjax.study.predict import predict
 from synthjax.study.scheduler import check_inputs, make
@@ -63,11 +62,13 @@ def _run(command: Command, root: epath.Path) -> None:
   if chosen and devices.is_speaker():  # to verify changes nothing
     leftovers.sweep((root, *(root / name for name in study.studies)), study.spec.runtime)
   with Stop(study.spec.runtime.grace_seconds) as stop:
-    reports = [p for p in chosen if isinstance(p, (Report, Matrix))] if devices.is_speaker() else []
-    with _growing([r for r in reports if r.status().state != DONE], study.spec.report.refresh_seconds):
+    pages = (
+      [p for one in study.each for p in one.of(DerivedPage) if p in chosen] if devices.is_speaker() else []
+    )
+    with _growing([page for page in pages if page.status().state != DONE], study.spec.report.refresh_seconds):
       make(chosen, stop, study.spec.runtime.stale_seconds)
   if devices.is_speaker():
-    for line in (line for report in reports for line in report.summary()):
+    for line in (line for page in pages for line in page.summary()):
       print(line)
     if "verify" in command.stages:
       verify(study.titled, [root, *(root / name for name in study.studies)])
@@ -75,19 +76,19 @@ def _run(command: Command, root: epath.Path) -> None:
       print(predict(study.spec, root, study.of(Arm), study.of(Learner)))
     if "export" in command.stages:
       print(export(study, root))
-    for path in _to_look_at(chosen):
+    for path in _to_look_at(study, chosen):
       print(path)
 
 
 @contextlib.contextmanager
-def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]:
+def _growing(pages: Sequence[DerivedPage], seconds: int) -> Iterator[None]:
   """Draws the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
   over = threading.Event()
 
   def draw_all(refresh_seconds: int) -> None:
-    for report in reports:
+    for page in pages:
       try:
-        report.draw(refresh_seconds)
+        page.draw(refresh_seconds)
       except (UserError, OSError):
         continue  # what is wrong is told by the stage that meets it
       except Exception as e:  # noqa: BLE001  a page is not worth a study
@@ -102,7 +103,7 @@ def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]
       pause = max(seconds, 20 * (time.monotonic() - began))  # a twentieth of one core at most
 
   thread = threading.Thread(target=draw, name="page", daemon=True)
-  if reports and seconds:
+  if pages and seconds:
     thread.start()
   try:
     yield
@@ -116,12 +117,11 @@ def _growing(reports: Sequence[Report | Matrix], seconds: int) -> Iterator[None]
       thread.join(timeout=5.0)  # who was asked to stop has no time for a page
 
 
-def _to_look_at(chosen: Iterable[Product]) -> list[epath.Path]:
-  """The report, or the sheets of a study that has none."""
-  pages = [p.page for p in chosen if isinstance(p, Matrix)] or [
-    p.page for p in chosen if isinstance(p, Report)
-  ]
-  return pages or [p.folder / SHEET for p in chosen if isinstance(p, ImageSet)]
+def _to_look_at(study: Study, chosen: Sequence[Product]) -> list[epath.Path]:
+  """The page; with --stages that leave it out, the sheets of the sets."""
+  if pages := [page.page for page in study.of(DerivedPage) if page in chosen]:
+    return pages
+  return [s.folder / SHEET for one in study.each for s in one.of(ImageSet) if s in chosen]
 
 
 def _check_devices(chosen: Sequence[Product]) -> None:

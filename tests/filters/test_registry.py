@@ -70,5 +70,5 @@ def test_a_rule_that_only_the_table_knows(tmp_path, monkeypatch, capsys):
   assert keep.how == f"those of even ids, 4 a class; {found}; odd ids are not found"
   said = capsys.readouterr().err
   assert f"keep/LE/CF-clip: {found}; pairs.csv names them" in said and "note: images were not looked" in said
-  assert keep.pairs_sheet().startswith(b"\x89PNG") and keep.score_means == "whether its id is even"
+  assert keep.pairs_sheet().startswith(b"\x89PNG") and keep.about().keep.score == "whether its id is even"
   assert make(keep_list(tmp_path, 3)).ids() != ids and keep.status().state == STALE

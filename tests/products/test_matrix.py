@@ -14,7 +14,7 @@ from synthjax.cli import command_line as command_line
 from synthjax.data import tfds_source
 from synthjax.pages import matrix as page
 from synthjax.pages import published
-from synthjax.products.matrix import kind_of
+from synthjax.pages.matrix_cells import kind_of
 from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 import shutil
-import types
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ from synthjax import study
 from synthjax.cli import command_line as command_line
 from synthjax.disk import workdir
 from synthjax.evaluation.accuracy import Tally
-from synthjax.products import comparisons, provenance
+from synthjax.pages import comparisons, provenance
+from synthjax.pages.inputs import Measured, Run
 from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.keep import KeepList
 from synthjax.products.learn import Learner
@@ -64,7 +64,7 @@ def learners(**sets: str):
 
 
 def caveat(config, root: Path) -> str:
-  return provenance.caveat(provenance.networks(config, design(config, root).products))
+  return provenance.caveat(provenance.networks(config, [p.about() for p in design(config, root).products]))
 
 
 def test_the_caveat_is_of_the_networks_that_had_a_part_and_of_no_others(tmp_path, weights):
@@ -101,10 +101,9 @@ def tally(right: np.ndarray, known: bool = True) -> Tally:
   return Tally(confusion, 0.0, right_N=right if known else None)
 
 
-def arm_of(name: str, tallies: list[Tally], digest: str = "d"):
-  return types.SimpleNamespace(
-    arm=name, tallies=lambda test: tallies, source=lambda test: types.SimpleNamespace(digest=digest)
-  )
+def arm_of(name: str, tallies: list[Tally], digest: str = "d") -> Run:
+  n = tallies[0].n if tallies else 0
+  return Run(name, "", {"t": Measured("digits", "first", n, digest=digest, tallies=tuple(tallies))})
 
 
 def test_arms_are_paired_on_the_same_images_only():
@@ -141,9 +140,9 @@ def test_what_shipped_studies_are_held_against(file, pairs, tmp_path):
   path, _, arg = file.partition(":")
   config = command_line.load_config_file(f"configs/{path}", arg)
   made = design(config, tmp_path)
-  arms = [*made.of(Arm), *made.of(Learner)]
-  found = {arm.arm: comparisons.reference_of(arm, arms) for arm in arms}
-  assert {name: found[name] and found[name].arm for name in pairs} == pairs
+  runs = [product.about().run for product in (*made.of(Arm), *made.of(Learner))]
+  found = {run.name: comparisons.reference_of(run, runs) for run in runs}
+  assert {name: found[name] and found[name].name for name in pairs} == pairs
 
 
 def answers(monkeypatch, known: bool) -> None:

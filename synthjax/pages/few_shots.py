@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from synthjax.pages import page
-from synthjax.products.drawn_set import DrawnSet
-from synthjax.products.image_set import ImageSet
-from synthjax.products.tune import Arm
+from synthjax.pages.inputs import Images, Run
 
 _PARENTS, _CHILDREN = 10, 2
+SEEN = _CHILDREN * 16  # images a class in which children are looked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +19,9 @@ class Method:
   """Arms that differ in shots, draws and seeds alone."""
 
   name: str
-  arms: tuple[Arm, ...]
+  arms: tuple[Run, ...]
 
-  def at(self, shots: int) -> tuple[Arm, ...]:
+  def at(self, shots: int) -> tuple[Run, ...]:
     return tuple(arm for arm in self.arms if arm.shots == shots)
 
   @property
@@ -35,10 +32,8 @@ class Method:
     """Accuracy by shots; gains are held against the same draw of the method that knows no synthetic image."""
     points, gains = [], []
     for shots in self.shots:
-      levels = {arm.draw: _level(arm, test) for arm in self.at(shots) if arm.tallies(test)}
-      base = (
-        {arm.draw: _level(arm, test) for arm in against.at(shots) if arm.tallies(test)} if against else {}
-      )
+      levels = _levels(self.at(shots), test)
+      base = _levels(against.at(shots), test) if against else {}
       if levels:
         points.append((shots, tuple(levels.values())))
       if pairs := tuple(levels[d] - base[d] for d in levels if d in base):
@@ -46,45 +41,57 @@ class Method:
     return page.Method(self.name, self.arms[0].how_in_general, tuple(points), tuple(gains))
 
 
-def methods(arms: Sequence[Arm]) -> list[Method]:
-  by_name: dict[str, list[Arm]] = {}
-  for arm in arms:
-    if arm.method:
-      by_name.setdefault(arm.method, []).append(arm)
+def methods(runs: Sequence[Run]) -> list[Method]:
+  by_name: dict[str, list[Run]] = {}
+  for run in runs:
+    if run.method:
+      by_name.setdefault(run.method, []).append(run)
   return [Method(name, tuple(own)) for name, own in by_name.items()]
 
 
-def table(arms: Sequence[Arm], test: str) -> tuple[page.Method, ...]:
+def table(runs: Sequence[Run], test: str) -> tuple[page.Method, ...]:
   """The first method that learns from real images alone, without an adapter, is what the others are held against."""
-  found = methods(arms)
+  found = methods(runs)
   plain = next((m for m in found if len(m.shots) > 1 and m.arms[0].is_plainly_real), None)
   return tuple(m.line(test, None if m is plain else plain) for m in found)
 
 
-def families(sets: Sequence[ImageSet], classes: Sequence[str]) -> tuple[page.Family, ...]:
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """A parent and its children, of whom the set's name says where the parent can be seen."""
+
+  class_id: str
+  parent_id: str
+  images: str
+  children: tuple[tuple[float, tuple[bytes, ...]], ...]  # strength, JPEGs
+
+
+def families(sets: Sequence[Images], classes: Sequence[str]) -> list[Family]:
   """The parents that most sets share, the first of each class, with their first children by falling strength."""
-  drawn = [s for s in sets if isinstance(s, DrawnSet) and s.has_parents and s.status().have]
   children: dict[str, dict[float, list[bytes]]] = {}
-  about: dict[str, tuple[int, DrawnSet]] = {}
-  for image_set in drawn:
-    for row in image_set.first(_CHILDREN * 16):
-      parent, strength = row["parent_id"].decode(), round(float(row["strength"]), 3)
-      own = children.setdefault(parent, {}).setdefault(strength, [])
+  about: dict[str, tuple[int, str]] = {}
+  for images in sets:
+    for picture in images.first:
+      strength = round(picture.strength, 3)
+      own = children.setdefault(picture.parent_id, {}).setdefault(strength, [])
       if len(own) < _CHILDREN:
-        own.append(row["image"])
-      about.setdefault(parent, (row["label"], image_set))
-  shown: list[page.Family] = []
+        own.append(picture.jpeg)
+      about.setdefault(picture.parent_id, (picture.label, images.name))
+  shown: list[Family] = []
   for label, class_id in enumerate(classes):
     of_class = [p for p in children if about[p][0] == label]
     if not of_class or len(shown) == _PARENTS:
       continue
     parent = max(of_class, key=lambda p: len(children[p]))
-    buffer = io.BytesIO()
-    Image.fromarray(about[parent][1].parent_pixels(parent)).save(buffer, "PNG")
     by_strength = tuple((s, tuple(jpegs)) for s, jpegs in sorted(children[parent].items(), reverse=True))
-    shown.append(page.Family(class_id, parent, buffer.getvalue(), by_strength))
-  return tuple(shown)
+    shown.append(Family(class_id, parent, about[parent][1], by_strength))
+  return shown
 
 
-def _level(arm: Arm, test: str) -> float:
-  return float(np.mean([t.metrics()["top1"] for t in arm.tallies(test)]))
+def _levels(arms: Sequence[Run], test: str) -> dict[int, float]:
+  """Mean top-1 by draw, of those arms that have results."""
+  return {
+    arm.draw: float(np.mean([t.metrics()["top1"] for t in tallies]))
+    for arm in arms
+    if (tallies := arm.tallies(test))
+  }
