@@ -8,6 +8,7 @@ import numpy as np
 
 from synthjax.pages.inputs import Counts, Scored
 
+
 def of_images(
   arrays: Mapping[str, np.ndarray], classes: Sequence[Counts], ids: Collection[str]
 ) -> dict[str, Scored]:

@@ -22,8 +22,8 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.models import attention
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
+from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
-from synthjax.products.train import Network
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop

@@ -17,9 +17,9 @@ from synthjax.data.selection import part_digest
 from synthjax.data.sources import open_real
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products import corrected
-from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
 from synthjax.products.run import folder_of
+from synthjax.products.selection import Selection
 from synthjax.spec import fields as fields_of
 from synthjax.spec import group
 from synthjax.spec.references import named

@@ -15,9 +15,9 @@ from synthjax.disk.checksums import Fault
 from synthjax.pages import matrix as page
 from synthjax.pages import matrix_cells, provenance, published
 from synthjax.pages.inputs import Member
+from synthjax.products.arm import Arm
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
 from synthjax.products.derived_page import DerivedPage, made_from, members
-from synthjax.products.tune import Arm
 from synthjax.spec.study import StudySpec
 
 CSV = "matrix.csv"

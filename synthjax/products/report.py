@@ -13,7 +13,17 @@ from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import report, study_page
 from synthjax.pages.inputs import Asked
-from synthjax.products.base import DONE, MISSING, REFUSED, STALE, Product, Status, Study, file_faults, status_or_refusal
+from synthjax.products.base import (
+  DONE,
+  MISSING,
+  REFUSED,
+  STALE,
+  Product,
+  Status,
+  Study,
+  file_faults,
+  status_or_refusal,
+)
 from synthjax.products.derived_page import DerivedPage, made_from, members
 from synthjax.spec.study import StudySpec
 from synthjax.store import records

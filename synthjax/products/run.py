@@ -27,7 +27,7 @@ from synthjax.evaluation.rows import TOP1, Row
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import agreement
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, file_faults
-from synthjax.products.chosen import Selection
+from synthjax.products.selection import Selection
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import records

@@ -18,7 +18,7 @@ from synthjax.disk import workdir
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import DONE
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import KeepList
+from synthjax.products.keep_list import KeepList
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.spec.references import ImagesRef

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from synthjax.benchmark.product import Benchmark
+from synthjax.products.arm import Arm
 from synthjax.products.base import Product
 from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.imported_set import ImportedSet
-from synthjax.products.keep import KeepList
-from synthjax.products.learn import Learner
+from synthjax.products.keep_list import KeepList
+from synthjax.products.learner import Learner
 from synthjax.products.matrix import Matrix
+from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
 from synthjax.products.report import Report
-from synthjax.products.train import Network
-from synthjax.products.tune import Arm
 
 KINDS: tuple[type[Product], ...] = (
   Network,

@@ -25,9 +25,9 @@ from synthjax.encoders.clip import Clip
 from synthjax.encoders.encoder import with_changes
 from synthjax.evaluation.predictions import predicted_in_order
 from synthjax.learning import head, settings
+from synthjax.products.arm import Arm
 from synthjax.products.base import DONE
-from synthjax.products.learn import Learner
-from synthjax.products.tune import Arm
+from synthjax.products.learner import Learner
 from synthjax.runtime import devices, sharding
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.spec.study import StudySpec

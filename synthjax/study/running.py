@@ -12,13 +12,12 @@ from etils import epath
 
 from synthjax.cli.command_line import Command
 from synthjax.disk import workdir
+from synthjax.products.arm import Arm
 from synthjax.products.base import DONE, Product
 from synthjax.products.derived_page import DerivedPage
 from synthjax.products.image_set import SHEET, ImageSet
-from synthjax.products.learn import Learner
-from synthjax.products.plan_table import plan_table
-from synthjax.products.train import Network
-from synthjax.products.tune import Arm
+from synthjax.products.learner import Learner
+from synthjax.products.network import Network
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.stopping import Stop
@@ -26,6 +25,7 @@ from synthjax.store import leftovers
 from synthjax.study.export import export
 from synthjax.study.graph import Study, design
 from synthjax.study.kinds import ON_REQUEST, STAGES
+from synthjax.study.plan_table import plan_table
 from synthjax.study.predict import predict
 from synthjax.study.scheduler import check_inputs, make
 from synthjax.study.verify import verify

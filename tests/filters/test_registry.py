@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from synthjax.products import keep as keep_module
+from synthjax.products import keep_list as keep_module
 from synthjax.products.base import DONE, STALE
 from synthjax.runtime.registry import Registry
 from tests.products.planted import keep_list, make

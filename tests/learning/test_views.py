@@ -18,7 +18,7 @@ from synthjax.learning import adapter, classifier_tuning
 from synthjax.learning.adapter import TipAdapter
 from synthjax.learning.training import Training
 from synthjax.learning.views import Views
-from synthjax.products.tune import Arm
+from synthjax.products.arm import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of

@@ -11,7 +11,7 @@ from synthjax.labels.spaces import load
 from synthjax.products.base import DONE, MISSING, Status
 from synthjax.products.features import SetEmbeddings
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import Encoded, KeepList
+from synthjax.products.keep_list import Encoded, KeepList
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of
 from synthjax.spec.study import resolve

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from synthjax import study
 from synthjax.disk import workdir
 from synthjax.products.image_set import ImageSet
-from synthjax.products.train import Network
+from synthjax.products.network import Network
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command

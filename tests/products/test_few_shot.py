@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from synthjax import study
 from synthjax.disk.workdir import open_workdir
 from synthjax.learning import head
-from synthjax.products.tune import Arm
+from synthjax.products.arm import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation

@@ -14,7 +14,7 @@ from etils import epath
 
 from synthjax.disk import workdir
 from synthjax.products.base import DONE, STALE
-from synthjax.products.keep import KeepList
+from synthjax.products.keep_list import KeepList
 from synthjax.runtime.errors import UserError
 from synthjax.store import dataset
 from synthjax.store.plan import Segment

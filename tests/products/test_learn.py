@@ -9,7 +9,7 @@ from etils import epath
 from synthjax import study
 from synthjax.evaluation import results as result_files
 from synthjax.products import corrected
-from synthjax.products.learn import Learner
+from synthjax.products.learner import Learner
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation

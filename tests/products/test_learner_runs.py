@@ -7,7 +7,7 @@ from etils import epath
 from synthjax.data.sources import open_real, open_source
 from synthjax.evaluation.accuracy import Tally
 from synthjax.products.base import DONE
-from synthjax.products.learn import Learner
+from synthjax.products.learner import Learner
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec import config as fields_of

@@ -15,7 +15,7 @@ from synthjax.data import tfds_source
 from synthjax.pages import matrix as page
 from synthjax.pages import published
 from synthjax.pages.matrix_cells import kind_of
-from synthjax.products.tune import Arm
+from synthjax.products.arm import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation

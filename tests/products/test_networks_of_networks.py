@@ -6,7 +6,7 @@ import pytest
 
 from synthjax import study
 from synthjax.products.base import DONE, MISSING, STALE
-from synthjax.products.train import Network
+from synthjax.products.network import Network
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 

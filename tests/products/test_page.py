@@ -15,11 +15,11 @@ from synthjax.disk import workdir
 from synthjax.evaluation.accuracy import Tally
 from synthjax.pages import comparisons, provenance
 from synthjax.pages.inputs import Measured, Run
+from synthjax.products.arm import Arm
 from synthjax.products.drawn_set import DrawnSet
-from synthjax.products.keep import KeepList
-from synthjax.products.learn import Learner
+from synthjax.products.keep_list import KeepList
+from synthjax.products.learner import Learner
 from synthjax.products.report import Report
-from synthjax.products.tune import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from synthjax import study
 from synthjax.labels import spaces
 from synthjax.learning import metrics
-from synthjax.products.train import Network
+from synthjax.products.network import Network
 from synthjax.runtime.errors import UserError
 from synthjax.small_world import world
 from synthjax.spec import config as fields_of
@@ -189,7 +189,7 @@ def test_a_residual_clip_is_written_as_openclip_writes_and_reads_as_it_was_train
 
   from synthjax.encoders.clip import Clip
   from synthjax.encoders.towers import STATISTICS
-  from synthjax.products import train as stage
+  from synthjax.products import network as stage
   from synthjax.runtime import devices
 
   config, ended, trains = fields_of.study_config(labels="digits"), [], stage.train

@@ -2,12 +2,12 @@
 
 import pytest
 
+from synthjax.products.arm import Arm
 from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
-from synthjax.products.learn import Learner
+from synthjax.products.learner import Learner
+from synthjax.products.network import Network
 from synthjax.products.report import Report
-from synthjax.products.train import Network
-from synthjax.products.tune import Arm
 from synthjax.runtime import residents
 
 ALL = {residents.GENERATOR, residents.ENCODER, residents.PICTURES}

@@ -11,7 +11,7 @@ from PIL import Image
 from synthjax import study
 from synthjax.disk.workdir import open_workdir
 from synthjax.learning import head
-from synthjax.products.tune import Arm
+from synthjax.products.arm import Arm
 from synthjax.runtime.errors import UserError
 from synthjax.small_world import digits as real
 from synthjax.spec import config as fields_of

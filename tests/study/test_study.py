@@ -11,8 +11,8 @@ from PIL import Image
 from synthjax import study
 from synthjax.disk.workdir import open_workdir
 from synthjax.learning import head
-from synthjax.products.keep import KeepList
-from synthjax.products.tune import Arm
+from synthjax.products.arm import Arm
+from synthjax.products.keep_list import KeepList
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation

@@ -26,11 +26,11 @@ from synthjax.learning.training import Training
 from synthjax.pages import inputs
 from synthjax.pages.inputs import About, Asked, Measured, Point
 from synthjax.products.base import DONE, Study
-from synthjax.products.chosen import Chosen, EmbeddedSelection
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import KeepList
+from synthjax.products.keep_list import KeepList
 from synthjax.products.run import Result, Run, folder_of
+from synthjax.products.selection import Chosen, EmbeddedSelection
 from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop

@@ -14,7 +14,7 @@ from synthjax.data.selection import digest, part_digest, select
 from synthjax.data.source import Source
 from synthjax.products.features import SetEmbeddings
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import KeepList
+from synthjax.products.keep_list import KeepList
 from synthjax.runtime.errors import UserError
 from synthjax.store import records
 

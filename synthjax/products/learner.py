@@ -34,11 +34,11 @@ from synthjax.pages import inputs
 from synthjax.pages.inputs import About, Asked, Measured, Point
 from synthjax.products import corrected
 from synthjax.products.base import DONE, Study
-from synthjax.products.chosen import Selection
 from synthjax.products.image_set import ImageSet
-from synthjax.products.keep import KeepList
+from synthjax.products.keep_list import KeepList
 from synthjax.products.learner_identity import Naming, begin_folder
 from synthjax.products.run import Result, Run
+from synthjax.products.selection import Selection
 from synthjax.runtime import devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
