@@ -129,7 +129,7 @@ def test_a_set_whose_plan_fits_no_memory_is_refused(config, tmp_path, sampling, 
 
 
 @pytest.mark.parametrize("source", ["folder:/no/such", "synthjax:/no/such", "coop:/no/such.json:test"])
-@pytest.mark.parametrize("stages", [(), ("prompts",)])
+@pytest.mark.parametrize("stages", [(), ("sample", "embed", "tune", "learn")])
 def test_real_images_that_are_missing_are_told_before_anything_is_made(config, tmp_path, source, stages):
   for group, field in (("tests", "digits"), ("real.few", "source"), ("sampling", "parents")):
     spoilt = config.copy_and_resolve_references()
@@ -148,3 +148,12 @@ def test_weights_that_are_missing_are_told_before_anything_is_made(config, tmp_p
     with pytest.raises(UserError, match=r"none/model\.safetensors is missing"):
       study.run(Command(config, str(tmp_path / "w"), plan=plan))
   assert not (tmp_path / "w").exists()
+
+
+def test_a_stage_needs_only_its_inputs(config, tmp_path):
+  """Prompts are written where no image, no encoder and no generator is."""
+  config.tests.digits = config.real.few.source = config.sampling.parents = "folder:/no/such"
+  config.sampling.strength, config.sampling.generator = 0.5, "/no/such/generator"
+  config.encoders.clip.weights = "/no/such/clip"
+  study.run(Command(config, str(tmp_path), stages=("prompts",)))
+  assert [*tmp_path.glob("prompts/*/prompts.jsonl")] and not (tmp_path / "images").exists()
