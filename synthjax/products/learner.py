@@ -3,8 +3,7 @@
     seed-0/                      checkpoints/, best/, metrics.jsonl, TensorBoard events, timing.json
     seed-0/learnt.safetensors    what was learnt, averaged where averages were kept
 
-The rest of the folder stands in run.py, how it is learnt in learning/learner.py. Processes share the seeds by claims;
-where they are joined (`--distributed on`) they train each one together.
+The rest stands in run.py and learning/learner.py. Processes share seeds by claims; joined ones train each together.
 """
 
 from __future__ import annotations
