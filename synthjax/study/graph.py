@@ -209,7 +209,7 @@ def _design(config: StudySpec, root: epath.Path, command: str) -> Study:
     labels=labels,
     notes=(*labels.notes(), *notes.learners(config)),
   )
-  if not (arms or any(learner.tests for learner in learners.values())):
+  if not (sets or arms or learners):  # networks and prompt lists alone: there is nothing to look at
     return study
   return dataclasses.replace(study, page=Report(config, root, labels, study.products, command))
 
