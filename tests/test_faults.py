@@ -151,7 +151,7 @@ def test_three_processes_of_which_one_is_killed_for_good(start, undisturbed, tmp
   assert (
     sum(drawn.values()) <= 10 * IMAGES
   )  # nothing twice; what the dead one had landed is missing from the sum
-  assert all("contact_sheet.png" in out for out in outputs)
+  assert all("report/index.html" in out for out in outputs)
 
 
 @pytest.mark.slow

@@ -125,7 +125,9 @@ class Outdated:
 class Page:
   title: str
   classes: tuple[tuple[str, str], ...]  # id, name to show
-  test: str  # "digits (digits, second): 899 real images"
+  test: (
+    str  # "digits (digits, second): 899 real images"; "" = nothing is tested, and `lead` says what there is
+  )
   arms: tuple[Arm, ...]
   curves: tuple[
     tuple[str, tuple[tuple[int, tuple[float, ...]], ...]], ...
@@ -144,6 +146,7 @@ class Page:
   facts: tuple[tuple[str, str], ...] = ()  # what it was made with: "Encoders", "clip: embedded:clip"
   outdated: tuple[Outdated, ...] = ()
   images: int = 0  # of the test
+  lead: str = ""
 
   def __post_init__(self):
     k = len(self.classes)

@@ -45,7 +45,7 @@ def networks(config: StudySpec, abouts: Sequence[About]) -> list[Network]:
 
 
 def title(study: str, tests: Sequence[str], runs: Sequence[Run], used: Sequence[About]) -> str:
-  """Of a study that uses these products."""
+  """Of a study that uses these products; without runs, of its images."""
   sets = _sets(used)
   kinds = [
     kind
@@ -56,6 +56,8 @@ def title(study: str, tests: Sequence[str], runs: Sequence[Run], used: Sequence[
     }.items()
     if there
   ]
+  if not runs:
+    return f"{study or 'Study'}: {_listed(kinds)} images" if kinds else study or "Study"
   what = f"learning from {_listed(kinds)} images" if kinds else "zero-shot classification"
   return f"{study or 'Study'}: {what}, tested on {some(tests)}"
 
@@ -69,8 +71,8 @@ def test(config: StudySpec, name: str, run: Run) -> str:
 
 
 def facts(config: StudySpec, runs: Sequence[Run], used: Sequence[About]) -> Iterator[tuple[str, str]]:
-  """For the page, of what its runs use."""
-  first, *others = config.tests
+  """For the page, of what its runs use; without runs, of what the study has."""
+  first, *others = config.tests if runs else ("",)
   if others:
     lines = "; ".join(test(config, name, runs[0]) for name in others[:_NAMED])
     more = f"; and {len(others) - _NAMED} more" if len(others) > _NAMED else ""

@@ -64,7 +64,15 @@ def assemble(
     facts=tuple(provenance.facts(config, runs, used)),
     outdated=provenance.outdated(members),
     images=runs[0].tests[test].n - runs[0].tests[test].left_out if runs else 0,
+    lead=_lead([images for _, images in sets]),
   )
+
+
+def _lead(sets: Sequence[Images]) -> str:
+  """Of a page without results."""
+  n, several = sum(images.have for images in sets), f" in {len(sets)} sets" if len(sets) > 1 else ""
+  there = f"{n:,} images{several}. " if sets else ""
+  return f"{there}No arm is asked for, and nothing is tested on real images."
 
 
 def summary(runs: Sequence[Run], tests: Sequence[str]) -> list[str]:
