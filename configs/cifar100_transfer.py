@@ -10,7 +10,7 @@ timm or transformers store it. Or a network is pre-trained here, on generated im
 
 `:resnet50` and `:deit-s` pre-train on the classes of CIFAR-100 (downstream-aware), `:resnet50-imagenet` and
 `:deit-s-imagenet` on those of ImageNet; 1.2 million images each, at 224 pixels, as are CIFAR's. What was pre-trained is also
-held against CIFAR-100 by k-NN and a linear probe. `sampling.generator` is a checkpoint (README). Meant for hosts with eight
+held against CIFAR-100 by k-NN and a linear probe. `sampling.generator` is a checkpoint (docs/guides/checkpoints.md). Meant for hosts with eight
 GPUs or TPU chips.
 
 Not run by us yet, but for a few steps in small. The paper: from scratch 78.83; after synthetic images of CIFAR-100's classes

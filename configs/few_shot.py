@@ -21,7 +21,7 @@ by. Learning rates, and CE in the place of SCE, were chosen on the first half (d
 from lie; the second half is the test. The rate is the one that suited real images alone at equal steps; where the
 encoder learns too, it is another.
 
-The digits, 2026-11-27: the table stands in the README. RG 82.1, 85.5, 89.2, 91.0 and 92.5 at 1, 2, 4, 8 and 16 shots; real
+The digits, 2026-11-27: the table stands in docs/results.md. RG 82.1, 85.5, 89.2, 91.0 and 92.5 at 1, 2, 4, 8 and 16 shots; real
 images alone 78.2, 79.7, 81.7, 85.5, 88.5, and at equal steps 81.3, 84.8, 89.2, 91.2, 92.5. 12 min 44 s on 2 CPU cores with
 nothing beside it, 7 min 38 s of it to draw 26,200 images; RG takes 20 steps, for that. At 24 steps, two days before, no arm was more
 than 0.3 away. The other data sets have not been run.

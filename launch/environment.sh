@@ -1,5 +1,5 @@
 # Sourced by the scripts beside it, from the checkout's top: a virtual environment with the package and the extras
-# named in $1 ("", "test" or "test,parity"). An active environment (but conda's base) is used as it is; else .venv is made here.
+# named in $1 ("", "test" or "test,parity,docs"). An active environment (but conda's base) is used as it is; else .venv is made here.
 extras=${1:-}
 conda=${CONDA_DEFAULT_ENV:-base}
 if [ -z "${VIRTUAL_ENV:-}" ] && [ "$conda" = base ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lint, format, types and tests on a fresh machine.
-#   launch/test.sh [--all] [flags of pytest]      --all: the slow tests and the PyTorch parity tests too
+#   launch/test.sh [--all] [flags of pytest]      --all: the slow tests, the PyTorch parity tests and the documentation too
 # Two tests run side by side, since much of each is one thread that imports or compiles; -n 0 runs one at a time, and shows
 # with -s what they print.
 set -euo pipefail
@@ -9,7 +9,7 @@ extras=test
 which="not slow"
 if [ "${1:-}" = --all ]; then
   shift
-  extras=test,parity
+  extras=test,parity,docs
   which="slow or not slow"
 fi
 . launch/environment.sh "$extras"
@@ -21,6 +21,11 @@ tests() { # where -k or a path leaves none of these, that is no failure
 ruff check .
 ruff format --check .
 basedpyright
+if [ "$extras" != test ]; then # a broken link or anchor is an error
+  site=$(mktemp -d)
+  trap 'rm -rf "$site"' EXIT
+  NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --site-dir "$site"
+fi
 failed=0
 tests -m "($which) and not alone" -n 2 --dist loadscope "$@" || failed=1
 tests -m "($which) and alone" "$@" || failed=1

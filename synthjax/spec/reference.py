@@ -1,4 +1,7 @@
-"""What there is to say of every field, for people: its line in fields.py, taken apart."""
+"""What there is to say of every field, for people: its line in fields.py, taken apart.
+
+`python -m synthjax.spec.reference` writes all of it as docs/reference.md.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ import functools
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from synthjax.spec import fields, group
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
 # Where a group stands in a config, and what of the study may set its fields apart.
 GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
@@ -75,3 +81,60 @@ def _comments(of: type[group.Group]) -> dict[str, str]:
       ]
       found[node.target.id] = " ".join(" ".join(said).split())
   return found
+
+
+_HEAD = """\
+<!-- Written by `python -m synthjax.spec.reference` from synthjax/spec/fields.py; do not edit. -->
+
+# All fields
+
+`synthjax fields [GROUP] [WORD]` prints the same. What happens when a field changes:
+
+- *identity*: it would be another product, and is refused under the existing name;
+- *growth*: it may grow, and only what is missing is made;
+- *runtime*: how, where and how fast; no byte of a product depends on it.
+
+[Concepts](concepts.md#identity-growth-and-runtime-fields) says more. Beside these groups a study has
+
+| field | kind | meaning |
+|---|---|---|
+| `config.study` | | its name in results; empty = the config file's |
+| `config.labels` | identity | `digits`, a data set's name, or a YAML or JSON file ([classes](guides/own-data.md#classes)) |
+| `config.seeds` | growth | of every arm and learner; 3 |
+| `config.tests.NAME` | identity | real, labelled images to test on ([sources](guides/own-data.md#real-images)) |
+| `config.studies.NAME` | | a whole study, in a folder of its own ([a matrix](guides/configs.md#a-matrix-of-studies)) |
+"""
+
+
+def text() -> str:
+  """The page, in Markdown: a table a group."""
+  return _HEAD + "".join(_section(name, of, where) for name, (of, where) in GROUPS.items())
+
+
+def _section(name: str, of: type[group.Group], where: str) -> str:
+  lines = [
+    "",
+    f"## {name}",
+    "",
+    f"`{where}`",
+    "",
+    "| field | kind | default | values | meaning |",
+    "|---|---|---|---|---|",
+  ]
+  lines += [
+    f"| `{row.name}` | {row.kind} | `{row.default}` | {_cell(row.values)} | {_cell(row.about)} |"
+    for row in rows(of)
+  ]
+  return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+  """As it is in a table of Markdown, where a bar ends the cell, and a bare `<` or `*` would begin something."""
+  outside = re.split(r"(`[^`]*`)", text.replace("|", "\\|"))
+  return "".join(
+    part if part.startswith("`") else re.sub(r"([<>*])", r"\\\1", part) for part in outside
+  ).strip()
+
+
+if __name__ == "__main__":
+  PAGE.write_text(text())

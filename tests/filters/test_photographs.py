@@ -1,7 +1,7 @@
 """Copies of photographs, by the default and by the preset: how many are found, and what is found that is no copy.
 
 The slow test measures it on the photographs that scikit-image and scikit-learn ship, where both are installed, and prints
-the table that README shows: pytest tests/filters/test_photographs.py -m slow -s
+the table of docs/guides/own-data.md: pytest tests/filters/test_photographs.py -m slow -s
 """
 
 import io
