@@ -10,6 +10,7 @@ import io
 import operator
 import re
 import shlex
+import sys
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -73,6 +74,7 @@ def load_config_file(path: str, arg: str = "") -> Config:
   if spec is None or spec.loader is None:
     raise UserError(f"config file {path} is not a Python file; it must end with .py")
   module = importlib.util.module_from_spec(spec)
+  sys.modules[spec.name] = module  # where dataclasses, and what is registered, look for their file
   try:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):

@@ -2,62 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from synthjax.filters.rule import Images, View
-from synthjax.spec.fields import Filter
+from synthjax.filters.rule import Images, ScoreRule
 
 Array = np.ndarray
 _ROWS = 8192  # at once: all of 2 M images by 1,000 classes would be 16 GB
 
 
-@dataclasses.dataclass(frozen=True)
-class ClipRule:
+class ClipRule(ScoreRule):
   """Rule clip: the threshold is 1/N for N classes, where the config gives none."""
 
-  fields: Filter
-  views: Sequence[View]
-  score_means: ClassVar[str] = "the probability that it gives to the image’s own class"
-  counted: ClassVar[tuple[str, ...]] = ()
-  may_fill: ClassVar[bool] = True
-
-  @staticmethod
-  def encoders(fields: Filter) -> list[str]:
-    return [fields.encoder]
+  score_means = "the probability that it gives to the image’s own class"
 
   def identity(self) -> dict[str, Any]:
-    own = self.fields.identity()
-    del own["against"]  # it compares with nothing
-    return own | self.views[0].encoder.classifier_identity
+    found = super().identity()
+    del found["against"]  # it compares with nothing
+    return found
 
   @property
   def threshold(self) -> float:
     return self.fields.threshold or 1 / len(self.views[0].encoder.labels)
 
-  @property
-  def must_exceed(self) -> float:
-    return self.threshold
-
-  def judge(self, images: Images) -> tuple[Array, None]:
+  def score(self, images: Images) -> Array:
     (features,) = images.features
-    classifier = self.views[0].encoder.zero_shot
-    return own_class_probability(features.features, features.labels, classifier), None
+    return own_class_probability(features.features, features.labels, self.views[0].encoder.zero_shot)
 
   @property
   def how(self) -> str:
     return f"own class's probability above {self.threshold:.3g}"
-
-  @property
-  def limits(self) -> str:
-    return ""
-
-  def found(self, summary: Mapping[str, Any]) -> str:
-    del summary
-    return ""
 
 
 def own_class_probability(features_NxD: Array, labels_N: Array, classifier_KxD: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The rules by the names that a config gives them."""
+"""The rules by the names that a config gives them; a config file may register others."""
 
 from __future__ import annotations
 
@@ -8,4 +8,5 @@ from synthjax.filters.nearest_real import RealRule
 from synthjax.filters.rule import Rule
 from synthjax.runtime.registry import Registry
 
-RULES: Registry[type[Rule]] = Registry("rule", {"clip": ClipRule, "real": RealRule, "unlike": UnlikeRule})
+_SHIPPED: dict[str, type[Rule]] = {"clip": ClipRule, "real": RealRule, "unlike": UnlikeRule}
+RULES: Registry[type[Rule]] = Registry("rule", _SHIPPED)

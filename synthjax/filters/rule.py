@@ -6,6 +6,7 @@ features and files of images, and knows no products.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -132,3 +133,52 @@ class Rule(Protocol):
   def limits(self) -> str:
     """What it is known not to find, for the report; may be empty."""
     ...
+
+
+class ScoreRule(abc.ABC):
+  """A rule that gives each image a score of its own by what one encoder makes of the set: `score` and `how` are all it needs.
+
+  The config's `threshold` is what a score must exceed, whatever its unit; classes that miss their quota may be filled up.
+  """
+
+  score_means: ClassVar[str] = "its score"
+  counted: ClassVar[tuple[str, ...]] = ()
+  may_fill: ClassVar[bool] = True
+
+  def __init__(self, fields: Filter, views: Sequence[View]):
+    self.fields, self.views = fields, views
+
+  @abc.abstractmethod
+  def score(self, images: Images) -> Array:
+    """[N], the larger the better."""
+
+  @property
+  @abc.abstractmethod
+  def how(self) -> str:
+    """Which images pass, for the report."""
+
+  @staticmethod
+  def encoders(fields: Filter) -> list[str]:
+    return [fields.encoder]
+
+  def identity(self) -> dict[str, Any]:
+    return self.fields.identity() | self.views[0].encoder.classifier_identity
+
+  @property
+  def threshold(self) -> float:
+    return self.fields.threshold
+
+  @property
+  def must_exceed(self) -> float:
+    return self.threshold
+
+  def judge(self, images: Images) -> tuple[Array, None]:
+    return self.score(images), None
+
+  @property
+  def limits(self) -> str:
+    return ""
+
+  def found(self, summary: Mapping[str, Any]) -> str:
+    del summary
+    return ""

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from synthjax.learning.classify import Classify
+from synthjax.learning.tasks import LearnerTask
 from synthjax.models import networks
 from synthjax.spec.fields import Learning
 from synthjax.weights import image_networks
 
 
-def begin(task: Classify, fields: Learning, source: Path | tuple[bytes, int] | None, seed: int) -> Any:
+def begin(task: LearnerTask, fields: Learning, source: Path | tuple[bytes, int] | None, seed: int) -> Any:
   """Variables in the shapes of the task's network; its own fresh head where the classes are others. None: as it is."""
   if source is None:
     return None

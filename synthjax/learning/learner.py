@@ -20,8 +20,9 @@ from synthjax.evaluation.measures import Predicts, classified, held, probed
 from synthjax.evaluation.predictions import predicted
 from synthjax.learning import settings
 from synthjax.learning.begin import begin
-from synthjax.learning.classify import DOMAINS, Classify
+from synthjax.learning.classify import DOMAINS
 from synthjax.learning.loop import Variables, Watch, train
+from synthjax.learning.tasks import LearnerTask
 from synthjax.learning.training import Training
 from synthjax.runtime import devices, sharding
 from synthjax.spec.fields import Learning
@@ -32,7 +33,7 @@ class Trained:
   """A network with weights, whole on every device of the mesh."""
 
   fields: Learning
-  task: Classify
+  task: LearnerTask
   variables: Variables
   mesh: Mesh
 
@@ -53,7 +54,7 @@ class Trained:
 
 def learn(
   fields: Learning,
-  task: Classify,
+  task: LearnerTask,
   sources: Mapping[str, Source],
   tests: Mapping[str, Source],
   seed: int,

@@ -25,8 +25,8 @@ from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.measures import PROBES
 from synthjax.evaluation.rows import TOP1, Row, rows
 from synthjax.labels.spaces import LabelSpace
-from synthjax.learning import agreement, descriptions, learner, settings
-from synthjax.learning.classify import Classify
+from synthjax.learning import agreement, descriptions, learner
+from synthjax.learning.tasks import TASKS, LearnerTask
 from synthjax.learning.training import Training
 from synthjax.models import networks
 from synthjax.pages import inputs
@@ -263,7 +263,7 @@ class Learner(Run):
     if not agreement.from_first(int(todo)):
       return
     residents.begin(self.uses)
-    mesh, task = sharding.training_mesh(**self.mesh_request), self._task
+    mesh, task = sharding.training_mesh(**self.mesh_request), self.task
     if agreement.from_first(int(is_learnt)):
       everywhere = devices.place(mesh, devices.REPLICATED)
       variables = image_networks.on_devices(self.learnt_file(seed), self.name, everywhere)
@@ -275,13 +275,13 @@ class Learner(Run):
         results.publish(one.stem, tally)
 
   @functools.cached_property
-  def _task(self) -> Classify:
-    return settings.task(self.fields, len(self.labels))
+  def task(self) -> LearnerTask:
+    return TASKS[self.fields.task](self.fields, len(self.labels))
 
   def _learn(self, seed: int, mesh: jax.sharding.Mesh, stop: Stop) -> dict[str, Any]:
     training = Training(self.folder / f"seed-{seed}", f"{self.name} seed {seed}", self._runtime, stop)
     sources, initial = self._sources(seed), self._initial(seed)
-    learnt = learner.learn(self.fields, self._task, sources, self.tests, seed, mesh, training, initial)
+    learnt = learner.learn(self.fields, self.task, sources, self.tests, seed, mesh, training, initial)
     if jax.process_index() == 0:
       checksums.replace(self.learnt_file(seed), image_networks.to_bytes(learnt))
     return learnt
@@ -302,7 +302,7 @@ class Learner(Run):
     return begin_folder(self.fields)
 
   def _measured(
-    self, task: Classify, variables: dict[str, Any], test: str, metric: str, mesh: jax.sharding.Mesh
+    self, task: LearnerTask, variables: dict[str, Any], test: str, metric: str, mesh: jax.sharding.Mesh
   ) -> Tally:
     trained, source = learner.Trained(self.fields, task, variables, mesh), self._source(test)
     if metric == TOP1:

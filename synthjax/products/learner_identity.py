@@ -16,6 +16,7 @@ from etils import epath
 from synthjax.data.selection import part_digest
 from synthjax.data.sources import open_real
 from synthjax.labels.spaces import LabelSpace
+from synthjax.learning.tasks import TASKS
 from synthjax.products import corrected
 from synthjax.products.image_set import ImageSet
 from synthjax.products.run import folder_of
@@ -66,6 +67,7 @@ class Naming:
     fields = self._fields.identity()
     learnt = {field: value for field, value in fields.items() if field not in _NOT_TOLD}
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
+    learnt |= TASKS.identity(self._fields.task)
     learnt |= corrected.of_learner(self._fields) if is_corrected else {}
     default = {field: _LEARNING[field].default for field in _EVALUATING}
     found: dict[str, dict[str, Any]] = {}

@@ -214,7 +214,7 @@ class Tuning(Group):
 
 # Learning a network's own weights from real images, synthetic ones, or both in every batch.
 class Learning(Group):
-  task: Identity[Literal["classify"]] = "classify"
+  task: Identity[str] = "classify"  # classify, or one that a config file registers
   # resnet18, 50, 101, each also -cifar; vit-ti16, -s, -b, -l; resnet-mini, vit-mini.
   model: Identity[str] = "resnet18-cifar"
   size: Identity[Positive] = 32  # pixels a side

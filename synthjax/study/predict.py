@@ -24,7 +24,7 @@ from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
 from synthjax.encoders.encoder import with_changes
 from synthjax.evaluation.predictions import predicted_in_order
-from synthjax.learning import head, settings
+from synthjax.learning import head
 from synthjax.products.arm import Arm
 from synthjax.products.base import DONE
 from synthjax.products.learner import Learner
@@ -97,7 +97,7 @@ def _by_learner(learner: Learner, seed: int, source: Source, fsdp: int) -> Predi
   variables = image_networks.on_devices(learner.learnt_file(seed), learner.name, everywhere)
   images = Readable(source, _Squared(learner.fields.size))
   logits = predicted_in_order(
-    settings.task(learner.fields, len(learner.labels)),
+    learner.task,
     variables,
     images,
     len(source),
