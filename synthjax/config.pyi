@@ -171,7 +171,7 @@ def arm(
 def learner(
   images: str = "",
   *,
-  task: Literal["classify"] = ...,
+  task: str = ...,
   model: str = ...,
   size: int = ...,
   stored_size: int = ...,

@@ -29,16 +29,6 @@ def one_look() -> Iterator[None]:
     _seen.reset(token)
 
 
-@contextlib.contextmanager
-def fresh() -> Iterator[None]:
-  """Within, everything is read anew, and nothing of it is remembered."""
-  token = _seen.set(None)
-  try:
-    yield
-  finally:
-    _seen.reset(token)
-
-
 def once(key: Hashable, read: Callable[[], _Found]) -> _Found:
   """What `read` finds; within one look, what it found at first. The key says what is read, and whose it is."""
   seen = _seen.get()

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from synthjax.disk.snapshot import fresh, once, one_look
+from synthjax.disk.snapshot import once, one_look
 
 
 @pytest.fixture
@@ -46,14 +46,6 @@ def test_what_fails_is_asked_again_and_the_look_ends(read):
   with pytest.raises(OSError), one_look():
     once("a", fails)
   with one_look():
-    assert once("a", read) == 1
-
-
-def test_fresh_reads_anew_and_leaves_the_look_as_it_was(read):
-  with one_look():
-    once("a", read)
-    with fresh():
-      assert once("a", read) == 2
     assert once("a", read) == 1
 
 
