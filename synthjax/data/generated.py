@@ -124,3 +124,18 @@ def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Sour
   if source.labels is not None and (source.labels < 0).any():
     source = Part(source, np.flatnonzero(source.labels >= 0).tolist(), "mapped")
   return source
+
+
+def generator_of(rest: str) -> str:
+  """The generator that sampled the images of another workdir, as its record has it; "" = not known.
+
+  `rest` is what follows `synthjax:`. The workdir may be gone: an imported set does not need it any more.
+  """
+  try:
+    folder = epath.Path(parse(f"synthjax:{rest}", rest).path)
+    if folder.parent.parent.name == "keep":  # WORKDIR/keep/SET/FILTER-ENCODER
+      folder = folder.parents[2] / "images" / folder.parent.name
+    found = records.load(folder)
+  except (UserError, OSError):
+    return ""
+  return str(found.runtime.get("generator", "")) if found else ""

@@ -193,19 +193,15 @@ class Product(Described):
 
   def progress(self, total: int, done: int = 0, *, doing: str = "", unit: str = "images") -> Progress:
     """Its line, printed by one process."""
-    return progress_of(f"{self.name}{doing}", total, done, self._runtime, unit)
-
-
-def progress_of(name: str, total: int, done: int, runtime: RuntimeFields, unit: str = "images") -> Progress:
-  return Progress(
-    name,
-    total,
-    done,
-    unit=unit,
-    devices=devices.local_mesh().size,
-    log_seconds=runtime.log_seconds,
-    speak=devices.is_speaker(),
-  )
+    return Progress(
+      f"{self.name}{doing}",
+      total,
+      done,
+      unit=unit,
+      devices=devices.local_mesh().size,
+      log_seconds=self._runtime.log_seconds,
+      speak=devices.is_speaker(),
+    )
 
 
 def status_or_refusal(product: Product) -> Status:

@@ -23,8 +23,7 @@ from typing import Self
 import numpy as np
 from etils import epath
 
-from synthjax.data import importing
-from synthjax.data.classes import parse
+from synthjax.data import generated, importing
 from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import check_faults, in_threads
 from synthjax.data.importing import Entry, ImportedPlan
@@ -37,12 +36,12 @@ from synthjax.products.image_set import ImageSet
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import Import
+from synthjax.spec.references import named
 from synthjax.spec.study import StudySpec
 from synthjax.store import records, schema, shards
 from synthjax.store.plan import Plan, Segment
 
 INDEX = "index.jsonl"
-_OWN = "synthjax:"  # the scheme of images that another workdir holds
 _LEFT_OUT = "left_out.json"
 _ENTRY = {"key": str, "class_id": str, "image_id": str, "told": dict}
 
@@ -138,17 +137,8 @@ class ImportedSet(ImageSet[Import]):
   @property
   def drawn_by(self) -> str:
     """As the record of the workdir that the images are of has it."""
-    reference = self.fields.source
-    if not reference.startswith(_OWN):
-      return ""
-    try:
-      folder = epath.Path(parse(reference, reference.removeprefix(_OWN)).path)
-      if folder.parent.parent.name == "keep":  # WORKDIR/keep/SET/FILTER-ENCODER
-        folder = folder.parents[2] / "images" / folder.parent.name
-      found = records.load(folder)
-    except (UserError, OSError):
-      return ""  # it may be gone: the set does not need it any more
-    return str(found.runtime.get("generator", "")) if found else ""
+    path = named("synthjax", self.fields.source)
+    return generated.generator_of(path) if path else ""
 
   @property
   def note(self) -> str:

@@ -31,7 +31,6 @@ from synthjax.learning.training import Training
 from synthjax.models import networks
 from synthjax.pages import inputs
 from synthjax.pages.inputs import About, Asked, Measured, Point
-from synthjax.products import corrected
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList
@@ -42,7 +41,7 @@ from synthjax.runtime import devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
-from synthjax.store import records
+from synthjax.store import corrections, records
 from synthjax.weights import image_networks, read
 
 _LEARNT = "learnt.safetensors"
@@ -177,13 +176,26 @@ class Learner(Run):
     made_from = {"identity": self.identity, "images": self.synthetic_images}
     return {"learner": self.learner, "fields": self.fields.to_dict()} | made_from
 
-  @property
-  def older_folder(self) -> epath.Path | None:
-    """Of the same run before a correction, where an older release made it."""
-    return self._naming.before_corrections
-
   def _why(self, is_ready: bool) -> str:
-    return corrected.why(self) or (self._without_images() if is_ready else "")
+    return self._before_corrections() or (self._without_images() if is_ready else "")
+
+  def _before_corrections(self) -> str:
+    """That the result of a rule since corrected is there. A folder is named by the identity, so it is not read."""
+    if not self._is_named():
+      return ""
+    rule, older = self._rule(), self._naming.before_corrections
+    return f"an older result, runs/{older.name}, {rule}" if rule and older else ""
+
+  def _is_named(self) -> bool:
+    """Its identity can be read: the images are there. What it begins with need not have been trained."""
+    images = [product for product in self.inputs if product is not self._from]
+    return all(p.status().state == DONE for p in images) and (self._from is None or self._from._is_named())
+
+  def _rule(self) -> str:
+    if own := corrections.since({}, self.identity):
+      return f"was made before: {own}"
+    rule = self._from._rule() if self._from else ""
+    return f"begins with one of learner {self._from.learner}, which {rule}" if self._from and rule else ""
 
   def _without_images(self) -> str:
     """That an older release made the run without the images of its filter."""

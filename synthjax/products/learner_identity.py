@@ -16,8 +16,8 @@ from etils import epath
 from synthjax.data.selection import part_digest
 from synthjax.data.sources import open_real
 from synthjax.labels.spaces import LabelSpace
+from synthjax.learning import settings
 from synthjax.learning.tasks import TASKS
-from synthjax.products import corrected
 from synthjax.products.image_set import ImageSet
 from synthjax.products.run import folder_of
 from synthjax.products.selection import Selection
@@ -25,7 +25,7 @@ from synthjax.spec import fields as fields_of
 from synthjax.spec import group
 from synthjax.spec.references import named
 from synthjax.spec.study import StudySpec
-from synthjax.store import records
+from synthjax.store import corrections, records
 from synthjax.weights import read
 
 _LEARNING = group.fields(fields_of.Learning)
@@ -68,7 +68,7 @@ class Naming:
     learnt = {field: value for field, value in fields.items() if field not in _NOT_TOLD}
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
     learnt |= TASKS.identity(self._fields.task)
-    learnt |= corrected.of_learner(self._fields) if is_corrected else {}
+    learnt |= corrections.applied(decay=settings.decays_otherwise(self._fields)) if is_corrected else {}
     default = {field: _LEARNING[field].default for field in _EVALUATING}
     found: dict[str, dict[str, Any]] = {}
     for evaluated in (default, self._evaluated):

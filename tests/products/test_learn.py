@@ -8,13 +8,14 @@ from etils import epath
 
 from synthjax import study
 from synthjax.evaluation import results as result_files
-from synthjax.products import corrected
+from synthjax.learning import settings
 from synthjax.products.learner import Learner
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command
 from synthjax.spec.study import learner_of
+from synthjax.store import corrections
 from synthjax.weights import image_networks
 
 
@@ -239,5 +240,5 @@ def test_learners_that_decay_as_before_keep_their_folders(few, tmp_path):
 )
 def test_the_hash_changes_of_those_learners_alone_that_decay_otherwise(few, fields, affected):
   config = few(**fields)
-  found = corrected.of_learner(learner_of(config, "few"))
+  found = corrections.applied(decay=settings.decays_otherwise(learner_of(config, "few")))
   assert found == ({"corrections": ["decay"]} if affected else {})
