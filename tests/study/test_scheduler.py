@@ -17,7 +17,7 @@ from synthjax.study import scheduler
 class Planned:
   """A product of which a test says what becomes of it."""
 
-  stage = "keep"
+  stage, uses = "keep", ()
 
   def __init__(self, folder: Path, name: str, inputs=(), makes=lambda product: True):
     self.name, self.folder, self.inputs, self._makes = name, folder / name, inputs, makes
