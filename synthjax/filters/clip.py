@@ -42,7 +42,7 @@ class ClipRule:
   def must_exceed(self) -> float:
     return self.threshold
 
-  def judge(self, images: Images) -> tuple[Array, None]:
+  def score(self, images: Images) -> tuple[Array, None]:
     (features,) = images.features
     classifier = self.views[0].encoder.zero_shot
     return own_class_probability(features.features, features.labels, classifier), None

@@ -112,7 +112,7 @@ class Rule(Protocol):
     """An image passes when its score is larger than this."""
     ...
 
-  def judge(self, images: Images) -> tuple[Array, Evidence | None]:
+  def score(self, images: Images) -> tuple[Array, Evidence | None]:
     """(scores, the larger the better; what speaks against images, None where the scores say it all).
 
     The score of an image may depend on others only if they come before it, so that a set may grow.

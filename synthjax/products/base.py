@@ -204,7 +204,7 @@ def progress_of(name: str, total: int, done: int, runtime: RuntimeFields, unit: 
     unit=unit,
     devices=devices.local_mesh().size,
     log_seconds=runtime.log_seconds,
-    speak=devices.is_speaker(),
+    speak=devices.is_main_process(),
   )
 
 

@@ -29,7 +29,7 @@ from synthjax.weights import read
 
 _LEARNING = group.fields(fields_of.Learning)
 _EVALUATING = ("probe", "neighbours", "test_norm")
-_NOT_TOLD = (
+_NOT_HASHED = (
   "images_per_class",
   "ratio",
   "subset_tests",
@@ -64,7 +64,7 @@ class Naming:
 
   def _identities(self, images: tuple[str, ...], is_corrected: bool = True) -> list[dict[str, Any]]:
     fields = self._fields.identity()
-    learnt = {field: value for field, value in fields.items() if field not in _NOT_TOLD}
+    learnt = {field: value for field, value in fields.items() if field not in _NOT_HASHED}
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
     learnt |= corrected.of_learner(self._fields) if is_corrected else {}
     default = {field: _LEARNING[field].default for field in _EVALUATING}
