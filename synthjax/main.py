@@ -11,7 +11,7 @@ from synthjax.runtime.errors import Interrupted, UserError, one_line
 
 
 def main(argv: list[str]) -> int:
-  """The exit code: 0 done, 2 something to mend (in one line), 128 + n stopped in order by signal n."""
+  """The exit code: 0 done, 2 something to fix (in one line), 128 + n stopped in order by signal n."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
   try:
     command = command_line.parse(argv)

@@ -63,7 +63,7 @@ def small(weights):
 
 @pytest.fixture
 def digits(weights):
-  """A whole study of seconds: random generators' images of the ten digits, judged by the CLIP that ships."""
+  """A whole study of seconds: random generators' images of the ten digits, filtered by the CLIP that ships."""
 
   def make(**sampling):
     config = fields_of.study_config(labels="digits")

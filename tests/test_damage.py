@@ -1,4 +1,4 @@
-"""Whatever becomes of a product's file - a bit, a byte, a digit, the whole - verify names it, and its commands mend it."""
+"""Whatever becomes of a product's file - a bit, a byte, a digit, the whole - verify names it, and its commands fix it."""
 
 import contextlib
 import io

@@ -79,7 +79,7 @@ class Contrast(ScoreRule):
 
   score_means = "the spread of its grey values"
 
-  def score(self, images):
+  def scores(self, images):
     file = images.files()
     grey = (np.asarray(decode(file(i), f"image {i}").convert("L")) for i in range(len(images.places)))
     return np.array([picture.std() for picture in grey])

@@ -118,8 +118,8 @@ def _measured(case: Case, mesh: Mesh, how: Measuring) -> dict[str, Any]:
   with devices.without_compile_cache():
     program, kernels = case.compile()
   compile_seconds, needed = time.perf_counter() - started, devices.memory_of(program)
-  told = f"; attention {', '.join(kernels)}" if kernels else ""
-  how.tell(f"{case.name}: compiled in {compile_seconds:.0f} s{told}")
+  kernels_note = f"; attention {', '.join(kernels)}" if kernels else ""
+  how.tell(f"{case.name}: compiled in {compile_seconds:.0f} s{kernels_note}")
   if needed > how.memory_limit:
     room = f"of a device that has {how.memory_limit / 1e9:.1f} GB"
     return {"refused": f"needs {needed / 1e9:.1f} GB {room}", "compile_seconds": compile_seconds}

@@ -37,8 +37,8 @@ class EncodingCase:
     scheme, _, self._architecture = fields.weights.partition(":")
     self._is_random, known = scheme == "random", random_weights.ARCHITECTURES
     if self._is_random and self._architecture not in known:
-      told = f"random encoder {self._architecture!r}{nearest(self._architecture, known)}"
-      raise UserError(f"config.benchmark.encoding.{name}: {told}")
+      message = f"random encoder {self._architecture!r}{nearest(self._architecture, known)}"
+      raise UserError(f"config.benchmark.encoding.{name}: {message}")
     self._encoder: Towers  # of random weights: once there are devices to make them on
     if not self._is_random:
       self._encoder = Clip(embedded.folder(fields.weights), fields.dtype)

@@ -14,7 +14,7 @@ from synthjax.disk import workdir
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.sampling import sampler
-from synthjax.sampling.drawer import Draws
+from synthjax.sampling.program import Samples
 from synthjax.spec.study import StudySpec
 from synthjax.store import schema
 from synthjax.store.claims import Owner
@@ -46,7 +46,7 @@ class Loop:
       seed=0,
     )
 
-  def whole(self, drawer: Draws, n: int) -> float:
+  def whole(self, program: Samples, n: int) -> float:
     """Images/s of everything: JPEG, records, shards, syncs."""
     plan, folder = self.plan(n), workdir.draft_of(self._folder / "round")
     sink = sampler.Sink(folder, self.encode, schema.serializer([_CLASS]), self._threads)
@@ -55,25 +55,25 @@ class Loop:
     try:
       with Owner(folder) as owner:
         took = seconds(
-          lambda: sampler.sample(plan, len(plan.shards), drawer, sink, owner, progress, self._stop)
+          lambda: sampler.sample(plan, len(plan.shards), program, sink, owner, progress, self._stop)
         )
     finally:
       folder.rmtree()
     self._stop.check()
     return n / took
 
-  def bare(self, drawer: Draws, n: int) -> float:
+  def bare(self, program: Samples, n: int) -> float:
     """Images/s of the devices alone: pixels are fetched and forgotten."""
     plan = self.plan(n)
     images = [image for shard in plan.shards for image in plan.images(shard)]
-    return n / seconds(lambda: _draw_all(drawer, images))
+    return n / seconds(lambda: _sample_all(program, images))
 
 
-def _draw_all(drawer: Draws, images: Sequence[Image]) -> None:
+def _sample_all(program: Samples, images: Sequence[Image]) -> None:
   """With two batches in flight, as the sampling loop keeps them."""
   in_flight: collections.deque = collections.deque()
-  for start in range(0, len(images), drawer.batch_size):
-    in_flight.append(drawer.draw(images[start : start + drawer.batch_size]))
+  for start in range(0, len(images), program.batch_size):
+    in_flight.append(program.sample(images[start : start + program.batch_size]))
     if len(in_flight) == 2:
       np.asarray(in_flight.popleft())
   for pixels in in_flight:

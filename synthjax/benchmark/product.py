@@ -83,7 +83,7 @@ class Benchmark(Product):
       loop = Loop(self._config, self.folder, stop)
       loops.append(_against_host(loop, benchmark, runtime.encode_threads, stop))
     self._write(rows, loops)
-    if devices.is_speaker():
+    if devices.is_main_process():
       print(table.of_cases(rows), table.of_loops(loops), sep="\n\n")
     return True
 
@@ -95,7 +95,7 @@ class Benchmark(Product):
 
 
 def _tell(sentence: str) -> None:
-  if devices.is_speaker():
+  if devices.is_main_process():
     print(sentence, file=sys.stderr)
 
 

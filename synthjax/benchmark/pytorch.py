@@ -27,7 +27,7 @@ from synthjax.encoders.towers import Towers
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.models.clip_resnet import ResNetConfig
 from synthjax.runtime import devices
-from synthjax.sampling.drawer import Setting
+from synthjax.sampling.program import Setting
 
 _GUIDANCE = 7.5
 _TRIED = 8  # images in a trial
@@ -114,16 +114,16 @@ class Sampling(_Work):
     conditioning = self._encode()
     if self._guided:
       conditioning = {k: torch.cat([self._without[k], c]) for k, c in conditioning.items()}
-    told = {k: conditioning[k] for k in ("text_embeds", "time_ids") if k in conditioning} or None
+    added_conditions = {k: conditioning[k] for k in ("text_embeds", "time_ids") if k in conditioning} or None
     guidance = None
-    if width := self._unet.config.time_cond_proj_dim:  # distilled: the UNet is told it
+    if width := self._unet.config.time_cond_proj_dim:  # distilled: the UNet takes it
       guidance = torch.ones((self._batch, width), dtype=self._dtype, device=self._device)
     self._scheduler.set_timesteps(steps, device=self._device)
     x = torch.randn(self._latent, dtype=self._dtype, device=self._device)
     for t in self._scheduler.timesteps:
       twice = torch.cat([x, x]) if self._guided else x
       tokens = conditioning["tokens"]
-      out = self._unet(twice, t, tokens, timestep_cond=guidance, added_cond_kwargs=told).sample
+      out = self._unet(twice, t, tokens, timestep_cond=guidance, added_cond_kwargs=added_conditions).sample
       if self._guided:
         without, with_prompt = out.chunk(2)
         out = without + _GUIDANCE * (with_prompt - without)

@@ -1,4 +1,4 @@
-"""Drawing images, as a case of the benchmark."""
+"""Sampling images, as a case of the benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from synthjax.generators import random_weights
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
-from synthjax.sampling.drawer import Drawer, Setting
+from synthjax.sampling.program import SamplingProgram, Setting
 from synthjax.small_world import weights as embedded
 from synthjax.spec.study import StudySpec
 
@@ -35,8 +35,8 @@ class SamplingCase:
       self._setting.table(self._generator)  # refuses the steps
     except UserError as e:
       where = f"config.benchmark.sampling.{name}"
-      told = str(e).replace("config.sampling.", f"{where}.")
-      raise UserError(told if told.startswith(where) else f"{where}: {told}") from None
+      message = str(e).replace("config.sampling.", f"{where}.")
+      raise UserError(message if message.startswith(where) else f"{where}: {message}") from None
     self.dtype = self._generator.dtype
     self.facts = {
       "network": fields.generator,
@@ -66,17 +66,19 @@ class SamplingCase:
   def load(self, mesh: Mesh) -> None:
     source = random_weights.params if self._is_random else StableDiffusion.load_params
     params = source(self._generator, mesh)
-    self._drawer = Drawer(self._generator, params, self._setting, mesh, self._fields.per_device_batch)
-    self.batch_size = self._drawer.batch_size
+    self._program = SamplingProgram(
+      self._generator, params, self._setting, mesh, self._fields.per_device_batch
+    )
+    self.batch_size = self._program.batch_size
 
   def compile(self) -> tuple[jax.stages.Compiled, Any]:
-    return self._drawer.compiled, self._drawer.kernels
+    return self._program.compiled, self._program.kernels
 
   def bare(self, n: int) -> float:
-    return self._loop.bare(self._drawer, n)
+    return self._loop.bare(self._program, n)
 
   def whole(self, n: int) -> float:
-    return self._loop.whole(self._drawer, n)
+    return self._loop.whole(self._program, n)
 
   def theirs(self) -> Theirs:
     from synthjax.benchmark import pytorch  # the only place that may import it
@@ -84,4 +86,4 @@ class SamplingCase:
     return pytorch.Sampling(self._generator, self._setting, self._fields.per_device_batch)
 
   def release(self) -> None:
-    vars(self).pop("_drawer", None)
+    vars(self).pop("_program", None)

@@ -16,14 +16,14 @@ from synthjax.store.plan import Image
 
 
 class StandIn:
-  """Draws nothing: hands over ready pictures at a steady pace, as devices would, each batch after the one before."""
+  """Samples nothing: hands over ready pictures at a steady pace, as devices would, each batch after the one before."""
 
   def __init__(self, pixels: np.ndarray, images_per_second: float):
     self.batch_size = len(pixels)
     self._pixels, self._seconds = pixels, len(pixels) / images_per_second
     self._free_at = 0.0
 
-  def draw(self, images: Sequence[Image]) -> np.ndarray:
+  def sample(self, images: Sequence[Image]) -> np.ndarray:
     del images
     self._free_at = max(self._free_at, time.monotonic()) + self._seconds
     return _Later(self._pixels, self._free_at)  # type: ignore[return-value]

@@ -55,10 +55,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def in_short(row: dict[str, Any]) -> str:
   """As soon as it is known."""
-  told = f"{number(row['end_to_end'])}/s whole, {number(row['device_only'])}/s on the device alone"
+  text = f"{number(row['end_to_end'])}/s whole, {number(row['device_only'])}/s on the device alone"
   if row["share_of_peak"]:
-    told += f", {number(row['share_of_peak'], percent=True)} of peak"
-  return told + (f", {number(row['ours_over_theirs'])} of PyTorch's" if row["ours_over_theirs"] else "")
+    text += f", {number(row['share_of_peak'], percent=True)} of peak"
+  return text + (f", {number(row['ours_over_theirs'])} of PyTorch's" if row["ours_over_theirs"] else "")
 
 
 def of_loops(rows: Sequence[dict[str, Any]]) -> str:

@@ -128,7 +128,7 @@ class TrainingCase:
         folder,
         name=f"{self.name}, the whole loop",
         batch_size=self.batch_size,
-        pace=loop.Pace(log_seconds=math.inf, ahead=2),
+        pace=loop.Pace(log_seconds=math.inf, prefetch=2),
         stop=self._stop,
         mesh=self._mesh,
       )

@@ -103,7 +103,7 @@ def configs(words: Sequence[str]) -> str:
 
 def _summary(file: Path) -> str:
   try:
-    said = ast.get_docstring(ast.parse(file.read_text())) or ""
+    docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
   except (SyntaxError, UnicodeDecodeError):
     return "(cannot be read as Python)"
-  return said.partition("\n\n")[0].replace("\n", " ")
+  return docstring.partition("\n\n")[0].replace("\n", " ")

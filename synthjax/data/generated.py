@@ -72,7 +72,7 @@ class Generated(Source):
 
   @functools.cached_property
   def digest(self) -> str:
-    hashes = [shards.facts(self._folder, i).sha256 for i in shards.landed(self._folder)]
+    hashes = [shards.facts(self._folder, i).sha256 for i in shards.published(self._folder)]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
@@ -90,9 +90,9 @@ def _check_files(folder: epath.Path, where: str) -> None:
     if (folder / name).exists():
       checksums.read(folder / name, f"source {where!r}")
   listed = dataset.listed_facts(folder)
-  for index in shards.landed(folder):
+  for index in shards.published(folder):
     facts, name = shards.facts(folder, index), shards.shard_name(index)
-    shards.check_landed(folder, index, facts.count)
+    shards.check_published(folder, index, facts.count)
     if listed.get(name, facts) != facts:
       raise UserError(
         f"source {where!r}: {folder / name} is not the shard that the manifest lists; --stages verify says what to "

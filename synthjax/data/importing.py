@@ -27,7 +27,7 @@ _ID = re.compile("[0-9a-f]{32}")
 _LARGE = 3.4e38  # beyond it a number of 32 bits is inf
 _TURN = 0x0112  # EXIF: which way up
 # What a source may say about an image, and of which type; the rest is the plan's.
-_TOLD = {
+_METADATA = {
   "noise_id": str,
   "prompt": str,
   "prompt_id": str,
@@ -42,7 +42,14 @@ class Entry:
   key: str
   class_id: str
   image_id: str
-  told: dict[str, Any]
+  metadata: dict[str, Any]  # of the source; called "told" in the index
+
+  @classmethod
+  def from_row(cls, row: Mapping[str, Any]) -> Entry:
+    return cls(row["key"], row["class_id"], row["image_id"], row["told"])
+
+  def to_row(self) -> dict[str, Any]:
+    return dict(key=self.key, class_id=self.class_id, image_id=self.image_id, told=self.metadata)
 
 
 class ImportedPlan(Plan):
@@ -69,7 +76,7 @@ class ImportedPlan(Plan):
   def _image(self, i: int, label: int, round_: int) -> Image:
     entry = self._entries[label][i]
     empty: dict[str, Any] = dict(noise_id="", prompt="", prompt_id="", guidance=0.0)
-    return Image(**empty | entry.told, image_id=entry.image_id, label=label, sample_index=i, round=round_)
+    return Image(**empty | entry.metadata, image_id=entry.image_id, label=label, sample_index=i, round=round_)
 
 
 def look(source: Source, i: int) -> tuple[str | Unreadable, dict[str, Any]]:
@@ -79,7 +86,7 @@ def look(source: Source, i: int) -> tuple[str | Unreadable, dict[str, Any]]:
     decode(data, source.where(i))
   except Unreadable as e:
     return e, {}
-  return content_hash(data), told(source.about(i))
+  return content_hash(data), metadata(source.about(i))
 
 
 def content_hash(data: bytes) -> str:
@@ -98,10 +105,10 @@ def id_of_repeat(content: str, use: int) -> str:
   return stable_hash("imported", content, use)
 
 
-def told(about: Mapping[str, Any]) -> dict[str, Any]:
+def metadata(about: Mapping[str, Any]) -> dict[str, Any]:
   """What of it an example has room for."""
   found: dict[str, Any] = {}
-  for name, kind in _TOLD.items():
+  for name, kind in _METADATA.items():
     value = about.get(name)
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGE:
       value = float(value)

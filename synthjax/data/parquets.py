@@ -50,7 +50,7 @@ class Parquet(Source):
       for g in range(file.num_row_groups)
     ]
     self._starts = np.array([0, *itertools.accumulate(n for _, _, n in self._groups)])
-    self._told, self._lock = columns - {self._image, self._label}, threading.Lock()
+    self._metadata, self._lock = columns - {self._image, self._label}, threading.Lock()
     self._group = functools.lru_cache(maxsize=_GROUPS)(self._read_group)
     self._mapping = mapping_of(found) if labels else None
     names = _names(features.get(self._label))
@@ -65,8 +65,8 @@ class Parquet(Source):
         )
       if names and not set(used) <= set(range(len(names))):
         raise UserError(f"source {reference!r}: it has labels beyond its {len(names)} names")
-      said = [names[k] if names else str(k) for k in used]
-      known = dict(zip(used, places(labels, said, self._mapping, reference, names=True), strict=True))
+      texts = [names[k] if names else str(k) for k in used]
+      known = dict(zip(used, places(labels, texts, self._mapping, reference, names=True), strict=True))
       found_labels = np.array([known[x] for x in theirs], np.int32)
       rows = np.flatnonzero(found_labels >= 0)
       self.labels = found_labels[rows]
@@ -151,7 +151,7 @@ class Parquet(Source):
 
   def about(self, i: int) -> Mapping[str, Any]:
     row = self._row(i)
-    return {name: row[name] for name in self._told}
+    return {name: row[name] for name in self._metadata}
 
   @functools.cached_property
   def digest(self) -> str:

@@ -74,7 +74,7 @@ class WebDataset(Source):
     if "" in theirs:
       key = next(s.key for s in self._samples if not s.cls)
       raise UserError(f"source {where}: sample {key} has no .cls beside its image")
-    said = dict(zip(theirs, theirs, strict=True))
+    name_of = dict(zip(theirs, theirs, strict=True))
     if not (self._mapping and set(theirs) <= set(self._mapping)):  # else it is of .cls
       lines = None if self._mapping else _lines(self._root / IDS)
       lines = lines or _lines(self._root / NAMES) or []
@@ -83,8 +83,8 @@ class WebDataset(Source):
           raise UserError(
             f"source {where}: .cls {cls!r} is no line of its class names, which are {len(lines)}"
           )
-        said[cls] = lines[int(cls)]
-    known = places(labels, [said[cls] for cls in theirs], self._mapping, where, names=True)
+        name_of[cls] = lines[int(cls)]
+    known = places(labels, [name_of[cls] for cls in theirs], self._mapping, where, names=True)
     found = dict(zip(theirs, known, strict=True))
     self._samples = [s for s in self._samples if found[s.cls] >= 0]
     return np.array([found[s.cls] for s in self._samples], np.int32)
@@ -141,25 +141,25 @@ def _close(files: Sequence[BinaryIO]) -> None:
 
 def _find(reference: Reference) -> tuple[list[Path], Path, str]:
   """The tars, the folder of the names, and the split."""
-  told = f"source {reference.text}"
+  where_from = f"source {reference.text}"
   if any(c in str(reference.path) for c in "*?["):
     tars = [Path(p) for p in glob(str(reference.path))]
     if not tars:
-      raise UserError(f"{told}: no file is called so")
+      raise UserError(f"{where_from}: no file is called so")
     folder = tars[0].parent
   else:
     folder = reference.folder
     if reference.path.is_file():
       tars, folder = [reference.path], reference.path.parent
     elif not folder.is_dir():
-      raise UserError(f"{told}: there is no such folder; fix its path")
+      raise UserError(f"{where_from}: there is no such folder; fix its path")
     else:
       tars = list(folder.glob("*.tar"))
     if not tars:
       splits = sorted({tar.parent.name for tar in folder.glob("*/*.tar")})
       if len(splits) != 1:
         raise UserError(
-          f"{told}: {'name a split: ' + ', '.join(splits) if splits else 'there is no .tar in it; compressed ones are not read'}"
+          f"{where_from}: {'name a split: ' + ', '.join(splits) if splits else 'there is no .tar in it; compressed ones are not read'}"
         )
       folder = folder / splits[0]
       tars = list(folder.glob("*.tar"))
@@ -167,7 +167,7 @@ def _find(reference: Reference) -> tuple[list[Path], Path, str]:
   nshards = folder / "nshards.txt"
   if (lines := _lines(nshards)) and lines != [str(len(tars))]:
     raise UserError(
-      f"{told}: {nshards} says {lines[0][:20]} shards, but {len(tars)} are there; fetch the rest"
+      f"{where_from}: {nshards} says {lines[0][:20]} shards, but {len(tars)} are there; fetch the rest"
     )
   root = next((f for f in (folder, folder.parent) if any((f / n).exists() for n in (NAMES, IDS))), folder)
   return tars, root, folder.name if folder not in (root, reference.path) else "all"

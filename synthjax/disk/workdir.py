@@ -85,10 +85,10 @@ def disk_fault(error: BaseException) -> str:
   Orbax, ArrayRecord, safetensors and others raise exceptions of their own, in many lines, with the system's words inside.
   """
   for seen in errors.chain(error):
-    said = " ".join(str(seen).split())
+    text = " ".join(str(seen).split())
     for number, advice in _FAULTS.items():
-      if (isinstance(seen, OSError) and seen.errno == number) or os.strerror(number) in said:
-        found = re.search(r"""(?<![\w.])/[^\s'":,;()\[\]]+""", said)
+      if (isinstance(seen, OSError) and seen.errno == number) or os.strerror(number) in text:
+        found = re.search(r"""(?<![\w.])/[^\s'":,;()\[\]]+""", text)
         where = (isinstance(seen, OSError) and seen.filename) or (found and found[0]) or "input/output"
         return f"{where}: {os.strerror(number)}; {advice}, and run the same command again to go on"
   return ""

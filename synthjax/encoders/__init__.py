@@ -1,1 +1,1 @@
-"""Who judges: encoders of images and texts, from published checkpoints."""
+"""Encoders of images and texts, from published checkpoints."""

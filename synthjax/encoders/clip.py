@@ -1,4 +1,4 @@
-"""CLIP as a judge: features of images and texts, and zero-shot classifiers, from a folder of a published checkpoint.
+"""CLIP as an encoder: features of images and texts, and zero-shot classifiers, from a folder of a published checkpoint.
 
 config.json  model.safetensors  preprocessor_config.json  vocab.json  merges.txt      transformers' layout
 open_clip_config.json  open_clip_model.safetensors  vocab.json  merges.txt            OpenCLIP's
@@ -121,7 +121,7 @@ def embed(
 
 @functools.lru_cache(maxsize=8)
 def _program(function: Callable[[Any, Array], Array], mesh: Mesh) -> Callable[[Any, Array], Array]:
-  """Every device computes the same thing on its own slice; see sampling/drawer.py."""
+  """Every device computes the same thing on its own slice; see sampling/program.py."""
   specs = (devices.REPLICATED, devices.BATCH)
   # check_vma: the networks were written before varying types
   return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=devices.BATCH, check_vma=False))
@@ -142,17 +142,17 @@ def _in_batches(
   done: list[np.ndarray] = []
   flying: collections.deque[tuple[Array, int]] = collections.deque()
 
-  def land() -> None:
+  def fetch() -> None:
     features, n = flying.popleft()
     done.append(np.asarray(features)[:n])
 
   while batch := list(itertools.islice(rows, size)):
     if len(flying) == _IN_FLIGHT:
-      land()
+      fetch()
     filled = np.stack([*batch, *[batch[0]] * (size - len(batch))])
     flying.append((program(params, jax.device_put(filled, devices.place(mesh, devices.BATCH))), len(batch)))
   while flying:
-    land()
+    fetch()
   return np.concatenate(done) if done else np.zeros((0, width), np.float32)
 
 

@@ -21,7 +21,7 @@ from synthjax.weights import read
 
 FILE = "preprocessor_config.json"
 _LARGEST = float(np.finfo(np.float32).max)  # it is normalised in float32
-# Random is of training; images to be judged are then resized as without it.
+# Random is of training; images to be encoded are then resized as without it.
 _OPENCLIP_RESAMPLING = dict.fromkeys(("bicubic", "random"), Image.Resampling.BICUBIC) | {
   "bilinear": Image.Resampling.BILINEAR
 }

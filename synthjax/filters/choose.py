@@ -58,8 +58,8 @@ def further(choice: Choice, quota: int, most: int) -> tuple[int, ...]:
   more = []
   for drawn, passed in zip(choice.drawn.tolist(), choice.passed.tolist(), strict=True):
     short = quota - passed
-    wish = math.ceil(1.1 * short * drawn / passed) if passed else max(drawn, quota)
-    more.append(max(min(wish, most - drawn), 0) if short > 0 else 0)
+    wanted = math.ceil(1.1 * short * drawn / passed) if passed else max(drawn, quota)
+    more.append(max(min(wanted, most - drawn), 0) if short > 0 else 0)
   return tuple(more)
 
 
@@ -68,7 +68,7 @@ def prefix(
 ) -> tuple[list[Array], Choice | None]:
   """How many samples of each class a filter sees, [K] in each round, and what it chooses of the last.
 
-  `look` judges the samples up to those of the last round; None: not all of them are drawn. Each round follows from the
+  `look` scores the samples up to those of the last round; None: not all of them are drawn. Each round follows from the
   scores of the samples before it alone, so it does not matter who had what drawn, or when.
   """
   reach = [begin]
@@ -91,21 +91,21 @@ def visible(samples_N: Array, labels_N: Array, reach: list[Array]) -> Array:
 
 
 def is_by_prefix(
-  judged: Mapping[str, Array],
+  scored: Mapping[str, Array],
   labels_N: Array,
-  may_be_judged_N: Array,
+  may_be_scored_N: Array,
   rounds_of: Callable[[Callable[[list[Array]], Choice | None]], tuple[list[Array], Choice | None]],
   choose_of: Callable[[Array, Array], Choice],
 ) -> bool:
-  """Whether a list of an older release, which judged other images too, judged those that `prefix` reaches, and kept the same.
+  """Whether a list of an older release, which scored other images too, scored those that `prefix` reaches, and kept the same.
 
-  `judged`: labels, scores and stays of its images. `labels_N`: of all images of the set, of which it had judged the first
-  so many among those that it may have judged.
+  `scored`: labels, scores and stays of its images. `labels_N`: of all images of the set, of which it had scored the first
+  so many among those that it may have scored.
   """
   samples_N = rank(labels_N)
-  places = np.flatnonzero(may_be_judged_N)[: len(judged["labels"])]
-  samples, labels, scores = samples_N[places], labels_N[places], judged["scores"]
-  if not np.array_equal(labels, judged["labels"]):
+  places = np.flatnonzero(may_be_scored_N)[: len(scored["labels"])]
+  samples, labels, scores = samples_N[places], labels_N[places], scored["scores"]
+  if not np.array_equal(labels, scored["labels"]):
     return False
 
   def look(reach: list[Array]) -> Choice | None:
@@ -118,4 +118,4 @@ def is_by_prefix(
   reach, choice = rounds_of(look)
   if choice is None or not (samples < reach[-1][labels]).all():
     return False
-  return np.array_equal(choice.stays_N, judged["stays"])
+  return np.array_equal(choice.stays_N, scored["stays"])

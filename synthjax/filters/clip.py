@@ -26,7 +26,7 @@ class ClipRule(ScoreRule):
   def threshold(self) -> float:
     return self.fields.threshold or 1 / len(self.views[0].encoder.labels)
 
-  def score(self, images: Images) -> Array:
+  def scores(self, images: Images) -> Array:
     (features,) = images.features
     return own_class_probability(features.features, features.labels, self.views[0].encoder.zero_shot)
 

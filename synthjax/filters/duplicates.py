@@ -63,7 +63,7 @@ class UnlikeRule:
     """By each of the encoders."""
     return [self.threshold, self.fields.second_threshold or similarity.SIMILAR][: len(self.views)]
 
-  def judge(self, images: Images) -> tuple[Array, Duplicates]:
+  def score(self, images: Images) -> tuple[Array, Duplicates]:
     keys = [
       Key(view.encoder.name, threshold, features, view.against, self.fields.mirrored)
       for view, threshold, features in zip(self.views, self._thresholds, images.features, strict=True)

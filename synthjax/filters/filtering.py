@@ -10,8 +10,8 @@ from etils import epath
 
 from synthjax.data.selection import rank
 from synthjax.filters.choose import Choice, choose, is_by_prefix, prefix, visible
-from synthjax.filters.judgement import Judged
 from synthjax.filters.rule import Images, Rule
+from synthjax.filters.scored_images import ScoredImages
 from synthjax.spec.fields import Filter
 from synthjax.store.features import Features
 from synthjax.store.plan import Plan
@@ -31,40 +31,42 @@ class Filtering:
     fill = self.fields.when_short == "top" and self.rule.may_fill
     return choose(scores, labels, self.n_classes, self.rule.must_exceed, self.fields.kept_per_class, fill)
 
-  def judge(self, folder: epath.Path, features: Sequence[Features]) -> tuple[list[Array], Judged | None]:
+  def score(
+    self, folder: epath.Path, features: Sequence[Features]
+  ) -> tuple[list[Array], ScoredImages | None]:
     """(how many images of each class it wants to see, round by round; the images of the last round, None: not all are drawn).
 
     `features`: of all images in the set in `folder`, by each encoder of the rule.
     """
-    labels, judged = features[0].labels, []
+    labels, scored = features[0].labels, []
     samples, there = rank(labels), np.bincount(labels, minlength=self.n_classes)
 
     def look(reach: list[Array]) -> Choice | None:
       if self.draws_more and (there < reach[-1]).any():
         return None
-      judged[:] = [self._judged(folder, features, visible(samples, labels, reach))]
-      return judged[0].choice
+      scored[:] = [self._score(folder, features, visible(samples, labels, reach))]
+      return scored[0].choice
 
     reach, choice = self._prefix(look)
-    return reach, judged[0] if choice else None
+    return reach, scored[0] if choice else None
 
-  def _judged(self, folder: epath.Path, features: Sequence[Features], places: Array) -> Judged:
+  def _score(self, folder: epath.Path, features: Sequence[Features], places: Array) -> ScoredImages:
     if not np.array_equal(
       places, np.arange(len(features[0]))
     ):  # else nothing is copied: they may be gigabytes
       features = [one.at(places) for one in features]
-    scores, evidence = self.rule.judge(Images(folder, places, features))
-    return Judged(places, features[0], scores, evidence, self.choose(scores, features[0].labels))
+    scores, evidence = self.rule.score(Images(folder, places, features))
+    return ScoredImages(places, features[0], scores, evidence, self.choose(scores, features[0].labels))
 
   def _prefix(self, look: Callable[[list[Array]], Choice | None]) -> tuple[list[Array], Choice | None]:
     quota, rounds = self.fields.kept_per_class, self.fields.max_rounds if self.draws_more else 0
     begin = np.full(self.n_classes, self.begin)
     return prefix(begin, look, quota, round(self.fields.max_drawn * quota), rounds)
 
-  def is_replayed(self, judged: Mapping[str, Array], plan: Plan, asked_by: str) -> bool:
+  def is_replayed(self, scored: Mapping[str, Array], plan: Plan, asked_by: str) -> bool:
     """Whether a list of an older release is what this filter gives.
 
-    `judged`: its scores. It had seen what the set was asked for, and what was drawn for itself, marked by `asked_by`.
+    `scored`: its scores. It had seen what the set was asked for, and what was drawn for itself, marked by `asked_by`.
     """
     labels, own = plan.labels(), np.char.startswith(plan.asked_by(), asked_by)
-    return is_by_prefix(judged, labels, own | (rank(labels) < self.begin), self._prefix, self.choose)
+    return is_by_prefix(scored, labels, own | (rank(labels) < self.begin), self._prefix, self.choose)

@@ -71,7 +71,7 @@ def _nearness(one: Array, others: Array, metric: str) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Strayed:
+class NearerToAnotherClass:
   """Evidence: the images that are nearer to another class by more than the margin allows, and the real ones they are near to."""
 
   found: Nearest
@@ -82,18 +82,18 @@ class Strayed:
   margin: float
   note: str = ""
 
-  def _strayed(self) -> list[int]:
+  def _misplaced(self) -> list[int]:
     """The clearest cases first."""
     scores = self.found.margin
     strayed = np.flatnonzero(scores < self.margin)
     return strayed[np.argsort(scores[strayed], kind="stable")].tolist()
 
   def counts(self) -> dict[str, Any]:
-    return {"strayed": len(self._strayed())}
+    return {"strayed": len(self._misplaced())}
 
   def to_csv(self) -> bytes:
     rows, ids, (features,) = [], self.class_ids, self.images.features
-    for i in self._strayed():
+    for i in self._misplaced():
       j = int(self.found.which_other[i])
       own = ids[int(features.labels[i])], self.real.ids[j], ids[int(self.real.labels[j])]
       rows.append([features.ids[i], *own, f"{self.found.other[i]:.4f}", f"{self.found.own[i]:.4f}"])
@@ -109,7 +109,7 @@ class Strayed:
       return source.encoded(place_of[self.real.ids[j]])
 
     rows: list[SheetRow] = []
-    for i in self._strayed()[:_SHOWN]:
+    for i in self._misplaced()[:_SHOWN]:
       near, own = int(self.found.which_other[i]), int(self.found.which_own[i])
       cells = [own_file(i), real_file(near)]
       cells += [real_file(own)] if own >= 0 else []
@@ -145,12 +145,14 @@ class RealRule:
   def must_exceed(self) -> float:
     return passing(self.threshold)
 
-  def judge(self, images: Images) -> tuple[Array, Strayed]:
+  def score(self, images: Images) -> tuple[Array, NearerToAnotherClass]:
     view, (features,) = self.views[0], images.features
     assert view.against
     real = view.against.load()
     found = nearest(features.features, features.labels, real.features, real.labels, self.fields.metric)
-    return found.margin, Strayed(found, images, real, view.against, view.encoder.labels.ids, self.threshold)
+    return found.margin, NearerToAnotherClass(
+      found, images, real, view.against, view.encoder.labels.ids, self.threshold
+    )
 
   @property
   def how(self) -> str:

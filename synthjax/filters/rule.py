@@ -113,7 +113,7 @@ class Rule(Protocol):
     """An image passes when its score is larger than this."""
     ...
 
-  def judge(self, images: Images) -> tuple[Array, Evidence | None]:
+  def score(self, images: Images) -> tuple[Array, Evidence | None]:
     """(scores, the larger the better; what speaks against images, None where the scores say it all).
 
     The score of an image may depend on others only if they come before it, so that a set may grow.
@@ -136,7 +136,7 @@ class Rule(Protocol):
 
 
 class ScoreRule(abc.ABC):
-  """A rule that gives each image a score of its own by what one encoder makes of the set: `score` and `how` are all it needs.
+  """A rule that gives each image a score of its own by what one encoder makes of the set: `scores` and `how` are all it needs.
 
   The config's `threshold` is what a score must exceed, whatever its unit; classes that miss their quota may be filled up.
   """
@@ -149,7 +149,7 @@ class ScoreRule(abc.ABC):
     self.fields, self.views = fields, views
 
   @abc.abstractmethod
-  def score(self, images: Images) -> Array:
+  def scores(self, images: Images) -> Array:
     """[N], the larger the better."""
 
   @property
@@ -172,8 +172,8 @@ class ScoreRule(abc.ABC):
   def must_exceed(self) -> float:
     return self.threshold
 
-  def judge(self, images: Images) -> tuple[Array, None]:
-    return self.score(images), None
+  def score(self, images: Images) -> tuple[Array, None]:
+    return self.scores(images), None
 
   @property
   def limits(self) -> str:

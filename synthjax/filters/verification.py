@@ -15,7 +15,7 @@ from synthjax.data.selection import rank
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.filters.choose import Choice
-from synthjax.filters.judgement import rows
+from synthjax.filters.scored_images import rows
 from synthjax.runtime.errors import UserError
 from synthjax.store import kept as lists
 from synthjax.store import records, schema, shards
@@ -78,7 +78,7 @@ def _disagreements(kept: Kept, plan: Plan, class_ids: Sequence[str], choose: _Ch
   if kept.name and kept.name != lists.name_of(_hashes(kept.folder)):
     yield "its files are not those that it was named for"
   arrays, ids = kept.arrays(), kept.ids()
-  judged, labels, stays = arrays["ids"].tolist(), arrays["labels"], arrays["stays"]
+  scored, labels, stays = arrays["ids"].tolist(), arrays["labels"], arrays["stays"]
   if ids != arrays["ids"][stays].tolist():
     yield "ids.txt does not name the images that scores.npz says stay"
   counted = kept.summary()["classes"]
@@ -92,7 +92,7 @@ def _disagreements(kept: Kept, plan: Plan, class_ids: Sequence[str], choose: _Ch
       yield "summary.json does not count what scores.npz holds"
   planned = [image for shard in plan.shards for image in plan.images(shard)]
   place_of = {image.image_id: place for place, image in enumerate(planned)}
-  places = np.array([place_of.get(image_id, -1) for image_id in judged], int)
+  places = np.array([place_of.get(image_id, -1) for image_id in scored], int)
   if (places < 0).any():
     yield f"scores.npz holds {(places < 0).sum()} images that are none of the set's"
   elif (np.diff(places) <= 0).any() or [planned[i].label for i in places] != labels.tolist():
@@ -112,7 +112,7 @@ def _of_dataset(folder: epath.Path, ids: Callable[[], list[str] | None]) -> Iter
   damaged = [(why, folder) for path in checksums.files(folder) if (why := checksums.fault(path))]
   damaged += [
     (f"{folder / shards.shard_name(index)} is damaged", folder)
-    for index in shards.landed(folder)
+    for index in shards.published(folder)
     if shards.facts(folder, index) != shards.derive_facts(folder, index)
   ]
   yield from damaged

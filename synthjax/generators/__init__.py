@@ -1,1 +1,1 @@
-"""Who draws: text-to-image models, and the samplers that run them."""
+"""Text-to-image models, and the samplers that run them."""

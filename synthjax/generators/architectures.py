@@ -90,7 +90,7 @@ ARCHITECTURES: dict[str, dict[str, dict[str, Any]]] = {
     "vae": _SMALL_VAE | dict(scaling_factor=0.13025, force_upcast=True),
     "scheduler": _EPSILON | {"timestep_spacing": "leading"},
   },
-  # Of a latent consistency model: the UNet is told the guidance.
+  # Of a latent consistency model: the UNet takes the guidance.
   "tinylcm": {
     "text_encoder": _small_text(),
     "unet": _unet(

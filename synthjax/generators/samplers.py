@@ -63,8 +63,8 @@ def table(schedule: Schedule, sampler: str, steps: int, eta: float = 0.0, streng
       "euler": lambda: _euler(schedule, steps, asked),
       "euler_ancestral": lambda: _euler_ancestral(schedule, steps),
     }[sampler]()
-    left_out = steps - min(int(steps * strength + 1e-9), steps)
-    made = _last(whole, max(len(whole) - left_out, 0))
+    skipped = steps - min(int(steps * strength + 1e-9), steps)
+    made = _last(whole, max(len(whole) - skipped, 0))
   return dataclasses.replace(made, is_zero_snr=schedule.is_zero_snr)
 
 

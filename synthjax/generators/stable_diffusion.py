@@ -1,6 +1,6 @@
 """Latent diffusion in Stable Diffusion's shape: 1.x, 2.x, and XL with its two text encoders and size conditioning.
 
-The methods that take `params` are pure: `sampling/drawer.py` puts them into one jitted program. A conditioning is a
+The methods that take `params` are pure: `sampling/program.py` puts them into one jitted program. A conditioning is a
 dict: tokens [B, L, D], and for XL pooled [B, P] and sizes [B, 6].
 """
 
@@ -55,7 +55,7 @@ class StableDiffusion:
     self._shrink: int = 2 ** (len(vae["block_out_channels"]) - 1)
     self._multiple: int = self._shrink * 2 ** (len(unet["block_out_channels"]) - 1)
     self.native_size: int = unet["sample_size"] * self._shrink
-    # A distilled model's UNet is told the guidance, and needs no second forward without the prompt.
+    # A distilled model's UNet takes the guidance, and needs no second forward without the prompt.
     self.guidance_width: int = unet.get("time_cond_proj_dim") or 0
     self._flops: dict[int, tuple[float, float]] = {}  # size -> of a forward, of a decoding
 
@@ -160,7 +160,7 @@ class StableDiffusion:
     conditioning: Conditioning,
     guidance_B: Array | None = None,
   ) -> Array:
-    """The UNet's output, in float32, whatever it computes in. A distilled UNet is told the guidance."""
+    """The UNet's output, in float32, whatever it computes in. A distilled UNet takes the guidance."""
     added = None
     if self.checkpoint.is_xl:
       added = {"text_embeds": conditioning["pooled"], "time_ids": conditioning["sizes"]}

@@ -18,11 +18,11 @@ PASSED_OVER = -1
 _SHOWN = 4
 
 
-def match(theirs: Sequence[str], labels: LabelSpace, where: str, mend: str = "") -> np.ndarray:
+def match(theirs: Sequence[str], labels: LabelSpace, where: str, fix: str = "") -> np.ndarray:
   """[len(theirs)] places in the space, PASSED_OVER for what it says is no class; whatever else is an error.
 
   Tried in turn: the id, the name, an alias, to the letter; then id and name without regard to case and punctuation.
-  `mend` is what an error advises; "" = aliases in the labels file.
+  `fix` is what an error advises; "" = aliases in the labels file.
   """
   exact = {**_keys(zip(labels.names, labels.ids, strict=True)), **{i: {i} for i in labels.ids}}
   exact |= {theirs: {class_id} for theirs, class_id in labels.aliases}
@@ -38,12 +38,12 @@ def match(theirs: Sequence[str], labels: LabelSpace, where: str, mend: str = "")
     if not ids:
       raise UserError(
         f"{where}: its label {label!r} is no class of the label space{nearest(label, labels.names)}; "
-        f"{_sides(theirs, labels)}; {mend or f'choose the labels of this data set, or add aliases: {{{label}: CLASS ID}}'}"
+        f"{_sides(theirs, labels)}; {fix or f'choose the labels of this data set, or add aliases: {{{label}: CLASS ID}}'}"
       )
     if len(ids) > 1:
       raise UserError(
         f"{where}: its label {label!r} may be classes {', '.join(sorted(ids))}, which share that name; "
-        f"{mend or f'say which with aliases: {{{label}: CLASS ID}} in the labels file'}; {_sides(theirs, labels)}"
+        f"{fix or f'say which with aliases: {{{label}: CLASS ID}} in the labels file'}; {_sides(theirs, labels)}"
       )
     (class_id,) = ids
     if class_id in taken and label not in aliases:

@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from synthjax.disk import checksums, workdir
-from synthjax.learning import agreement, orbax_messages
+from synthjax.learning import coordination, orbax_messages
 from synthjax.learning.checkpoint_sums import Sums
 from synthjax.runtime.errors import UserError
 
@@ -58,16 +58,16 @@ class Checkpoints:
 
   def check(self, steps: int, fit: Mapping[str, Any]) -> None:
     """Refuses to go on with what was begun otherwise. More steps than before are welcome, fewer than done are not."""
-    mend = f"give the run another name, or remove {self._run} to begin anew"
+    fix = f"give the run another name, or remove {self._run} to begin anew"
     if (self.latest or 0) > steps:
-      raise UserError(f"{self._folder} is at step {self.latest}, beyond the {steps} wanted; {mend}")
+      raise UserError(f"{self._folder} is at step {self.latest}, beyond the {steps} wanted; {fix}")
     file = self._run / _FIT
     if self.latest is not None and file.exists():
       begun = checksums.read_json(file, "checkpoint", dict)
       for what in sorted(begun.keys() | fit.keys()):
         if begun.get(what) != fit.get(what):
           raise UserError(
-            f"checkpoints in {self._folder} were made with {what} {begun.get(what)!r}, not {fit.get(what)!r}; {mend}"
+            f"checkpoints in {self._folder} were made with {what} {begun.get(what)!r}, not {fit.get(what)!r}; {fix}"
           )
     elif fit and jax.process_index() == 0:
       checksums.replace(file, workdir.to_json(dict(fit)))
@@ -113,7 +113,7 @@ class Checkpoints:
     """(state, ""), or what is wrong with the step. Joined processes find the same."""
     if fault := self._found_by_first(self._sums, step):
       return None, fault
-    path, is_known = self._folder / str(step), agreement.from_first(int(self._sums.knows(step)))
+    path, is_known = self._folder / str(step), coordination.broadcast(int(self._sums.knows(step)))
     state, self.unproven = None, None if is_known else path
     try:
       self._check_fits(step, like)
@@ -126,7 +126,7 @@ class Checkpoints:
       fault = f"{path} cannot be restored ({type(e).__name__}: {' '.join(str(e).split())[:80]})"
     if not is_known and not fault and not _is_finite(state):
       fault = f"{path} holds NaN or inf"
-    if not is_known and agreement.any_of(bool(fault)):
+    if not is_known and coordination.any_process(bool(fault)):
       return None, fault or f"{path} cannot be restored by another process"
     return state, ""
 
@@ -149,13 +149,13 @@ class Checkpoints:
           file=sys.stderr,
         )
     if damaged:
-      agreement.meet("damaged checkpoints are set aside")
+      coordination.barrier("damaged checkpoints are set aside")
       self._manager.reload()
 
   def _check_best(self, step: int) -> None:
     """What did best cannot be made again but by chance: it is no longer called so where it is damaged."""
     file = self._run / "best" / _BEST
-    if not agreement.from_first(int(file.exists())):
+    if not coordination.broadcast(int(file.exists())):
       return
     best = checksums.read_json(file, "best checkpoint", _NOTE)["step"]
     fault = self._found_by_first(self._best_sums, best)
@@ -166,12 +166,12 @@ class Checkpoints:
         file=sys.stderr,
       )
     if fault:
-      agreement.meet("a damaged best checkpoint is set aside")
+      coordination.barrier("a damaged best checkpoint is set aside")
 
   def _found_by_first(self, sums: Sums, step: int) -> str:
     """A fault by the checksums: the first of joined processes reads the bytes for all."""
     fault = sums.fault(step) if jax.process_index() == 0 else ""
-    return (fault or "damaged") if agreement.from_first(int(bool(fault))) else ""
+    return (fault or "damaged") if coordination.broadcast(int(bool(fault))) else ""
 
 
 def _manager(folder: epath.Path, keep: int, keep_steps: int) -> ocp.CheckpointManager:

@@ -167,8 +167,8 @@ def linear(
       }
 
     size, recipe = sum(phase.sizes) * len(seeds), recipe_of(fields, phase.steps, copies=True)
-    begin = state.variables if state else None
-    state = training.run(task, batch_at, recipe, phase.folder, size, begin)
+    init = state.variables if state else None
+    state = training.run(task, batch_at, recipe, phase.folder, size, init)
   assert state is not None
   heads = {k: np.asarray(v) for k, v in state.variables["params"].items()}
   return [Learnt(heads["W"][place], heads["b"][place]) for place in range(len(seeds))]
@@ -245,7 +245,7 @@ def through_images(
   learnt = []
   for seed in seeds:
     variables = jax.tree.map(
-      np.array, task.begin(params, encoder.zero_shot)
+      np.array, task.initial_params(params, encoder.zero_shot)
     )  # training gives its buffers away
     for phase in phases(fields, counts):
 

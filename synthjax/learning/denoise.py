@@ -36,18 +36,18 @@ class Denoise:
     alpha_bar: np.ndarray,
     empty_ids: np.ndarray,
     withheld: float = 0.1,
-    begin: dict[str, Any] | None = None,
+    init: dict[str, Any] | None = None,
   ):
     self._unet = of_config(FlaxUNet2DConditionModel, unet)
     self._text = FlaxCLIPTextModule(CLIPTextConfig(**text_encoder))
     self._alpha_bar = np.asarray(alpha_bar, np.float32)
     self._empty_ids, self._withheld = np.asarray(empty_ids), withheld
-    self._begin = begin or {}  # parameters of parts that were trained before
+    self._init = init or {}  # parameters of parts that were trained before
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
     ids, keys = batch["ids"][:1], jax.random.split(key)
     text = self._text.init(keys[0], ids, jnp.ones_like(ids), jnp.arange(ids.shape[1])[None])["params"]
-    return {"params": {"text_encoder": text, "unet": self._unet.init_weights(keys[1])} | self._begin}
+    return {"params": {"text_encoder": text, "unet": self._unet.init_weights(keys[1])} | self._init}
 
   def loss(
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array

@@ -19,8 +19,8 @@ from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.measures import Predicts, classified, held, probed
 from synthjax.evaluation.predictions import predicted
 from synthjax.learning import settings
-from synthjax.learning.begin import begin
 from synthjax.learning.classify import DOMAINS
+from synthjax.learning.initial_weights import initial_weights
 from synthjax.learning.loop import Variables, Watch, train
 from synthjax.learning.tasks import LearnerTask
 from synthjax.learning.training import Training
@@ -94,7 +94,7 @@ def learn(
     if first and fields.evaluate_steps
     else None,
     fit={"model": fields.model, "data seed": seed, "batch": sum(sizes), "classes": task.classes},
-    begin=begin(task, fields, initial, seed),
+    init=initial_weights(task, fields, initial, seed),
   )
   return jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
 

@@ -2,7 +2,7 @@
 
 The state after step s is a function of (task, recipe, batches) alone: the random key is folded from the step, the
 batch is a function of the step, and a checkpoint holds everything else. So a run that was stopped anywhere goes on to
-the same bits. Joined processes leave at the same step: what each of them wants travels with the step, and is read when
+the same bits. Joined processes leave at the same step: what each of them requests travels with the step, and is read when
 the step before it is done.
 """
 
@@ -23,12 +23,12 @@ from flax import struct
 
 from synthjax.disk import checksums, workdir
 from synthjax.learning import peak
-from synthjax.learning.agreement import NOTHING, SAVE, STOP, Agreement
-from synthjax.learning.ahead import Ahead
 from synthjax.learning.checkpoint import Checkpoints
-from synthjax.learning.course import Course, NotFinite, Watch
+from synthjax.learning.coordination import NOTHING, SAVE, STOP, Requests
+from synthjax.learning.delayed_metrics import DelayedMetrics, NotFinite, Watch
 from synthjax.learning.metrics import Metrics
 from synthjax.learning.optimizer import Recipe, averaged, optimizer
+from synthjax.learning.prefetch import Prefetch
 from synthjax.models import attention
 from synthjax.runtime import devices, sharding
 from synthjax.runtime.errors import UserError
@@ -68,13 +68,13 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-  """When to save and to speak: nothing here changes a bit of what is learnt."""
+  """When to save and to log: nothing here changes a bit of what is learnt."""
 
   save_seconds: float = 300.0
   keep_steps: int = 0  # checkpoints of every n-th step stay; 0 = only the last ones do
   log_steps: int = 50
   log_seconds: float = 30.0
-  ahead: int = 0  # batches that are read, and sent, while the devices are busy
+  prefetch: int = 0  # batches read, and sent to the devices, while these are busy
   profile: tuple[int, int] = (0, 0)  # steps from, to: their profile goes to the run's folder
 
 
@@ -138,12 +138,12 @@ def train(
   mesh: jax.sharding.Mesh | None = None,
   watch: Watch | None = None,
   fit: Mapping[str, Any] | None = None,
-  begin: Variables | None = None,
+  init: Variables | None = None,
 ) -> State:
   """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end.
 
-  Batches are split over the devices of `mesh`: unless told otherwise, as many local ones as divide a batch. `fit` is what a
-  checkpoint must have been made with to be gone on with. `begin` stands in the place of the task's own beginning.
+  Batches are split over the devices of `mesh`: by default as many local ones as divide a batch. `fit` is what a
+  checkpoint must have been made with to be gone on with. `init` replaces the variables of `task.init`.
   """
   mesh = mesh or sharding.training_mesh(of=jax.local_devices(), batch=batch_size, name=name)
   place = sharding.placer(mesh)
@@ -155,16 +155,16 @@ def train(
   like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, where)
   everywhere = devices.place(mesh, devices.REPLICATED)
   split = mesh.shape.get("fsdp", 1) > 1
-  begins, steps = _compiled(where, everywhere) if split else _programs(everywhere)
+  initialise, steps = _compiled(where, everywhere) if split else _programs(everywhere)
   step_of = functools.partial(steps, task, seedless)
   chosen = _chosen(task, seedless, batch_size, mesh)
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
     checkpoints.check(recipe.steps, fit or {})
     if checkpoints.latest is None:
-      state = begins(task, seedless, first, key)
-      if begin is not None:
-        given = jax.device_put({k: begin[k] for k in state.variables}, where.variables)
+      state = initialise(task, seedless, first, key)
+      if init is not None:
+        given = jax.device_put({k: init[k] for k in state.variables}, where.variables)
         state = state.replace(
           variables=given, ema=jax.tree.map(jnp.copy, _averages(given)) if recipe.ema else {}
         )
@@ -178,27 +178,27 @@ def train(
       unit="examples",
       devices=mesh.size,
       log_seconds=pace.log_seconds,
-      speak=devices.is_speaker(),
+      speak=devices.is_main_process(),
       share_of_peak=peak.share(
         mesh, batch_size, functools.partial(train_step, task, seedless), state, first, key
       ),
     )
     metrics = stack.enter_context(Metrics(folder, start, writes=jax.process_index() == 0))
     batches = stack.enter_context(
-      Ahead(lambda step: place(dict(batch_at(step))), start, recipe.steps, pace.ahead)
+      Prefetch(lambda step: place(dict(batch_at(step))), start, recipe.steps, pace.prefetch)
     )
     profile = stack.enter_context(peak.Profile(folder, pace.profile))
-    course = Course(metrics, checkpoints, watch, pace.log_steps)
-    agreement, saved_at = Agreement(mesh), time.monotonic()
+    delayed = DelayedMetrics(metrics, checkpoints, watch, pace.log_steps)
+    requests, saved_at = Requests(mesh), time.monotonic()
     try:
       for step in range(start, recipe.steps):
         due = time.monotonic() - saved_at > pace.save_seconds
-        wish = agreement.of(STOP if stop.requested else SAVE if due else NOTHING)
-        if wish or (pace.keep_steps and step > start and step % pace.keep_steps == 0):
-          course.settle()  # what is broken is not saved
+        request = requests.exchange(STOP if stop.requested else SAVE if due else NOTHING)
+        if request or (pace.keep_steps and step > start and step % pace.keep_steps == 0):
+          delayed.flush()  # what is broken is not saved
           checkpoints.save(step, state)  # before the next batch is taken
           saved_at = time.monotonic()
-        if wish == STOP:
+        if request == STOP:
           stop.leave(f"with step {step} of {name} saved")
         with progress.waiting():
           batch = batches.at(step)
@@ -207,35 +207,35 @@ def train(
           state, values = step_of(state, batch, key)
         if step == start:
           attention.note_once(name, chosen)
-        course.settle()  # of the step before: the devices are busy with this one
-        course.pending = step + 1, values
+        delayed.flush()  # of the step before: the devices are busy with this one
+        delayed.pending = step + 1, values
         progress.add(batch_size)
         if watch and watch.every and (step + 1) % watch.every == 0 and step + 1 < recipe.steps:
-          course.settle(state.learnt)
-      course.settle(state.learnt, last=True)
+          delayed.flush(state.learnt)
+      delayed.flush(state.learnt, last=True)
     except NotFinite as e:
-      mend = f"lower the learning rate, and remove {folder} to begin anew"
+      fix = f"lower the learning rate, and remove {folder} to begin anew"
       if checkpoints.unproven:
-        mend = f"it went on from {checkpoints.unproven}, which has no checksums and may be damaged: remove {folder} to begin anew, and lower the learning rate if it comes to this again"
+        fix = f"it went on from {checkpoints.unproven}, which has no checksums and may be damaged: remove {folder} to begin anew, and lower the learning rate if it comes to this again"
       last = "it has saved nothing yet"
       if watch and checkpoints.latest is not None:
         found = watch.evaluate(checkpoints.restore(like).learnt)
         last = f"at step {checkpoints.latest} it had {', '.join(f'{k} {v:.4g}' for k, v in found.items())}"
-      raise UserError(f"{name}: the loss is {e.loss} at step {e.step}; {mend}; {last}") from None
+      raise UserError(f"{name}: the loss is {e.loss} at step {e.step}; {fix}; {last}") from None
     stop.look()
     if start < recipe.steps and jax.process_index() == 0:  # before the state that says that all is done
       checksums.replace(folder / TIMING, workdir.to_json(progress.timing() | {"attention": chosen}))
     checkpoints.save(recipe.steps, state)
-    if agreement.last(STOP if stop.requested else NOTHING) == STOP:
+    if requests.exchange_now(STOP if stop.requested else NOTHING) == STOP:
       stop.leave(f"with step {recipe.steps} of {name} saved")
     progress.close()
   return state
 
 
 def _compiled(where: Any, everywhere: jax.sharding.NamedSharding) -> tuple[Any, Any]:
-  """What begins a run, and what steps."""
-  begins = jax.jit(init_state, static_argnums=(0, 1), out_shardings=where)
-  return begins, jax.jit(
+  """The programs that initialise a state, and that step."""
+  initialise = jax.jit(init_state, static_argnums=(0, 1), out_shardings=where)
+  return initialise, jax.jit(
     train_step, static_argnums=(0, 1), donate_argnums=2, out_shardings=(where, everywhere)
   )
 

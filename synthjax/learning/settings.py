@@ -64,7 +64,7 @@ def pace(fields: Learning, runtime: RuntimeFields) -> Pace:
     save_seconds=runtime.save_seconds,
     keep_steps=fields.keep_steps,
     log_seconds=runtime.log_seconds,
-    ahead=fields.ahead,
+    prefetch=fields.ahead,
     profile=(runtime.profile_from, runtime.profile_to),
   )
 

@@ -185,18 +185,18 @@ def _autoencode(network: SmallNetwork) -> Parts:
 
 
 def _denoise(network: SmallNetwork) -> Parts:
-  pictures, vae, begin = network.pictures(), network.others["autoencoder"], {}
+  pictures, vae, init = network.pictures(), network.others["autoencoder"], {}
   if clip := network.others.get("text_encoder"):
-    begin["text_encoder"] = _text_tower(clip)
+    init["text_encoder"] = _text_tower(clip)
   to_ids, vocabulary = network.reader()
   text = world.TEXT | vocabulary
   if sketch := network.others.get("begin_with"):
-    begin["unet"] = _unet(sketch)
+    init["unet"] = _unet(sketch)
   encoder = Autoencode(read.read_json(vae / "config.json"))
   shapes = jax.eval_shape(lambda key: encoder.init(key, {}), jax.random.key(0))["params"]
   params = read.read_params(vae, "diffusion_pytorch_model", shapes, _float32)
   latents = _latents(encoder, params, pictures.pixels) * read.read_json(vae / "config.json")["scaling_factor"]
-  task = Denoise(world.UNET, text, read_schedule(world.SCHEDULER).alpha_bar, to_ids([""])[0], begin=begin)
+  task = Denoise(world.UNET, text, read_schedule(world.SCHEDULER).alpha_bar, to_ids([""])[0], init=init)
 
   def export(state: State, folder: Path) -> None:
     learnt = _learnt(state)

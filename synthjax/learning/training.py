@@ -24,7 +24,7 @@ class Training:
   runtime: RuntimeFields
   stop: Stop
 
-  def run(self, task: Task, batch_at: BatchAt, recipe: Recipe, part: str, size: int, begin: Any) -> State:
+  def run(self, task: Task, batch_at: BatchAt, recipe: Recipe, part: str, size: int, init: Any) -> State:
     """On one device, as a classifier is small; `part` is a folder of its own for one of several trainings."""
     return train(
       task,
@@ -36,5 +36,5 @@ class Training:
       pace=Pace(save_seconds=self.runtime.save_seconds, log_seconds=self.runtime.log_seconds),
       stop=self.stop,
       mesh=devices.local_mesh(jax.local_devices()[:1]),
-      begin=begin,
+      init=init,
     )

@@ -93,7 +93,7 @@ class TuneImages:
     self._towers, self._classes, self._learns, self._unfrozen = towers, classes, frozenset(learns), unfrozen
     self._soft, self._temperature, self._real_weight = soft, temperature, real_weight
 
-  def begin(self, params: Mapping[str, Any], zero_shot_KxD: Any) -> dict[str, Any]:
+  def initial_params(self, params: Mapping[str, Any], zero_shot_KxD: Any) -> dict[str, Any]:
     """What it starts from: the encoder, and the zero-shot classifier as the head."""
     own, head = flat(params), {"W": zero_shot_KxD, "b": jnp.zeros(self._classes)}
     variables: dict[str, Any] = {
@@ -110,10 +110,12 @@ class TuneImages:
     return variables
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
-    """Shapes alone: training starts from `begin`."""
+    """Shapes alone: training starts from `initial_params`."""
     del key, batch
     shapes = self._towers.param_shapes()
-    shapes = self.begin(shapes, jax.ShapeDtypeStruct((self._classes, self._towers.width), jnp.float32))
+    shapes = self.initial_params(
+      shapes, jax.ShapeDtypeStruct((self._classes, self._towers.width), jnp.float32)
+    )
     return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
 
   def encoder_params(self, variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _GAP = 4
 _LABEL = 150
 
 
-def draw(rows: Sequence[tuple[str, Sequence[bytes]]], title: str) -> bytes:
+def render(rows: Sequence[tuple[str, Sequence[bytes]]], title: str) -> bytes:
   """PNG of (label, JPEGs) rows."""
   shown = rows[:_ROWS]
   columns = max((len(jpegs) for _, jpegs in shown), default=0)

@@ -69,14 +69,14 @@ class Measured:
   source: str  # digits
   split: str
   n: int  # images of the source
-  left_out: int = 0  # of these: cannot be read
+  skipped: int = 0  # of these: cannot be read
   digest: str = ""  # of the source, where there are results
   tallies: tuple[Tally, ...] = ()  # one a seed; () = not asked for, or not all are there
 
   @classmethod
-  def of(cls, source: Source, tallies: Iterable[Tally], left_out: int = 0) -> Measured:
+  def of(cls, source: Source, tallies: Iterable[Tally], skipped: int = 0) -> Measured:
     found = tuple(tallies)  # a digest may read all images, so it is not asked for without need
-    return cls(source.name, source.split, len(source), left_out, source.digest if found else "", found)
+    return cls(source.name, source.split, len(source), skipped, source.digest if found else "", found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,7 +46,7 @@ def cells(study: str, config: StudySpec, arms: Sequence[Member]) -> Iterator[Cel
 
 
 def basis(cells: Sequence[Cell]) -> dict[str, str]:
-  """What the finished page must have been drawn from."""
+  """What the finished page must have been rendered from."""
   rows = [dataclasses.asdict(cell) for cell in cells]
   return {"cells": records.digest([{k: v for k, v in row.items() if k not in _DERIVED} for row in rows])}
 

@@ -66,7 +66,7 @@ def test(config: StudySpec, name: str, run: Run) -> str:
   """What a test is: its source, and its images as counted."""
   own = run.tests[name]
   kind = "generated" if config.tests[name].startswith(_GENERATED) else "real"
-  lost = f"; {own.left_out:,} of them cannot be read and are left out" if own.left_out else ""
+  lost = f"; {own.skipped:,} of them cannot be read and are left out" if own.skipped else ""
   return f"{name} ({own.source}, {own.split}): {own.n:,} {kind} images{lost}"
 
 

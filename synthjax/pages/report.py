@@ -222,7 +222,7 @@ def _heat(page: Page, ruling: Verdict) -> dict:
     )
     for i, (_, name) in enumerate(page.classes[:_CLASSES])
   ]
-  return dict(arms=arms, rows=rows, gains=bool(before and after), left_out=_left_out(page.classes, _CLASSES))
+  return dict(arms=arms, rows=rows, gains=bool(before and after), skipped=_skipped(page.classes, _CLASSES))
 
 
 def _matrix(page: Page, arm: Arm) -> dict:
@@ -248,7 +248,7 @@ def _matrix(page: Page, arm: Arm) -> dict:
     arm=arm,
     names=names[:_CONFUSED],
     rows=rows,
-    left_out=_left_out(names, _CONFUSED),
+    skipped=_skipped(names, _CONFUSED),
     mistakes=[(names[i], names[j], -share) for share, i, j in mistakes],
   )
 
@@ -267,7 +267,7 @@ def _acceptance(acceptance: Acceptance, names: Mapping[str, str]) -> dict:
     total=_accepted("all classes", drawn, passed, kept, filled),
     least=min(rates, default=None),
     most=max(rates, default=None),
-    left_out=_left_out(acceptance.rows, _CLASSES),
+    skipped=_skipped(acceptance.rows, _CLASSES),
     pairs=base64.b64encode(acceptance.pairs).decode(),
   )
 
@@ -297,7 +297,7 @@ def _sheet(sheet: Sheet, names: Mapping[str, str], pictures: dict[bytes, tuple[s
     rows=rows,
     shown=sum(len(row["cells"]) for row in rows),
     fates={_fate(c) for _, cells in sheet.rows for c in cells},
-    left_out=_left_out(sheet.rows, _CLASSES),
+    skipped=_skipped(sheet.rows, _CLASSES),
     cut=f"The first {_CELLS} of up to {most} images of each class are shown." if most > _CELLS else "",
   )
 
@@ -320,7 +320,7 @@ def _cell(cell: Cell, chosen_by: str, pictures: dict[bytes, tuple[str, bool]]) -
   anchor, small = pictures[cell.jpeg]
   fate = _fate(cell)
   score = "" if cell.score is None else number(cell.score, 2)
-  said = [
+  description = [
     cell.prompt,
     f"{fate} by {chosen_by}" if fate and chosen_by else fate,
     score and f"score {score}",
@@ -333,7 +333,7 @@ def _cell(cell: Cell, chosen_by: str, pictures: dict[bytes, tuple[str, bool]]) -
     small=small,
     fate=fate,
     score=score,
-    said=" · ".join(filter(None, said)),
+    description=" · ".join(filter(None, description)),
   )
 
 
@@ -355,5 +355,5 @@ def _thumbnail(jpeg: bytes) -> tuple[bytes, bool]:
   return buffer.getvalue(), False
 
 
-def _left_out(rows: Sequence, shown: int) -> str:
+def _skipped(rows: Sequence, shown: int) -> str:
   return f"The first {shown} of {len(rows):,} classes are shown." if len(rows) > shown else ""

@@ -63,7 +63,7 @@ def assemble(
     refresh_seconds=refresh_seconds,
     facts=tuple(provenance.facts(config, runs, used)),
     outdated=provenance.outdated(members),
-    images=runs[0].tests[test].n - runs[0].tests[test].left_out if runs else 0,
+    images=runs[0].tests[test].n - runs[0].tests[test].skipped if runs else 0,
     lead=_lead([images for _, images in sets]),
   )
 

@@ -208,7 +208,7 @@ class Arm(Run):
   def about(self, asked: Asked | None = None) -> About:
     read = asked.results if asked else ()
     tests = {
-      test: Measured.of(real.source, self.tallies(test) if test in read else (), len(real.left_out()))
+      test: Measured.of(real.source, self.tallies(test) if test in read else (), len(real.skipped()))
       for test, real in self._tests.items()
     }
     has_results, own = any(test.tallies for test in tests.values()), self._fields

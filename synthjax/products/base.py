@@ -200,7 +200,7 @@ class Product(Described):
       unit=unit,
       devices=devices.local_mesh().size,
       log_seconds=self._runtime.log_seconds,
-      speak=devices.is_speaker(),
+      speak=devices.is_main_process(),
     )
 
 

@@ -16,7 +16,7 @@ from synthjax.runtime.stopping import Stop
 
 
 class DerivedPage(Product):
-  """`state.json` says what the finished page was drawn from; while there is none, the page is a passing one."""
+  """`state.json` says what the finished page was rendered from; while there is none, the page is a passing one."""
 
   def __init__(self, root: epath.Path, table: str, inputs: Sequence[Product]):
     self._folder = root / "report"
@@ -31,11 +31,11 @@ class DerivedPage(Product):
 
   @abc.abstractmethod
   def _files(self, refresh_seconds: int) -> Mapping[epath.Path, bytes]:
-    """What is drawn of the products as they are."""
+    """Pages rendered from the products as they are."""
 
   @abc.abstractmethod
   def _finish(self) -> dict[str, str]:
-    """Draws for the last time; returns what it was drawn from."""
+    """Renders the final page; returns what it was rendered from."""
 
   def make(self, stop: Stop) -> bool:
     stop.check()
@@ -45,9 +45,9 @@ class DerivedPage(Product):
       checksums.replace(self._state_file, workdir.to_json(self._finish()))
     return True
 
-  def draw(self, refresh_seconds: int) -> None:
+  def render(self, refresh_seconds: int) -> None:
     """As far as the products are there; with seconds to refresh, the page says that they are being made."""
-    with self._lock, snapshot.one_look():  # the study and the thread that draws meanwhile
+    with self._lock, snapshot.one_look():  # the study and the thread that renders meanwhile
       if self._is_final:
         return
       self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class DerivedPage(Product):
         checksums.replace(file, data)
       self._is_final = not refresh_seconds
 
-  def _is_drawn_from(self, wanted: Mapping[str, str]) -> bool:
+  def _is_rendered_from(self, wanted: Mapping[str, str]) -> bool:
     return (
       checksums.read_json(self._state_file, self.name) == wanted
       and self.page.exists()

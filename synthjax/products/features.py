@@ -31,7 +31,7 @@ from synthjax.store.features import Features
 from synthjax.store.plan import Plan
 
 Array = np.ndarray
-_LEFT_OUT = "left_out.json"
+_SKIPPED = "left_out.json"
 
 
 class SetEmbeddings(Product):
@@ -61,7 +61,7 @@ class SetEmbeddings(Product):
     if whole.have == 0:
       return Status(MISSING, 0, whole.want)
     records.compare(self.folder, self._record())
-    plan, needed = self._set.landed()
+    plan, needed = self._set.requested()
     have = sum(len(plan.shards[i]) for i in range(needed) if self._file(i).exists())
     state = DONE if have == whole.want else STALE if have else MISSING
     return Status(state, have, whole.want)
@@ -69,7 +69,7 @@ class SetEmbeddings(Product):
   def make(self, stop: Stop) -> bool:
     if self._set.status().state != DONE:
       return False
-    plan, needed = self._set.landed()
+    plan, needed = self._set.requested()
     missing = [i for i in range(needed) if not self._file(i).exists()]
     if not missing:
       self._write_growth(plan.size(needed))
@@ -115,7 +115,7 @@ class SetEmbeddings(Product):
 
   def reach(self) -> int:
     """How many shards are embedded, from the first on. A filter, or another process, may just have asked for more."""
-    _, needed = self._set.landed()
+    _, needed = self._set.requested()
     return next((i for i in range(needed) if not self._file(i).exists()), needed)
 
   def load(self, reach: int) -> Features:
@@ -133,7 +133,7 @@ class SetEmbeddings(Product):
   def _plan(self, reach: int) -> Plan:
     if not reach:
       raise UserError(f"{self.name} is missing; add embed to --stages")
-    return self._set.landed()[0]
+    return self._set.requested()[0]
 
   def _differs(self, plan: Plan, index: int, labels: Array, ids: Array) -> str:
     """Whether a file holds the features of another shard than the one that it is named by."""
@@ -145,7 +145,7 @@ class SetEmbeddings(Product):
   def faults(self) -> list[Fault]:
     found = file_faults(self.folder)
     records.compare(self.folder, self._record())
-    plan, needed = self._set.landed()
+    plan, needed = self._set.requested()
     for i in (i for i in range(needed) if self._file(i).exists()):
       try:
         why = self._differs(plan, i, *features.read_names(self._file(i)))
@@ -226,15 +226,15 @@ class RealEmbeddings(Product):
       progress.close()
       check_faults(self.name, self._reference, images.faults, len(self.source), self._runtime.unreadable)
       if images.faults:
-        left_out = [{"where": str(f.where), "why": f.why} for f in images.faults]
-        checksums.replace(self.folder / _LEFT_OUT, workdir.to_json(left_out))
+        skipped = [{"where": str(f.where), "why": f.why} for f in images.faults]
+        checksums.replace(self.folder / _SKIPPED, workdir.to_json(skipped))
       labels, ids = np.asarray(self.source.labels)[images.places], np.array(self.source.keys)[images.places]
       features.write(self._file, Features(found, labels.astype(np.int32), ids))
     return True
 
-  def left_out(self) -> list[dict[str, str]]:
+  def skipped(self) -> list[dict[str, str]]:
     """Images that could not be read: `where` and `why` of each."""
-    path = self.folder / _LEFT_OUT
+    path = self.folder / _SKIPPED
     return checksums.read_json(path, "images left out", [{"where": str, "why": str}]) if path.exists() else []
 
   def count(self) -> int:
@@ -251,14 +251,14 @@ class RealEmbeddings(Product):
     """Whether the file holds other images than the source's, in its order; some may be unreadable."""
     keys = iter(enumerate(self.source.keys))
     at = [next((i for i, key in keys if key == wanted), -1) for wanted in ids.tolist()]
-    whole = len(ids) + len(self.left_out()) == len(self.source)
+    whole = len(ids) + len(self.skipped()) == len(self.source)
     if whole and -1 not in at and (np.asarray(self.source.labels)[at] == labels).all():
       return ""
     return f"{self._file} holds features of other images than {self._reference}; remove it and run again"
 
   def faults(self) -> list[Fault]:
     """The list of what could not be read comes with the features, and is made again with them."""
-    lost = self.folder / _LEFT_OUT
+    lost = self.folder / _SKIPPED
     found = [Fault(f, self._file, lost) if lost in f.files else f for f in file_faults(self.folder)]
     records.compare(self.folder, self._record)
     if found or not self._file.exists():

@@ -1,4 +1,4 @@
-"""An image set on disk, however its images come about: drawn (drawn_set.py) or imported (imported_set.py)."""
+"""An image set on disk, however its images come about: sampled (sampled_set.py) or imported (imported_set.py)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ImageSet(Product, Generic[Fields]):
       config.runtime,
     )
     # A status looks at it, and plans take half a second a million.
-    self._landed_plan: tuple[Plan, int, int] | None = None
+    self._requested_plan: tuple[Plan, int, int] | None = None
     self._last_source: tuple[tuple[Plan, int], SetImages] | None = None
     self._filters_need = 0
 
@@ -110,7 +110,7 @@ class ImageSet(Product, Generic[Fields]):
       return False
     plan = self.plan(dataset.grow(self.folder, self._wanted))
     needed = plan.needed(self.target)
-    have = self._landed(plan, needed)
+    have = self._published(plan, needed)
     if len(have) < needed and not self._fill(plan, needed, have, stop):
       return False
     return self._finish(plan, needed, stop)
@@ -124,21 +124,21 @@ class ImageSet(Product, Generic[Fields]):
 
   # --- what is there -----------------------------------------------------------------------------
 
-  def landed(self) -> tuple[Plan, int]:
-    """The plan of what has been asked for so far, and how many of its shards are needed. Only once it is begun."""
+  def requested(self) -> tuple[Plan, int]:
+    """(the plan of the images requested so far, how many of its shards are needed). Only once the set exists."""
     have = snapshot.once((self, "segments"), functools.partial(dataset.segments, self.folder))
     segments, target = tuple(dataset.grown(have, self._wanted)), self.target
-    last = self._landed_plan
+    last = self._requested_plan
     if last is None or last[0].segments != segments:
       last = self.plan(list(segments)), 0, -1
     if last[2] != target:
       last = last[0], last[0].needed(target), target
-    self._landed_plan = last
+    self._requested_plan = last
     return last[:2]
 
   def sizes(self) -> list[int]:
     """How many images were needed after each growth, up to now."""
-    whole, found = self.landed()[0], []
+    whole, found = self.requested()[0], []
     for n in range(1, len(whole.segments) + 1):
       plan = self.plan(list(whole.segments[:n]))
       found.append(plan.size(plan.needed(self.asked)))
@@ -153,7 +153,7 @@ class ImageSet(Product, Generic[Fields]):
 
   def as_source(self) -> SetImages:
     """All that was asked for, in plan order. What learns from the set shares it, and the shards that it holds."""
-    plan, needed = self.landed()
+    plan, needed = self.requested()
     if self._last_source is None or self._last_source[0] != (plan, needed):
       self._last_source = (plan, needed), self._source_of(plan, needed)
     return self._last_source[1]
@@ -175,19 +175,19 @@ class ImageSet(Product, Generic[Fields]):
     if not self._is_ready() or records.compare(self.folder, self._record()) is None:
       total = sum(self._wanted)
       return self._status_of(MISSING, [], 0, total, total)
-    plan, needed = self.landed()
-    total, have = plan.size(needed), self._landed(plan, needed)
+    plan, needed = self.requested()
+    total, have = plan.size(needed), self._published(plan, needed)
     images = sum(len(plan.shards[i]) for i in have)
     complete, listed = self._has_metadata(), dataset.listed(self.folder)
     whole = complete and len(have) == needed and listed >= total
     state = DONE if whole else STALE if listed or (images and not complete) else MISSING
     return self._status_of(state, have, images, total, total - images, needed)
 
-  def _landed(self, plan: Plan, needed: int) -> list[int]:
-    """The needed shards that are there, each still as it landed."""
-    have = [i for i in shards.landed(self.folder) if i < needed]
+  def _published(self, plan: Plan, needed: int) -> list[int]:
+    """The needed shards that are there, each unchanged since it was published."""
+    have = [i for i in shards.published(self.folder) if i < needed]
     for index in have:
-      shards.check_landed(self.folder, index, len(plan.shards[index]))
+      shards.check_published(self.folder, index, len(plan.shards[index]))
     return have
 
   def _status_of(
@@ -225,7 +225,7 @@ class ImageSet(Product, Generic[Fields]):
     records.compare(self.folder, self._record())
     if not dataset.segments(self.folder):
       return found  # begun, and not a shard of it planned
-    plan, needed = self.landed()
+    plan, needed = self.requested()
     progress = self.progress(len(plan.shards), doing=", reading", unit="shards")
     return [*found, *dataset.faults(self.folder, plan, progress.counting(plan.shards), needed)]
 
@@ -248,7 +248,7 @@ class ImageSet(Product, Generic[Fields]):
     """The first n images of each class among those that are there, in plan order; fewer where there are fewer."""
     rows, left = [], [n] * len(self.labels)
     places = itertools.islice(
-      (row for i in shards.landed(self.folder) for row in self.read_shard(i)), n * len(self.labels)
+      (row for i in shards.published(self.folder) for row in self.read_shard(i)), n * len(self.labels)
     )
     for row in places:  # sample by sample of all classes: further back there are none of the first n
       if left[row["label"]]:
@@ -263,7 +263,7 @@ class ImageSet(Product, Generic[Fields]):
       rows[row["label"]].append(row["image"])
     named = [(f"{i}  {n}", r) for i, n, r in zip(self.labels.ids, self.labels.names, rows, strict=True)]
     title = f"{self._set}: the first {columns} images of each class, {self.note}"
-    checksums.replace(self.folder / SHEET, contact_sheet.draw(named, title))
+    checksums.replace(self.folder / SHEET, contact_sheet.render(named, title))
 
   # --- for pages and cards -------------------------------------------------------------------------
 

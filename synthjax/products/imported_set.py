@@ -14,7 +14,6 @@ its ids. `noise_id` is empty, `guidance` 0.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -42,7 +41,7 @@ from synthjax.store import records, schema, shards
 from synthjax.store.plan import Plan, Segment
 
 INDEX = "index.jsonl"
-_LEFT_OUT = "left_out.json"
+_SKIPPED = "left_out.json"
 _ENTRY = {"key": str, "class_id": str, "image_id": str, "told": dict}
 
 
@@ -108,7 +107,7 @@ class ImportedSet(ImageSet[Import]):
       rows = [checksums.shaped(json.loads(line), _ENTRY) for line in data.decode().splitlines()]
       if unknown := {row["class_id"] for row in rows} - set(self.labels.ids):
         raise ValueError(f"no class {sorted(unknown)[0]!r}")
-      return [Entry(**row) for row in rows]
+      return [Entry.from_row(row) for row in rows]
 
   @functools.cached_property
   def _counts(self) -> list[int]:
@@ -142,7 +141,7 @@ class ImportedSet(ImageSet[Import]):
 
   @property
   def note(self) -> str:
-    path = self.folder / _LEFT_OUT
+    path = self.folder / _SKIPPED
     lost = len(checksums.read_json(path, "images left out", list)) if path.exists() else 0
     return f"brought in from {self.fields.source}" + (f", {lost} could not be read" if lost else "")
 
@@ -172,26 +171,26 @@ class ImportedSet(ImageSet[Import]):
     progress = self.progress(len(source), doing=", looking")
     seen: set[str] = set()
     entries, faults = [], []
-    for i, (content, told) in enumerate(
+    for i, (content, metadata) in enumerate(
       progress.counting(in_threads(functools.partial(importing.look, source), range(len(source))))
     ):
       stop.check()
       if isinstance(content, Unreadable):
         faults.append(content)
         continue
-      image_id, use = told.pop("image_id", content), 0
+      image_id, use = metadata.pop("image_id", content), 0
       while image_id in seen:  # the same file again is an image of its own, for filters to find
         use += 1
         image_id = importing.id_of_repeat(content, use)
       seen.add(image_id)
-      entries.append(Entry(source.keys[i], self.labels.ids[labels[i]], image_id, told))
+      entries.append(Entry(source.keys[i], self.labels.ids[labels[i]], image_id, metadata))
     progress.close()
     check_faults(self.name, self.fields.source, faults, len(source), self._runtime.unreadable)
     if not entries:
       raise UserError(f"{self.fields.source}: no image of it can be read")
-    left_out = [{"where": str(f.where), "why": f.why} for f in faults]
-    checksums.replace(self.folder / _LEFT_OUT, workdir.to_json(left_out))
-    rows = [dataclasses.asdict(entry) for entry in entries]
+    skipped = [{"where": str(f.where), "why": f.why} for f in faults]
+    checksums.replace(self.folder / _SKIPPED, workdir.to_json(skipped))
+    rows = [entry.to_row() for entry in entries]
     checksums.publish(self.folder / INDEX, records.to_lines(rows))
 
   def _fill(self, plan: Plan, needed: int, have: list[int], stop: Stop) -> bool:
@@ -216,7 +215,7 @@ class ImportedSet(ImageSet[Import]):
           raise
         writer.publish()
     progress.close()
-    return set(range(needed)) <= set(shards.landed(self.folder))
+    return set(range(needed)) <= set(shards.published(self.folder))
 
   def _jpeg(self, places: Mapping[str, int], entry: Entry) -> bytes:
     i = places.get(entry.key, -1)

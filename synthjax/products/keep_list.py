@@ -26,9 +26,9 @@ from synthjax.encoders.encoder import Encoder
 from synthjax.filters import verification
 from synthjax.filters.choose import Choice
 from synthjax.filters.filtering import Filtering
-from synthjax.filters.judgement import Judged
 from synthjax.filters.registry import RULES
 from synthjax.filters.rule import View
+from synthjax.filters.scored_images import ScoredImages
 from synthjax.pages import contact_sheet, scores
 from synthjax.pages import inputs as pages
 from synthjax.pages.inputs import About, Asked, Counts
@@ -167,7 +167,7 @@ class KeepList(Product):
     """Whether a list is what the first images of each class give; that of an older release need not be."""
     if kept.name:
       return True
-    plan, _ = self._set.landed()
+    plan, _ = self._set.requested()
     key = kept.summary(), plan.segments
     if self._last_older is None or self._last_older[0] != key:
       self._last_older = key, self._filtering.is_replayed(kept.arrays(), plan, self._asks_as)
@@ -191,15 +191,15 @@ class KeepList(Product):
 
   def _choose(self, owner: Owner) -> bool:
     """True: the list is published. False: more images have been asked for, by this process or another; or the claim is lost."""
-    plan, needed = self._set.landed()  # one look: another process may be adding a round
+    plan, needed = self._set.requested()  # one look: another process may be adding a round
     if not all(embeddings.has(needed) for embeddings in self._embeddings):
       return False  # it has: those images come first
     features = [embeddings.load(needed) for embeddings in self._embeddings]
-    reach, judged = self._filtering.judge(self._set.folder, features)
-    if judged is None:
+    reach, scored = self._filtering.score(self._set.folder, features)
+    if scored is None:
       self._ask(plan, reach[-1])
       return False
-    return self._publish(owner, judged, len(reach) - 1)
+    return self._publish(owner, scored, len(reach) - 1)
 
   def _ask(self, plan: Plan, reach: np.ndarray) -> None:
     """For the images of each class up to there that no one has asked for yet."""
@@ -208,17 +208,17 @@ class KeepList(Product):
     if not more.any():  # they are planned, and were not needed until now
       self._set.need(int(reach.max()))
       return
-    if devices.is_speaker():
+    if devices.is_main_process():
       print(f"{self.name}: round {len(plan.segments)} draws {more.sum()} more images", file=sys.stderr)
     self._set.top_up(more.tolist(), len(plan.segments), f"{self._asks_as}{self.quota} a class")
 
-  def _publish(self, owner: Owner, judged: Judged, rounds: int) -> bool:
+  def _publish(self, owner: Owner, scored: ScoredImages, rounds: int) -> bool:
     """False: another process has taken over, and nothing of this one's work holds."""
     summary = {"basis": self._basis, "threshold": self._rule.threshold, "rounds": rounds}
-    summary |= judged.summary(self._labels.ids)
-    files = judged.files(summary)
-    if judged.evidence:
-      files[PAIRS_SHEET] = contact_sheet.draw(judged.evidence.sheet(), self.name)
+    summary |= scored.summary(self._labels.ids)
+    files = scored.files(summary)
+    if scored.evidence:
+      files[PAIRS_SHEET] = contact_sheet.render(scored.evidence.sheet(), self.name)
     name = lists.lay_down(self.folder, files)
     if not owner.holds(_CLAIM):
       return False
@@ -227,10 +227,10 @@ class KeepList(Product):
     lists.show(self.folder)
     kept = Kept(self.folder / lists.LISTS / name, name)
     if self._fields.write and owner.holds(_CLAIM):
-      name, places = f"{self.set_name}_{self.filter}", judged.staying().tolist()
+      name, places = f"{self.set_name}_{self.filter}", scored.staying().tolist()
       kept_dataset.write(self.folder, kept, name, self._set.folder, places, self._labels.ids)
-    if devices.is_speaker():
-      for line in judged.lines(self.name, summary, self._rule.found(summary), self.quota):
+    if devices.is_main_process():
+      for line in scored.lines(self.name, summary, self._rule.found(summary), self.quota):
         print(line, file=sys.stderr)
     return lists.held(self.folder) == kept
 
@@ -238,7 +238,7 @@ class KeepList(Product):
     """Every byte is read, and all of it held against the scores and the set's plan."""
     expected = verification.Expected(
       class_ids=self._labels.ids,
-      plan=lambda: self._set.landed()[0],
+      plan=lambda: self._set.requested()[0],
       choose=lambda summary: self._chosen if self._is_for_config(summary) else None,
       written=lambda kept: kept.ids() if self._fields.write and self._is_written(kept) else None,
     )

@@ -25,7 +25,7 @@ from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.measures import PROBES
 from synthjax.evaluation.rows import TOP1, Row, rows
 from synthjax.labels.spaces import LabelSpace
-from synthjax.learning import agreement, descriptions, learner
+from synthjax.learning import coordination, descriptions, learner
 from synthjax.learning.tasks import TASKS, LearnerTask
 from synthjax.learning.training import Training
 from synthjax.models import networks
@@ -255,13 +255,13 @@ class Learner(Run):
     with self.owner() as owner:
       for seed in range(self.seeds):
         mine = owner.take(f"seed-{seed}") if jax.process_index() == 0 else 1
-        if not agreement.from_first(int(mine)):
+        if not coordination.broadcast(int(mine)):
           whole = False
           continue
         with owner.making(stop):
           self._make_seed(seed, stop)
         owner.release(f"seed-{seed}")
-    agreement.meet(f"{self.name} is made")
+    coordination.barrier(f"{self.name} is made")
     if not whole:
       return self.status().state == DONE
     if jax.process_index() == 0:
@@ -272,11 +272,11 @@ class Learner(Run):
     folder, files = self._files()
     own, is_learnt = [x for x in files if x.seed == seed], self._is_learnt_in(folder, seed)
     todo = not all(results.file_of(x.stem) for x in own) or not is_learnt
-    if not agreement.from_first(int(todo)):
+    if not coordination.broadcast(int(todo)):
       return
     residents.begin(self.uses)
     mesh, task = sharding.training_mesh(**self.mesh_request), self.task
-    if agreement.from_first(int(is_learnt)):
+    if coordination.broadcast(int(is_learnt)):
       everywhere = devices.place(mesh, devices.REPLICATED)
       variables = image_networks.on_devices(self.learnt_file(seed), self.name, everywhere)
     else:

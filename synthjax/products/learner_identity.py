@@ -30,7 +30,7 @@ from synthjax.weights import read
 
 _LEARNING = group.fields(fields_of.Learning)
 _EVALUATING = ("probe", "neighbours", "test_norm")
-_NOT_TOLD = (
+_NOT_HASHED = (
   "images_per_class",
   "ratio",
   "subset_tests",
@@ -65,7 +65,7 @@ class Naming:
 
   def _identities(self, images: tuple[str, ...], is_corrected: bool = True) -> list[dict[str, Any]]:
     fields = self._fields.identity()
-    learnt = {field: value for field, value in fields.items() if field not in _NOT_TOLD}
+    learnt = {field: value for field, value in fields.items() if field not in _NOT_HASHED}
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
     learnt |= TASKS.identity(self._fields.task)
     learnt |= corrections.applied(decay=settings.decays_otherwise(self._fields)) if is_corrected else {}

@@ -59,11 +59,11 @@ class Matrix(DerivedPage):
     have, want = sum(bool(cell.top1) for cell in cells), len(cells)
     if not self._state_file.exists():
       return Status(MISSING, have, want, "cells")
-    drawn = self._is_drawn_from(matrix_cells.basis(cells))
+    drawn = self._is_rendered_from(matrix_cells.basis(cells))
     return Status(DONE if drawn and have == want else STALE, have, want, "cells")
 
   def _finish(self) -> dict[str, str]:
-    self.draw(refresh_seconds=0)
+    self.render(refresh_seconds=0)
     return matrix_cells.basis(self._cells(self._members()))
 
   def _files(self, refresh_seconds: int) -> Mapping[epath.Path, bytes]:

@@ -54,7 +54,7 @@ class Report(DerivedPage):
     return [row for product in self.inputs for row in product.rows()]
 
   def _wanted(self, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """What the finished page must have been drawn from."""
+    """What the finished page must have been rendered from."""
     settings = dict(study_page.settings(self._config))
     return {"settings": records.digest(settings), "rows": records.digest(rows)}
 
@@ -64,7 +64,7 @@ class Report(DerivedPage):
     seen = [status_or_refusal(product).state for product in self.inputs]
     if REFUSED in seen:
       return Status(STALE, unit="page")  # it says so
-    drawn = self._is_drawn_from(self._wanted(self._all_rows()))
+    drawn = self._is_rendered_from(self._wanted(self._all_rows()))
     if set(seen) != {DONE}:
       return Status(STALE, unit="page")
     again = "" if drawn else "drawn by another release, or for other fields or results; it is drawn again"
@@ -73,7 +73,7 @@ class Report(DerivedPage):
   def _finish(self) -> dict[str, str]:
     rows = self._all_rows()
     checksums.replace(self.table, records.to_lines(rows))
-    self.draw(refresh_seconds=0)
+    self.render(refresh_seconds=0)
     return self._wanted(rows)
 
   def _files(self, refresh_seconds: int) -> Mapping[epath.Path, bytes]:

@@ -25,7 +25,7 @@ from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.rows import TOP1, Row
 from synthjax.labels.spaces import LabelSpace
-from synthjax.learning import agreement
+from synthjax.learning import coordination
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, file_faults
 from synthjax.products.selection import Selection
 from synthjax.runtime.stopping import Stop
@@ -183,7 +183,7 @@ class Run(Product):
   def make(self, stop: Stop) -> bool:
     if not self._inputs_are_made(stop) or not self._is_ready():
       return False
-    if agreement.from_first(int(self.status().state == DONE)):
+    if coordination.broadcast(int(self.status().state == DONE)):
       return True
     with self._selection.held() if self._selection else contextlib.nullcontext():
       folder = self.folder

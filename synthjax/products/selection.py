@@ -37,7 +37,7 @@ class Selection:
 
   def _state(self) -> Hashable:
     """What of the set is there."""
-    return self._set.landed()
+    return self._set.requested()
 
   def _names(self) -> tuple[Array, Sequence[str]]:
     """(labels, ids) of that much of it."""

@@ -2,7 +2,7 @@
 
 Sampling needs no collectives, so its processes share the folder and nothing else: each learns its number from the
 launcher, and any of them may die without the others noticing. `--distributed on` joins them by jax.distributed, as
-training on a global mesh does; then the death of one ends all, and the same command goes on from what has landed.
+training on a global mesh does; then the death of one ends all, and the same command goes on from what is published.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Launched:
 
   count: int = 1
   index: int = 0
-  local: int | None = None  # its number on its host; None = not said
+  local: int | None = None  # its number on its host; None = unknown
 
 
 _launched = Launched()
@@ -118,8 +118,8 @@ def threads() -> int:
   return min(len(allowed), 8)
 
 
-def is_speaker() -> bool:
-  """One process tells the user what goes on."""
+def is_main_process() -> bool:
+  """Process 0 alone writes to the terminal."""
   return _launched.index == 0
 
 

@@ -23,8 +23,8 @@ class Interrupted(Exception):
 
 def one_line(error: BaseException) -> str:
   """What an error says, in a line: names from a file may hold line breaks, or be a megabyte long."""
-  said = " ".join(line.strip() for line in str(error).splitlines())
-  return said if len(said) <= _LONGEST else f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
+  text = " ".join(line.strip() for line in str(error).splitlines())
+  return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 def chain(error: BaseException) -> list[BaseException]:

@@ -56,7 +56,7 @@ def _columns_of(character: str) -> int:
 @functools.cache
 def note_once(line: str) -> None:
   """A line on stderr by one process; said again, it is not repeated."""
-  if devices.is_speaker():
+  if devices.is_main_process():
     print(line, file=sys.stderr)
 
 

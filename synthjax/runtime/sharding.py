@@ -86,7 +86,7 @@ def _all_devices(fsdp: int, of: Sequence[devices.Device] | None) -> list[devices
 @functools.cache
 def _note(text: str) -> None:
   """Once a process, though a learner has many seeds."""
-  if devices.is_speaker():
+  if devices.is_main_process():
     print(f"note: {text}", file=sys.stderr)
 
 

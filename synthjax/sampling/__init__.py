@@ -1,1 +1,1 @@
-"""Drawing images: which ones, and by what devices."""
+"""Sampling images: which ones, and by what devices."""

@@ -1,7 +1,7 @@
-"""The sampling loop: claim shards, draw their images in full batches, encode and write them meanwhile.
+"""The sampling loop: claim shards, sample their images in full batches, encode and write them meanwhile.
 
 Three workers, joined by a short queue: this thread keeps two batches dispatched to the devices, so that they never
-wait for the host; the writer thread turns finished batches into records and lands shards; a pool encodes JPEGs.
+wait for the host; the writer thread turns finished batches into records and publishes shards; a pool encodes JPEGs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from etils import epath
 from synthjax.runtime import devices
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
-from synthjax.sampling.drawer import Draws
+from synthjax.sampling.program import Samples
 from synthjax.store.claims import Owner
 from synthjax.store.plan import Image, Plan, Shard
-from synthjax.store.shards import ShardWriter, landed, shard_name
+from synthjax.store.shards import ShardWriter, published, shard_name
 
 Encode = Callable[[np.ndarray], bytes]
 Serialize = Callable[[Image, bytes], bytes]
@@ -45,17 +45,17 @@ def encode_threads(sink: Sink) -> int:
 
 
 def sample(
-  plan: Plan, needed: int, drawer: Draws, sink: Sink, owner: Owner, progress: Progress, stop: Stop
+  plan: Plan, needed: int, program: Samples, sink: Sink, owner: Owner, progress: Progress, stop: Stop
 ) -> bool:
-  """Draws what nobody else has or holds of the plan's first `needed` shards. True: all have landed, by whomever.
+  """Samples what nobody else has or holds of the plan's first `needed` shards. True: all are published, by whomever.
 
   A stop asked for ends it early; what is in hand is finished if the grace time allows, else dropped.
   """
   writer = _Writer(sink, owner, progress)
   in_flight: collections.deque[tuple[list[_Item], object]] = collections.deque()
   try:
-    for batch in _batches(_items(plan, needed, sink.folder, owner, progress, stop), drawer.batch_size):
-      in_flight.append((batch, drawer.draw([item.image for item in batch])))
+    for batch in _batches(_items(plan, needed, sink.folder, owner, progress, stop), program.batch_size):
+      in_flight.append((batch, program.sample([item.image for item in batch])))
       if len(in_flight) == 2:
         writer.put(*in_flight.popleft())
     while in_flight:
@@ -64,7 +64,7 @@ def sample(
   except BaseException:
     writer.abandon()
     raise
-  return set(range(needed)) <= set(landed(sink.folder))
+  return set(range(needed)) <= set(published(sink.folder))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +77,16 @@ def _items(
   plan: Plan, needed: int, folder: epath.Path, owner: Owner, progress: Progress, stop: Stop
 ) -> Iterator[_Item]:
   """The images of one claimed shard after another. A shard is claimed when its first image is asked for."""
-  done = set(landed(folder))
+  done = set(published(folder))
   for shard in plan.shards[:needed]:
     if stop.requested:
       return
     name = shard_name(shard.index)
     if shard.index in done or not owner.take(name):
       continue
-    done = set(landed(folder))
+    done = set(published(folder))
     progress.seen(sum(len(s) for s in plan.shards[:needed] if s.index in done))
-    if shard.index in done:  # it landed between the look and the claim
+    if shard.index in done:  # published between the look and the claim
       owner.release(name)
       continue
     for i, image in enumerate(plan.images(shard)):
@@ -96,7 +96,7 @@ def _items(
 
 
 def _fits(images: int, progress: Progress, stop: Stop) -> bool:
-  """Whether so many images can be drawn before the grace time is over, at the speed seen so far."""
+  """Whether so many images can be sampled before the grace time is over, at the speed seen so far."""
   return images <= 0.8 * progress.rate * max(stop.seconds_left, 0)
 
 
@@ -107,7 +107,7 @@ def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
 
 
 class _Writer:
-  """Finished batches to landed shards, in a thread of its own. Its first error is raised where batches come from."""
+  """Finished batches to published shards, in a thread of its own. Its first error is raised where batches come from."""
 
   def __init__(self, sink: Sink, owner: Owner, progress: Progress):
     self._sink, self._owner, self._progress = sink, owner, progress
@@ -133,7 +133,7 @@ class _Writer:
     self._raise()
 
   def abandon(self) -> None:
-    """Leaves at once: what is not landed is dropped."""
+    """Leaves at once: what is not published is dropped."""
     self._error = self._error or InterruptedError()
     self._batches.put(None)
     self._thread.join()

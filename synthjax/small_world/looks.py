@@ -42,10 +42,12 @@ def draw_look(rng: np.random.Generator, styles: tuple[str, ...] = STYLES) -> Loo
 
 def sentence(name: str, parts: Mapping[str, str]) -> str:
   """The grammar's sentence; parts that are "" or missing go unsaid."""
-  said = {slot: parts.get(slot, "") for slot in SLOTS}
-  head = " ".join(filter(None, [said["style"], said["weight"], name]))
-  colour = " ".join(f"{word} {said[slot]}" for word, slot in (("in", "ink"), ("on", "ground")) if said[slot])
-  return ", ".join(filter(None, [head, said["slant"], colour, said["view"]]))
+  words = {slot: parts.get(slot, "") for slot in SLOTS}
+  head = " ".join(filter(None, [words["style"], words["weight"], name]))
+  colour = " ".join(
+    f"{word} {words[slot]}" for word, slot in (("in", "ink"), ("on", "ground")) if words[slot]
+  )
+  return ", ".join(filter(None, [head, words["slant"], colour, words["view"]]))
 
 
 def caption(name: str, look: Look, rng: np.random.Generator) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from synthjax.runtime.errors import UserError
 from synthjax.spec import fields
 from synthjax.spec.checks import known
-from synthjax.spec.study import DrawnSet, StudySpec
+from synthjax.spec.study import SampledSet, StudySpec
 
 
-def check_set(where: str, own: DrawnSet | fields.Import, study: StudySpec) -> None:
+def check_set(where: str, own: SampledSet | fields.Import, study: StudySpec) -> None:
   if isinstance(own, fields.Import):
     if not own.source:
       raise UserError(f"{where}: source is empty; name labelled images, as folder:PATH")

@@ -63,7 +63,7 @@ class Real(Group):
 BY_SHOTS = -1.0  # a strength: the less the more real images there are a class, by the table of He et al.
 
 
-# Drawing an image set. `config.sets.NAME` may override any of these for one set.
+# Sampling an image set. `config.sets.NAME` may override any of these for one set.
 class Sampling(Group):
   generator: Identity[str] = ""  # a folder, the hub's org/name[@revision], network:NAME, random:ARCHITECTURE
   images_per_class: Growth[Positive] = 100
@@ -149,7 +149,7 @@ class Network(Group):
 THUMBNAIL = "thumbnail"  # in the place of an encoder's weights: small pictures, by which filters find copies
 
 
-# Who judges images: features, and the zero-shot classifier that filters and tuning start from.
+# An encoder of images: features, and the zero-shot classifier that filters and tuning start from.
 class Encoder(Group):
   weights: Identity[str] = "embedded:clip"  # a folder, org/name[@revision] of the hub, or thumbnail
   ensemble: Identity[bool] = False  # the classifier's prompts: all templates of the label space, or one

@@ -75,11 +75,11 @@ def _comments(of: type[group.Group]) -> dict[str, str]:
       above = node.lineno - 1
       while lines[above - 1].strip().startswith("#"):
         above -= 1
-      said = [
+      comments = [
         re.sub(r"^\s*#\s?", "", line)
         for line in (lines[above : node.lineno - 1] if "#" not in end else [end])
       ]
-      found[node.target.id] = " ".join(" ".join(said).split())
+      found[node.target.id] = " ".join(" ".join(comments).split())
   return found
 
 

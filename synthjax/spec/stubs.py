@@ -48,7 +48,7 @@ def text() -> str:
 
 def _constructor(name: str) -> Iterator[str]:
   of, own, first = CONSTRUCTORS[name]
-  said = textwrap.dedent(getattr(config, name).__doc__ or "").strip()
+  docstring = textwrap.dedent(getattr(config, name).__doc__ or "").strip()
   yield f"def {name}(\n"
   if first:
     yield f"  {first},\n"
@@ -56,7 +56,7 @@ def _constructor(name: str) -> Iterator[str]:
   for field in group.fields(of).values():
     if field.name != own:
       yield f"  {field.name}: {_type(field)} = ...,\n"
-  yield f') -> ConfigDict:\n  """{" ".join(said.split())}"""\n'
+  yield f') -> ConfigDict:\n  """{" ".join(docstring.split())}"""\n'
 
 
 def _type(field: group.Field) -> str:

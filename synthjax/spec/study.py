@@ -13,14 +13,14 @@ from synthjax.spec.references import ImagesRef, named
 G = TypeVar("G", bound=group.Group)
 
 
-class DrawnSet(fields.Sampling):
-  """An image set that is drawn."""
+class SampledSet(fields.Sampling):
+  """An image set that is sampled."""
 
   prompts: str = ""  # of the study's prompt lists
 
   @property
   def network(self) -> str:
-    """The network of the study that draws; "" where the generator is another."""
+    """The network of the study that samples; "" where the generator is another."""
     return named("network", self.generator)
 
   @property
@@ -54,7 +54,7 @@ class StudySpec:
   labels: str
   seeds: int
   prompts: Mapping[str, fields.Prompts]
-  sets: Mapping[str, DrawnSet | fields.Import]
+  sets: Mapping[str, SampledSet | fields.Import]
   real: Mapping[str, fields.Real]
   networks: Mapping[str, fields.Network]
   encoders: Mapping[str, fields.Encoder]
@@ -74,7 +74,7 @@ class StudySpec:
   def labels_of(self, images: str) -> str:
     """The label space of an image set, as its prompts name it; "" = the study's, as it always is of imported ones."""
     own = self.sets[images]
-    return self.prompts[own.prompts].labels if isinstance(own, DrawnSet) else ""
+    return self.prompts[own.prompts].labels if isinstance(own, SampledSet) else ""
 
 
 class BenchmarkSpec(fields.Benchmark):
@@ -115,12 +115,12 @@ def resolve(config: Config) -> StudySpec:
   )
 
 
-def set_of(config: Config, name: str) -> DrawnSet | fields.Import:
-  """One image set: if it is drawn, its own sampling fields where given, else `config.sampling`'s."""
+def set_of(config: Config, name: str) -> SampledSet | fields.Import:
+  """One image set: if it is sampled, its own sampling fields where given, else `config.sampling`'s."""
   own = config.sets[name]
   if "source" in own:
     return fields.Import.of(own)
-  return DrawnSet(prompts=own.prompts, **_merged(fields.Sampling, config.sampling, own))
+  return SampledSet(prompts=own.prompts, **_merged(fields.Sampling, config.sampling, own))
 
 
 def arm_of(config: Config, name: str) -> Arm:

@@ -1,1 +1,1 @@
-"""Keeping images: what an example holds, how a shard lands, who makes which, how a set is opened."""
+"""Keeping images: what an example holds, how a shard is published, who makes which, how a set is opened."""

@@ -104,9 +104,9 @@ def _prompts(card: Card) -> list[str]:
     return []
   rows = _settings({k: v for k, v in (card.prompts or {}).get("identity", {}).items() if k != "class_names"})
   more = f" The {_SHOWN} most used of {card.n_texts:,}:" if card.n_texts > _SHOWN else ""
-  told = f"{card.n_texts:,} distinct prompts; each image carries its own.{more}\n"
+  text = f"{card.n_texts:,} distinct prompts; each image carries its own.{more}\n"
   texts = "".join(f"- {_escaped(text)}\n" for text in card.texts[:_SHOWN] if text)
-  return ["## Prompts\n", *([_table(("", ""), rows)] if rows else []), told, texts]
+  return ["## Prompts\n", *([_table(("", ""), rows)] if rows else []), text, texts]
 
 
 def _filter(card: Card) -> list[str]:

@@ -166,7 +166,7 @@ class Owner:
     return "" if age < self._stale_seconds else "+nobody"
 
   def _sweep(self) -> None:
-    """Removes what dead processes left behind. Their claims stay until the part has landed: they carry the generation."""
+    """Removes what dead processes left behind. Their claims stay until the part is published: they carry the generation."""
     for name in workdir.names(self._folder, f"*{_BEAT}"):
       owner = name.removesuffix(_BEAT)
       if not self.is_alive(owner):
@@ -190,7 +190,7 @@ class Owner:
 
   def _forget_landed(self) -> None:
     """Removes the claims on files that are there: nobody asks for those again, so a death between landing and release
-    would leave its claim for good. Whoever holds one of them in this moment finds the file landed."""
+    would leave its claim for good. Whoever holds one of them in this moment finds the file published."""
     for claim in workdir.names(self._folder, "*.claim.*"):  # sorted, so oldest first here too
       if (self._folder.parent / claim.rsplit(".claim.", 1)[0]).is_file():
         workdir.remove(self._folder / claim)

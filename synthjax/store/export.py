@@ -22,11 +22,11 @@ class Examples:
   """A set's examples as they lie on disk, serialised; random access by place in plan order, or among `places`."""
 
   def __init__(self, folder: epath.Path, places: Sequence[int] | None = None):
-    landed = shards.landed(folder)
-    self._starts = [0, *itertools.accumulate(shards.facts(folder, i).count for i in landed)]
+    indices = shards.published(folder)
+    self._starts = [0, *itertools.accumulate(shards.facts(folder, i).count for i in indices)]
     # A process may hold a thousand files open; past that a reader sees an empty shard.
     self._reader = functools.lru_cache(maxsize=_OPEN)(
-      lambda i: shards.ShardReader(folder / shards.shard_name(landed[i]))
+      lambda i: shards.ShardReader(folder / shards.shard_name(indices[i]))
     )
     self._places = range(self._starts[-1]) if places is None else places
 
@@ -65,7 +65,7 @@ def write_part(
       for example in itertools.islice(examples, _PER_SHARD):
         writer.write(example)
       writer.publish()
-    facts = [shards.facts(draft, i) for i in shards.landed(draft)]
+    facts = [shards.facts(draft, i) for i in shards.published(draft)]
     dataset.write_tfds_files(draft, name, facts, class_ids)
     for file, data in beside.items():
       checksums.publish(draft / file, data)

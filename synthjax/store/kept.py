@@ -59,7 +59,7 @@ class Kept:
     return checksums.read_json(self.folder / SUMMARY, "keep-list summary", _SUMMARY)
 
   def arrays(self) -> dict[str, np.ndarray]:
-    """ids, labels, scores, stays: of every image that was judged, in plan order."""
+    """ids, labels, scores, stays: of every image that was scored, in plan order."""
     data = checksums.read(self.folder / SCORES, "scores of a keep-list")
     with checksums.parsing(self.folder / SCORES, "keep-list"), np.load(io.BytesIO(data)) as arrays:
       found = {name: arrays[name] for name in _ARRAYS}

@@ -55,7 +55,7 @@ class Image:
   label: int
   prompt: str
   prompt_id: str
-  sample_index: int  # i: the how-manieth of its class
+  sample_index: int  # i: index within its class
   guidance: float
   round: int = 0
   parent_id: str = ""  # the real image it started from; "" = none

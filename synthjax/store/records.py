@@ -101,7 +101,7 @@ def compare(folder: epath.Path, wanted: Record) -> Record | None:
   found = load(folder)
   if found is None:
     return None
-  mend = f"give the new one another name in the config, or remove {folder}"
+  fix = f"give the new one another name in the config, or remove {folder}"
   wanted_identity = json.loads(workdir.to_json(wanted.identity))  # tuples become lists, as in the file
   rules = corrections.since(found.identity, wanted_identity)
   if rules and corrections.before(found.identity) == corrections.before(wanted_identity):
@@ -115,12 +115,12 @@ def compare(folder: epath.Path, wanted: Record) -> Record | None:
     then, now = found.identity.get(field), wanted_identity.get(field)
     if then != now:
       raise UserError(
-        f"{wanted.product}: {field} was {_short(then)} when it was made and is {_short(now)} now; {mend}"
+        f"{wanted.product}: {field} was {_short(then)} when it was made and is {_short(now)} now; {fix}"
       )
   for product in sorted(wanted.inputs.keys() | found.inputs.keys()):
     if found.inputs.get(product) != wanted.inputs.get(product):
       raise UserError(
-        f"{wanted.product} was made from another {product} than the one that lies there now; {mend}"
+        f"{wanted.product} was made from another {product} than the one that lies there now; {fix}"
       )
   return found
 

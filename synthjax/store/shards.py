@@ -1,7 +1,7 @@
-"""Shards: ArrayRecord files that appear whole or not at all, and the facts about each that landed.
+"""Shards: ArrayRecord files that appear whole or not at all, and the facts about each that is published.
 
 The final names are the resume state. Beside a shard stands a small file of facts (count, bytes, hash), derived
-from it, so that a later process sees without reading gigabytes whether the shard is still the one that landed.
+from it, so that a later process sees without reading gigabytes whether the shard is still the one that was published.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def is_shard(name: str) -> bool:
   return _NAME.fullmatch(name) is not None
 
 
-def landed(folder: epath.Path) -> list[int]:
-  """Indices of the shards that are there, by their final names."""
+def published(folder: epath.Path) -> list[int]:
+  """Indices of the published shards: those with their final names."""
   return sorted(index_of(n) for n in workdir.names(folder, f"{SPLIT}.array_record-*") if is_shard(n))
 
 
@@ -77,7 +77,7 @@ class ShardWriter:
     """Close, re-open and count, sync, final name.
 
     False where another process was first, or took this one for dead and swept its file away: the claim is lost then,
-    and whoever looks next sees whether the shard has landed.
+    and whoever looks next sees whether the shard is published.
     """
     try:
       with workdir.needing_room(self._folder):
@@ -91,7 +91,7 @@ class ShardWriter:
     except (RuntimeError, OSError, UserError):
       self.drop()
       raise
-    facts(self._folder, self.index)  # of the one that landed
+    facts(self._folder, self.index)  # of the one that was published
     return first
 
   def drop(self) -> None:
@@ -167,8 +167,8 @@ def derive_facts(folder: epath.Path, index: int) -> Facts:
   return Facts(len(ShardReader(shard)), shard.stat().length, sha.hexdigest())
 
 
-def check_landed(folder: epath.Path, index: int, count: int) -> None:
-  """Cheap enough to do at every start, since it hashes nothing: a landed shard has the length it landed with."""
+def check_published(folder: epath.Path, index: int, count: int) -> None:
+  """Cheap enough to do at every start, since it hashes nothing: a published shard keeps its length."""
   path, length = facts_file(folder, index), (folder / shard_name(index)).stat().length
   known = _parsed(path) if path.exists() else facts(folder, index)
   if length != known.bytes or known.count != count:

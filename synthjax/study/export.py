@@ -50,14 +50,14 @@ def export(study: Study, root: epath.Path) -> epath.Path:
   out = export_folder.locate(fields.out, root, f"{fields.images.replace('/', '-')}-{fields.format}")
   export_folder.sweep(out)
   stays = keep.ids() if keep else None
-  plan, needed = image_set.landed()
+  plan, needed = image_set.requested()
   basis = {"images": fields.images, "format": fields.format, "licence": fields.licence}
   basis |= {"set": image_set.identity_hash(), "n": plan.size(needed) if stays is None else len(stays)}
   basis |= {"ids": records.digest(stays), "images_per_shard": fields.images_per_shard}
   if keep and (made := records.load(keep.folder)):
     basis["keep"] = made.hash
   if export_folder.is_made(out, basis):
-    if export_folder.is_changed(out) and devices.is_speaker():
+    if export_folder.is_changed(out) and devices.is_main_process():
       print(f"note: files of {out} were added, changed or removed since it was exported", file=sys.stderr)
     return out
   if fields.format == "parquet":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from synthjax.benchmark.product import Benchmark
 from synthjax.products.arm import Arm
 from synthjax.products.base import Product
-from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.imported_set import ImportedSet
 from synthjax.products.keep_list import KeepList
@@ -14,11 +13,12 @@ from synthjax.products.matrix import Matrix
 from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
 from synthjax.products.report import Report
+from synthjax.products.sampled_set import SampledSet
 
 KINDS: tuple[type[Product], ...] = (
   Network,
   PromptList,
-  DrawnSet,
+  SampledSet,
   ImportedSet,
   RealEmbeddings,
   SetEmbeddings,

@@ -49,7 +49,7 @@ def _run(command: Command, root: epath.Path) -> None:
     )
   titled = [(name, p) for name, p in study.titled if not command.stages or p.stage in command.stages]
   chosen = [p for _, p in titled]
-  if devices.is_speaker():
+  if devices.is_main_process():
     for note in study.notes:
       print(f"note: {note}", file=sys.stderr)
   if command.plan:
@@ -59,15 +59,17 @@ def _run(command: Command, root: epath.Path) -> None:
   _check_devices(chosen)
   for network in (n for n in study.of(Network) if n in chosen):
     network.status()  # one that others were made from, and now asks for more, is refused before hours of training
-  if chosen and devices.is_speaker():  # to verify changes nothing
+  if chosen and devices.is_main_process():  # to verify changes nothing
     leftovers.sweep((root, *(root / name for name in study.studies)), study.spec.runtime)
   with Stop(study.spec.runtime.grace_seconds) as stop:
     pages = (
-      [p for one in study.each for p in one.of(DerivedPage) if p in chosen] if devices.is_speaker() else []
+      [p for one in study.each for p in one.of(DerivedPage) if p in chosen]
+      if devices.is_main_process()
+      else []
     )
     with _growing([page for page in pages if page.status().state != DONE], study.spec.report.refresh_seconds):
       make(chosen, stop, study.spec.runtime.stale_seconds)
-  if devices.is_speaker():
+  if devices.is_main_process():
     for line in (line for page in pages for line in page.summary()):
       print(line)
     if "verify" in command.stages:
@@ -82,27 +84,27 @@ def _run(command: Command, root: epath.Path) -> None:
 
 @contextlib.contextmanager
 def _growing(pages: Sequence[DerivedPage], seconds: int) -> Iterator[None]:
-  """Draws the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
+  """Renders the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
   over = threading.Event()
 
   def draw_all(refresh_seconds: int) -> None:
     for page in pages:
       try:
-        page.draw(refresh_seconds)
+        page.render(refresh_seconds)
       except (UserError, OSError):
         continue  # what is wrong is told by the stage that meets it
       except Exception as e:  # noqa: BLE001  a page is not worth a study
         print(f"the page could not be drawn: {type(e).__name__}: {e}", file=sys.stderr)
         over.set()
 
-  def draw() -> None:
+  def render() -> None:
     pause = 1.0  # the first one soon
     while not over.wait(pause):
       began = time.monotonic()
       draw_all(seconds)
       pause = max(seconds, 20 * (time.monotonic() - began))  # a twentieth of one core at most
 
-  thread = threading.Thread(target=draw, name="page", daemon=True)
+  thread = threading.Thread(target=render, name="page", daemon=True)
   if pages and seconds:
     thread.start()
   try:

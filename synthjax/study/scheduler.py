@@ -67,7 +67,7 @@ class _Others:
     return not devices.is_joined() and time.monotonic() >= self._due
 
   def wait_for(self, left: Sequence[Product], stop: Stop) -> None:
-    if not self._is_announced and devices.is_speaker():
+    if not self._is_announced and devices.is_main_process():
       print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
     self._is_announced = True
     stop.sleep(_POLL_SECONDS)

@@ -100,9 +100,9 @@ def _unpickled(file: Path) -> dict[str, Any]:
     # Only a zip can be mapped; the format before it is read whole.
     body = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
   except pickle.UnpicklingError as e:
-    told = re.search(r"[\w.]+\.[\w.]+(?= was not an allowed global)|(?<=GLOBAL )[\w.]+", str(e))
+    found = re.search(r"[\w.]+\.[\w.]+(?= was not an allowed global)|(?<=GLOBAL )[\w.]+", str(e))
     raise UserError(
-      f"weights: {file} holds more than tensors{f' ({told[0]})' if told else ''}; nothing of it was run; take a file of tensors alone, best the .safetensors of the same checkpoint"
+      f"weights: {file} holds more than tensors{f' ({found[0]})' if found else ''}; nothing of it was run; take a file of tensors alone, best the .safetensors of the same checkpoint"
     ) from None
   except Exception as e:  # PyTorch raises whatever a broken file leads it to
     raise UserError(

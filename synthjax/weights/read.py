@@ -157,7 +157,7 @@ def read_params(
 ) -> dict[str, Any]:
   """The tensors of one network as the tree `shapes` wants them, each placed as soon as it is read.
 
-  Missing, extra and wrong-shaped names are told in one error, before anything is placed. The host never holds more
+  Missing, extra and wrong-shaped names are listed in one error, before anything is placed. The host never holds more
   than two tensors: one is read while the one before is on its way to the devices.
   """
   wanted = traverse_util.flatten_dict(dict(shapes))
@@ -211,7 +211,7 @@ def _account(
   odd: list[str],
   layout: Layout,
 ) -> None:
-  # Several parameters may be cut from one tensor, which is told once.
+  # Several parameters may be cut from one tensor, which is listed once.
   missing = list(dict.fromkeys(layout.torch_names(p)[0] for p, name in source.items() if name is None))
   used = {n for n in source.values() if n}
   extra = [n for n in found if n not in used and not n.endswith(_BUFFERS)]
@@ -219,7 +219,7 @@ def _account(
   for path, name in source.items():
     if name and found[name] != (shape := layout.torch_shape(path, tuple(wanted[path].shape))):
       wrong.append(f"{name} is {found[name]}, not {shape}")
-  told = [
+  faults = [
     f"{len(which)} {what}: {some(which)}"
     for what, which in (
       ("missing", missing),
@@ -229,9 +229,9 @@ def _account(
     )
     if which
   ]
-  if told:
+  if faults:
     raise UserError(
-      f"weights: {folder} does not fit its config.json: {'; '.join(told)}; fetch the folder again"
+      f"weights: {folder} does not fit its config.json: {'; '.join(faults)}; fetch the folder again"
     )
 
 

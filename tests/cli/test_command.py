@@ -1,4 +1,4 @@
-"""Each mistake on the command line or in a config file is one line that names the mend."""
+"""Each mistake on the command line or in a config file is one line that names the fix."""
 
 import dataclasses
 

@@ -314,7 +314,7 @@ def edit(file, change) -> None:
     (lambda b: b["text_config"].update(problem_type="none"), "is no config of CLIP (ValueError: "),
   ],
 )
-def test_a_config_that_is_not_ours_to_judge_with(folder, change, said):
+def test_a_config_that_is_not_ours_to_encode_with(folder, change, said):
   edit(folder / "config.json", change)
   fails(lambda: Clip(folder), said, str(folder))
 

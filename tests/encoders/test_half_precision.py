@@ -1,4 +1,4 @@
-"""A judge in 16 bits chooses what one in 32 bits chooses."""
+"""An encoder in 16 bits chooses what one in 32 bits chooses."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ QUOTA = 150  # of 200 a class
 
 
 @pytest.fixture(scope="module")
-def judged():
+def scored():
   """By dtype: features and scores of glyphs in every look, with the labels they were drawn for."""
   labels = spaces.load("digits")
   pixels = world.pictures(N, labels, looks.STYLES, seed=3).pixels
@@ -32,17 +32,17 @@ def judged():
   return own, found
 
 
-def test_features_are_near(judged):
-  (whole, _), (half, _) = judged[1]["float32"], judged[1]["bfloat16"]
+def test_features_are_near(scored):
+  (whole, _), (half, _) = scored[1]["float32"], scored[1]["bfloat16"]
   error = np.linalg.norm(half - whole) / np.linalg.norm(whole)
   print(f"\nbfloat16 against float32: {error:.2%}")
   assert 1e-4 < error < 0.011
 
 
 @pytest.mark.parametrize("quota", [0, QUOTA])
-def test_the_keep_list_is_the_same(judged, quota):
+def test_the_keep_list_is_the_same(scored, quota):
   """CF with its threshold of 1/N, alone and with a quota that is filled up."""
-  own, found = judged
+  own, found = scored
   lists = [choose(scores, own, 10, 0.1, quota, True).stays_N for _, scores in found.values()]
   equal = (lists[0] == lists[1]).mean()
   print(f"\nquota {quota}: {equal:.2%} of {N} equal, {lists[0].mean():.1%} stay")

@@ -180,7 +180,7 @@ def _text(**change):
     (lambda b: b.update(preprocess_cfg=dict(std=[1, 1, 0])), "std=[1, 1, 0]; expected three numbers"),
   ],
 )
-def test_a_config_that_is_not_ours_to_judge_with(tmp_path, change, said):
+def test_a_config_that_is_not_ours_to_encode_with(tmp_path, change, said):
   content = body()
   change(content)
   with pytest.raises(UserError) as e:

@@ -44,7 +44,7 @@ class EvenRule:
   def identity(self):
     return self.fields.identity() | {"digits": 1}
 
-  def judge(self, images):
+  def score(self, images):
     (features,) = images.features
     assert len(images.places) == len(features)
     even = np.array([int(i[-1], 16) % 2 == 0 for i in features.ids.tolist()])
@@ -58,12 +58,12 @@ def test_a_rule_that_only_the_table_knows(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(keep_module, "RULES", Registry("rule", {"clip": EvenRule}))
   keep = make(keep_list(tmp_path, 4, when_short="top"))
   assert keep.status().state == DONE and keep.faults() == []
-  ids, judged = keep.ids(), keep.load()
+  ids, scored = keep.ids(), keep.load()
   assert all(int(i[-1], 16) % 2 == 0 for i in ids)
   rows = keep.summary()["classes"]
   assert max(row["kept"] for row in rows) == 4 and not any(row["filled"] for row in rows)
   assert any(row["drawn"] > 6 for row in rows)  # it had more drawn
-  odd = sorted(i for i in judged["ids"].tolist() if int(i[-1], 16) % 2)
+  odd = sorted(i for i in scored["ids"].tolist() if int(i[-1], 16) % 2)
   assert sorted((keep.folder / "pairs.csv").read_text().split()) == odd
   assert json.loads((keep.folder / "record.json").read_text())["identity"]["digits"] == 1
   found = f"{len(odd)} images have odd ids"

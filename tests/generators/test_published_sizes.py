@@ -112,18 +112,20 @@ def test_autoencoder_and_text_encoder_of_15_equal_pytorchs(torch, tmp_path):
 @pytest.mark.slow
 def test_sixteen_pictures_of_1024_are_decoded_in_parts(tmp_path):
   """All the scores of the decoder's one wide head at once would be 17 GB, its activations 34 GB at the widest."""
-  from synthjax.sampling.drawer import Drawer, Setting
+  from synthjax.sampling.program import SamplingProgram, Setting
 
   generator = of_configs("sdxl", tmp_path)
   generator = StableDiffusion(generator.folder, "bfloat16")
-  drawer = Drawer.__new__(Drawer)  # the decoding alone: the UNet would take minutes to compile
-  drawer.generator = generator
-  drawer.setting = Setting(steps=1, guided=True, size=1024, stored_size=1024)
+  program = SamplingProgram.__new__(
+    SamplingProgram
+  )  # the decoding alone: the UNet would take minutes to compile
+  program.generator = generator
+  program.setting = Setting(steps=1, guided=True, size=1024, stored_size=1024)
   shapes = {
     "vae": jax.tree.map(
       lambda a: jax.ShapeDtypeStruct(a.shape, jnp.bfloat16), generator.param_shapes()["vae"]
     )
   }
   latent = jax.ShapeDtypeStruct((16, 4, 128, 128), jnp.float32)
-  compiled = jax.jit(drawer._to_pixels).lower(shapes, latent).compile()
+  compiled = jax.jit(program._to_pixels).lower(shapes, latent).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < 20e9

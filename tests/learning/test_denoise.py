@@ -82,7 +82,7 @@ def test_captions_are_withheld_as_often_as_asked(seen, withheld):
 def test_parts_that_were_trained_before_are_where_it_begins():
   data = batch(2)
   first = task().init(jax.random.key(0), data)["params"]
-  again = task(begin={"unet": first["unet"]}).init(jax.random.key(1), data)["params"]
+  again = task(init={"unet": first["unet"]}).init(jax.random.key(1), data)["params"]
   same = jax.tree.map(lambda a, b: bool((a == b).all()), again, first)
   assert all(jax.tree.leaves(same["unet"])) and not all(jax.tree.leaves(same["text_encoder"]))
 

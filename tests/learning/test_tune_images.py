@@ -74,7 +74,7 @@ RECIPE = Recipe(steps=3, learning_rate=0.02, weight_decay=0.1, decay_all=True)
 def test_a_frozen_encoder_teaches_the_head_what_its_features_teach_it(residual, data, zero_shot, soft):
   towers, params = residual
   through = TuneImages(towers, K, (), False, soft, real_weight=0.5)
-  got = steps(through, through.begin(params, zero_shot), data, RECIPE)
+  got = steps(through, through.initial_params(params, zero_shot), data, RECIPE)
   features = {d: towers.image_features(params, x["pixels"])[None] for d, x in data.items()}
   batch = {d: {"features": f, "labels": data[d]["labels"][None]} for d, f in features.items()}
   on_features = Tune(zero_shot, 1, soft, real_weight=0.5)
@@ -88,7 +88,7 @@ def test_a_frozen_encoder_teaches_the_head_what_its_features_teach_it(residual, 
 def test_unfrozen_statistics_follow_both_batches_one_after_the_other(residual, data, zero_shot):
   towers, params = residual
   task = TuneImages(towers, K, (), True, False)
-  variables = task.begin(params, zero_shot)
+  variables = task.initial_params(params, zero_shot)
   _, (updates, _) = task.loss(variables, data, jax.random.key(0), 0)
   wanted = params
   for domain in ("synthetic", "real"):
@@ -107,7 +107,7 @@ def test_only_what_was_chosen_learns(residual, data, zero_shot):
   paths = tune_images.chosen(params, "visual/layer4_.*kernel|visual/attnpool")
   task = TuneImages(towers, K, paths, False, False)
   after = traverse_util.flatten_dict(
-    task.encoder_params(steps(task, task.begin(params, zero_shot), data, RECIPE)), sep="/"
+    task.encoder_params(steps(task, task.initial_params(params, zero_shot), data, RECIPE)), sep="/"
   )
   before = traverse_util.flatten_dict(params, sep="/")
   changed = {p for p in after if not np.array_equal(after[p], before[p])}
@@ -142,7 +142,7 @@ def test_transformers_too_learn_from_the_output_back(data, zero_shot):
   assert set(head_of) < set(paths)
   assert {p.split("layers/")[1][0] for p in set(paths) - set(head_of)} == {"2"}  # the last of three blocks
   task = TuneImages(towers, K, paths, False, True)
-  after = steps(task, task.begin(params, zero_shot), data, RECIPE)
+  after = steps(task, task.initial_params(params, zero_shot), data, RECIPE)
   assert np.isfinite(np.asarray(after["params"]["W"])).all()
   with pytest.raises(UserError, match="this encoder has no batch norms"):
     tune_images.check(towers, "unfrozen")
@@ -151,7 +151,7 @@ def test_transformers_too_learn_from_the_output_back(data, zero_shot):
 def test_the_teacher_is_the_encoder_as_it_was(residual, data, zero_shot):
   towers, params = residual
   task = TuneImages(towers, K, tune_images.chosen(params, "visual/layer4|visual/attnpool"), True, True)
-  begun = task.begin(params, zero_shot)
+  begun = task.initial_params(params, zero_shot)
   pixels = data["synthetic"]["pixels"]
   before = task._taught(begun, pixels)
   after = steps(task, begun, data, RECIPE)

@@ -1,4 +1,4 @@
-"""An image set that draws at once, judged by an encoder whose scores are planted: filters alone, in milliseconds."""
+"""An image set that draws at once, scored by an encoder whose scores are planted: filters alone, in milliseconds."""
 
 import contextlib
 import hashlib
@@ -81,7 +81,7 @@ class PlantedEmbeddings(SetEmbeddings):
     return True
 
   def load(self, needed: int) -> Features:
-    plan, _ = self._set.landed()
+    plan, _ = self._set.requested()
     images = [image for shard in plan.shards[:needed] for image in plan.images(shard)]
     labels, ids = np.array([i.label for i in images], np.int32), np.array([i.image_id for i in images])
     near = np.array([int(hashlib.sha256(i.encode()).hexdigest()[:6], 16) / 16**6 for i in ids.tolist()])
@@ -97,12 +97,12 @@ def keep_list(
   fields = dict(kept_per_class=quota, max_rounds=3, max_drawn=6.0) | fields
   config.filters[name] = fields_of.image_filter("clip", **fields)
   config.runtime.stale_seconds = stale
-  judge = types.SimpleNamespace(
+  encoder = types.SimpleNamespace(
     name="clip", labels=LABELS, classifier_identity={}, zero_shot=np.eye(len(LABELS), dtype=np.float32) * 8
   )
   config = resolve(config)
   image_set = PlantedSet(config, epath.Path(root), images)
-  return KeepList(config, epath.Path(root), name, image_set, [Encoded(judge, PlantedEmbeddings(image_set))])
+  return KeepList(config, epath.Path(root), name, image_set, [Encoded(encoder, PlantedEmbeddings(image_set))])
 
 
 def make(keep: KeepList) -> KeepList:

@@ -13,7 +13,7 @@ from etils import epath
 from PIL import Image
 
 from synthjax import study
-from synthjax.data.importing import as_jpeg, told
+from synthjax.data.importing import as_jpeg, metadata
 from synthjax.data.sources import open_source
 from synthjax.labels.spaces import load
 from synthjax.products.image_set import ImageSet
@@ -236,5 +236,5 @@ def test_processes_share_it_and_one_may_be_killed(folder, tmp_path, command):
 def test_what_an_example_has_no_room_for_is_left_out():
   """Half a character and numbers beyond 32 bits, as a .json beside an image may spell them."""
   odd = {"prompt": "\ud800", "guidance": 10**400, "strength": 1e300, "noise_id": "a", "parent_id": 3}
-  assert told(odd) == {"noise_id": "a"}
-  assert told({"prompt": "é\n", "guidance": 2}) == {"prompt": "é\n", "guidance": 2.0}
+  assert metadata(odd) == {"noise_id": "a"}
+  assert metadata({"prompt": "é\n", "guidance": 2}) == {"prompt": "é\n", "guidance": 2.0}

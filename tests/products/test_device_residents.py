@@ -87,7 +87,7 @@ def test_what_draws_and_embeds_has_left_when_learning_begins(digits, tmp_path, s
   assert all(encoder for _, encoder, _ in tuned)  # whose zero-shot classifier they begin with
   assert learnt == [(0, 0, 0)]
   assert len(measures._held) == 1
-  # The filter drew more after it had judged: to and fro, and each network was read once.
+  # The filter drew more after it had scored: to and fro, and each network was read once.
   assert len(list((tmp_path / "w/images/LE/segments").glob("*.json"))) > 1
   assert seen.counts() == (1, 1)
 

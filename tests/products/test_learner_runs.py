@@ -167,7 +167,7 @@ def of_kind(root, kind: str, **fields) -> Learner:
 def test_a_set_that_grows_for_others_leaves_a_learner_done(tmp_path, work, kind):
   before = make(of_kind(tmp_path, kind)).folder
   one = of_kind(tmp_path, kind)
-  one._set.top_up((3,) * 10, len(one._set.landed()[0].segments), "other-clip 9 a class")
+  one._set.top_up((3,) * 10, len(one._set.requested()[0].segments), "other-clip 9 a class")
   assert one.status().state == DONE and one.folder == before
   assert work == ["learn one", "top1 one"]
 
@@ -181,7 +181,7 @@ def test_the_run_of_an_older_release_is_found(tmp_path, work, kind, grown):
   if older != one.folder:
     one.folder.rename(older)
   if grown:
-    one._set.top_up((3,) * 10, len(one._set.landed()[0].segments), "other-clip 9 a class")
+    one._set.top_up((3,) * 10, len(one._set.requested()[0].segments), "other-clip 9 a class")
   again = of_kind(tmp_path, kind)
   assert again.status().state == DONE and again.folder.name == older.name
   make(again)

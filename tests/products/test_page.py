@@ -16,10 +16,10 @@ from synthjax.evaluation.accuracy import Tally
 from synthjax.pages import comparisons, provenance
 from synthjax.pages.inputs import Measured, Run
 from synthjax.products.arm import Arm
-from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.keep_list import KeepList
 from synthjax.products.learner import Learner
 from synthjax.products.report import Report
+from synthjax.products.sampled_set import SampledSet
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
@@ -41,7 +41,7 @@ def design(config, root: Path) -> study.Study:
 def drawn(config, root: Path) -> str:
   """The page as it is while nothing is there yet."""
   report = design(config, root).get(Report)
-  report.draw(refresh_seconds=5)
+  report.render(refresh_seconds=5)
   html = report.page.read_text()
   Outline(html)  # every tag is closed where it should be
   return html
@@ -180,7 +180,7 @@ def filtered(tmp_path_factory):
 
 def drawn_again(config, root: Path) -> str:
   report = design(config, root).get(Report)
-  report.draw(refresh_seconds=0)
+  report.render(refresh_seconds=0)
   return report.page.read_text()
 
 
@@ -232,13 +232,13 @@ def test_a_page_names_what_is_refused_and_shows_none_of_it(filtered, tmp_path, m
   shutil.copytree(filtered[1], root)
   rule = "prompts are read as CLIP reads them"
   monkeypatch.setitem(corrections.RULES, "toy", rule)
-  whole = DrawnSet._record
+  whole = SampledSet._record
 
   def corrected(self):
     record = whole(self)
     return dataclasses.replace(record, identity=record.identity | corrections.applied(toy=True))
 
-  monkeypatch.setattr(DrawnSet, "_record", corrected)
+  monkeypatch.setattr(SampledSet, "_record", corrected)
   with pytest.raises(records.Corrected, match="images/LE was made under a rule"):
     run(config, root)
   text = words((root / "report/index.html").read_text())
@@ -267,8 +267,8 @@ def test_a_matrix_names_what_is_refused_and_what_it_can_prove(digits, tmp_path, 
   def refused(self):
     raise records.Corrected("images/LE was made under a rule that has been corrected since: toy")
 
-  monkeypatch.setattr(DrawnSet, "status", refused)
-  monkeypatch.setattr(DrawnSet, "make", lambda self, stop: refused(self))
+  monkeypatch.setattr(SampledSet, "status", refused)
+  monkeypatch.setattr(SampledSet, "make", lambda self, stop: refused(self))
   with pytest.raises(UserError, match="corrected since: toy"):
     run(fields_of.matrix({"a": config}), root)
   text = words((root / "report/index.html").read_text())

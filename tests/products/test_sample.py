@@ -16,7 +16,7 @@ from etils import epath
 from synthjax import study
 from synthjax.disk import checksums
 from synthjax.runtime.errors import UserError
-from synthjax.sampling.drawer import Drawer
+from synthjax.sampling.program import SamplingProgram
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command
@@ -26,13 +26,13 @@ from synthjax.store import corrections, records
 @pytest.fixture
 def drawn(monkeypatch) -> list:
   """The image ids that were drawn, as they are drawn."""
-  ids, draw = [], Drawer.draw
+  ids, draw = [], SamplingProgram.sample
 
   def spy(self, images):
     ids.extend(i.image_id for i in images)
     return draw(self, images)
 
-  monkeypatch.setattr(Drawer, "draw", spy)
+  monkeypatch.setattr(SamplingProgram, "sample", spy)
   return ids
 
 
@@ -112,7 +112,7 @@ def test_a_smaller_wish_takes_nothing_away(small, tmp_path, drawn, capsys):
 def test_a_wish_made_smaller_before_it_came_true(small, tmp_path, drawn, monkeypatch, capsys):
   """Of 50 a class asked for, the run was killed, and 3 are enough: what is there counts, and no more is drawn."""
   config = small(tmp_path, images_per_class=50)
-  full = Drawer.draw
+  full = SamplingProgram.sample
 
   def dies(self, images):
     if len(drawn) >= 12:
@@ -120,7 +120,7 @@ def test_a_wish_made_smaller_before_it_came_true(small, tmp_path, drawn, monkeyp
     return full(self, images)
 
   with monkeypatch.context() as patch:
-    patch.setattr(Drawer, "draw", dies)
+    patch.setattr(SamplingProgram, "sample", dies)
     with pytest.raises(KeyboardInterrupt):
       run(config, tmp_path / "w")
   drawn.clear()

@@ -3,11 +3,11 @@
 import pytest
 
 from synthjax.products.arm import Arm
-from synthjax.products.drawn_set import DrawnSet
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.learner import Learner
 from synthjax.products.network import Network
 from synthjax.products.report import Report
+from synthjax.products.sampled_set import SampledSet
 from synthjax.runtime import residents
 
 ALL = {residents.GENERATOR, residents.ENCODER, residents.PICTURES}
@@ -35,7 +35,7 @@ def held(monkeypatch):
     (Network, set()),
     (Learner, {residents.PICTURES}),
     (Arm, {residents.ENCODER}),
-    (DrawnSet, {residents.GENERATOR, residents.ENCODER}),
+    (SampledSet, {residents.GENERATOR, residents.ENCODER}),
     (SetEmbeddings, {residents.GENERATOR, residents.ENCODER}),
     (RealEmbeddings, {residents.GENERATOR, residents.ENCODER}),
   ],
@@ -46,7 +46,7 @@ def test_work_keeps_what_it_uses(held, kind, stays):
 
 
 def test_small_work_leaves_what_is_used_later(held):
-  residents.expect(kind.uses for kind in (Arm, DrawnSet, Learner))
+  residents.expect(kind.uses for kind in (Arm, SampledSet, Learner))
   residents.begin(Arm.uses, small=True)
   assert held == ALL
   residents.expect(kind.uses for kind in (Arm, Report))
@@ -55,6 +55,6 @@ def test_small_work_leaves_what_is_used_later(held):
 
 
 def test_large_work_waits_for_nobody(held):
-  residents.expect([DrawnSet.uses])
+  residents.expect([SampledSet.uses])
   residents.begin(Arm.uses)
   assert held == {residents.ENCODER}

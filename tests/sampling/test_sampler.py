@@ -25,7 +25,7 @@ class Painter:
   def __init__(self, batch_size: int, size: int = 8):
     self.batch_size, self._size = batch_size, size
 
-  def draw(self, images):
+  def sample(self, images):
     pixels = np.zeros((self.batch_size, self._size, self._size, 3), np.uint8)
     for row, image in zip(pixels, images, strict=False):
       row[:] = (image.sample_index, image.label, 0)
@@ -45,12 +45,12 @@ def sink_of(folder, encode=None) -> sampler.Sink:
 
 
 def run(
-  plan: Plan, drawer, folder, *, needed: int | None = None, stop: Stop | None = None, sink=None
+  plan: Plan, program, folder, *, needed: int | None = None, stop: Stop | None = None, sink=None
 ) -> bool:
   needed = len(plan.shards) if needed is None else needed
   with Owner(epath.Path(folder)) as owner:
     progress = Progress("", len(plan), speak=False)
-    return sampler.sample(plan, needed, drawer, sink or sink_of(folder), owner, progress, stop or Stop())
+    return sampler.sample(plan, needed, program, sink or sink_of(folder), owner, progress, stop or Stop())
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 100])
@@ -82,7 +82,7 @@ def test_what_others_hold_is_left_to_them(tmp_path):
   with Owner(epath.Path(tmp_path)) as other:
     assert other.take(shards.shard_name(1))
     assert not run(plan, Painter(4), tmp_path)
-    assert shards.landed(epath.Path(tmp_path)) == [0, 2, 3]
+    assert shards.published(epath.Path(tmp_path)) == [0, 2, 3]
   assert run(plan, Painter(4), tmp_path)
 
 
@@ -97,7 +97,7 @@ def test_the_claim_of_one_who_died_between_landing_and_release_goes(tmp_path):
 
 def test_no_more_than_needed_is_drawn(tmp_path):
   assert run(plan_of(12, per_shard=6), Painter(4), tmp_path, needed=2)
-  assert shards.landed(epath.Path(tmp_path)) == [0, 1]
+  assert shards.published(epath.Path(tmp_path)) == [0, 1]
 
 
 @pytest.mark.parametrize("fail_at", [0, 7, 23])
@@ -117,10 +117,10 @@ def test_an_error_while_writing_is_raised_and_leaves_no_half_shard(tmp_path, fai
 
 def test_an_error_while_drawing_is_raised_and_leaves_no_half_shard(tmp_path):
   class Breaks(Painter):
-    def draw(self, images):
+    def sample(self, images):
       if images[0].sample_index > 5:
         raise RuntimeError("out of memory")
-      return super().draw(images)
+      return super().sample(images)
 
   with pytest.raises(RuntimeError, match="out of memory"):
     run(plan_of(12, per_shard=6), Breaks(4), tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from synthjax.generators import random_weights
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.runtime import devices
-from synthjax.sampling.drawer import Drawer, Setting
+from synthjax.sampling.program import SamplingProgram, Setting
 from synthjax.store.plan import Plan, Segment, key_words
 from synthjax.store.prompt import Prompt
 
@@ -94,8 +94,8 @@ def test_pictures_equal_pytorchs(torch, monkeypatch, loaded, family, sampler, ne
   setting = Setting(
     steps=steps, guided=True, size=SIZE, stored_size=SIZE, sampler=sampler, negative_prompt=negative
   )
-  drawer = Drawer(generator, params, setting, mesh(), N)
-  prompts, latents_of = [Prompt("a", text) for text in PROMPTS], jax.jit(drawer.latents)
+  program = SamplingProgram(generator, params, setting, mesh(), N)
+  prompts, latents_of = [Prompt("a", text) for text in PROMPTS], jax.jit(program.latents)
   decode = jax.jit(generator.decode)
   pipe.scheduler = getattr(diffusers, SCHEDULERS[sampler]).from_config(pipe.scheduler.config)
   said = {} if family == "tinylcm" else dict(negative_prompt=[negative] * N if negative else None)
@@ -103,7 +103,7 @@ def test_pictures_equal_pytorchs(torch, monkeypatch, loaded, family, sampler, ne
   for guidance in (0.0, 0.5, 2.0, 7.5) if family == "tinylcm" else (2.0, 7.5):
     plan = Plan(("a",), prompts, [Segment((N,))], images_per_shard=N, drawing="", guidance=guidance, seed=0)
     images = plan.images(plan.shards[0])
-    got = np.asarray(decode(params, latents_of(*drawer.arguments(images))))
+    got = np.asarray(decode(params, latents_of(*program.arguments(images))))
     noise = [torch.tensor(n) for n in noise_of(images, steps + 1, generator.latent_shape(SIZE))]
     streams = iter(noise[1:])
     for module in ("euler_ancestral_discrete", "lcm"):
@@ -127,7 +127,7 @@ def test_pictures_equal_pytorchs(torch, monkeypatch, loaded, family, sampler, ne
 
 
 def noise_of(images, streams: int, shape) -> np.ndarray:
-  """The noise that the drawer takes: [streams, N, *shape]."""
+  """The noise that the program takes: [streams, N, *shape]."""
   keys = jax.random.wrap_key_data(jnp.array([key_words(i.noise_id) for i in images]), impl="threefry2x32")
 
   def one(stream):

@@ -21,9 +21,9 @@ def write(folder, index=0, records=(b"a" * 5000, b"b" * 5000), scratch="part"):
 
 def test_a_shard_appears_when_it_is_whole(folder):
   writer = write(folder)
-  assert shards.landed(folder) == []
+  assert shards.published(folder) == []
   assert writer.publish()
-  assert shards.landed(folder) == [0]
+  assert shards.published(folder) == [0]
   assert list(shards.ShardReader(folder / shards.shard_name(0))) == [b"a" * 5000, b"b" * 5000]
   assert shards.facts(folder, 0) == shards.derive_facts(folder, 0)
   assert not (folder / "part").exists()
@@ -52,7 +52,7 @@ def test_a_cut_file_is_no_empty_shard(folder, cut):
   with pytest.raises(UserError, match=r"is corrupt .*; remove it and run again"):
     list(shards.ShardReader(path))
   with pytest.raises(UserError, match="is corrupt"):
-    shards.check_landed(folder, 0, 2)
+    shards.check_published(folder, 0, 2)
 
 
 def test_a_flipped_byte_is_found_on_reading(folder):
@@ -69,7 +69,7 @@ def test_names_of_other_things_are_no_shards(folder):
   (folder / "train.array_record-0000x").write_text("")
   (folder / "train.array_record-00003.part").write_text("")
   (folder / "train.array_record-100000").write_text("")
-  assert shards.landed(folder) == [100000]
+  assert shards.published(folder) == [100000]
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_disk_that_fills_up_at_the_last_write(folder, monkeypatch):
   with pytest.raises(UserError, match="is full"):
     writer.publish()
   monkeypatch.undo()
-  assert shards.landed(folder) == [] and not (folder / "part").exists()
+  assert shards.published(folder) == [] and not (folder / "part").exists()
 
 
 def test_a_process_taken_for_dead_drops_what_it_was_writing(folder):
@@ -110,5 +110,5 @@ def test_a_process_taken_for_dead_drops_what_it_was_writing(folder):
   sleeper = write(folder, scratch="part")
   (folder / "part").unlink()
   assert not sleeper.publish()
-  assert shards.landed(folder) == []
+  assert shards.published(folder) == []
   assert write(folder, scratch="part2").publish()

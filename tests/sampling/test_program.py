@@ -11,7 +11,7 @@ import pytest
 from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
-from synthjax.sampling.drawer import Drawer, Setting
+from synthjax.sampling.program import SamplingProgram, Setting
 from synthjax.store.plan import Plan, Segment
 from synthjax.store.prompt import Prompt
 
@@ -33,34 +33,34 @@ def mesh(n_devices=1):
   return devices.local_mesh(jax.local_devices()[:n_devices])
 
 
-def drawer(weights, n_devices=1, per_device=8, parent=None, **setting) -> Drawer:
+def program(weights, n_devices=1, per_device=8, parent=None, **setting) -> SamplingProgram:
   generator, params = loaded(weights, n_devices)
   setting = Setting(**(dict(steps=3, guided=True, size=32, stored_size=32, group=8) | setting))
-  return Drawer(generator, params, setting, mesh(n_devices), per_device, parent)
+  return SamplingProgram(generator, params, setting, mesh(n_devices), per_device, parent)
 
 
-def draw_all(d: Drawer, images) -> np.ndarray:
+def sample_all(d: SamplingProgram, images) -> np.ndarray:
   batches = [images[i : i + d.batch_size] for i in range(0, len(images), d.batch_size)]
-  return np.concatenate([np.asarray(d.draw(b))[: len(b)] for b in batches])
+  return np.concatenate([np.asarray(d.sample(b))[: len(b)] for b in batches])
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_bytes_do_not_depend_on_devices_batch_or_neighbours(weights, eta):
   images = some_images(19)  # a short last batch everywhere
-  reference = draw_all(drawer(weights, 1, 8, eta=eta), images)
+  reference = sample_all(program(weights, 1, 8, eta=eta), images)
   assert reference.std() > 10  # pictures, not one colour
   for n_devices, per_device in ((1, 1), (1, 32), (2, 8), (4, 8), (4, 20)):
     np.testing.assert_array_equal(
-      draw_all(drawer(weights, n_devices, per_device, eta=eta), images), reference
+      sample_all(program(weights, n_devices, per_device, eta=eta), images), reference
     )
-  np.testing.assert_array_equal(draw_all(drawer(weights, 2, 16, eta=eta), images[::-1]), reference[::-1])
+  np.testing.assert_array_equal(sample_all(program(weights, 2, 16, eta=eta), images[::-1]), reference[::-1])
 
 
 def test_the_output_is_sharded_and_the_work_is_shared(weights):
   """A sampler that ran replicated would return the right images, n times as slowly."""
   flops = {}
   for n in (1, 2, 4):
-    d = drawer(weights, n, 8 // n, group=0)  # the loop over groups would be counted once
+    d = program(weights, n, 8 // n, group=0)  # the loop over groups would be counted once
     arguments = d.arguments(some_images(8))
     out = d.program(*arguments)
     assert len(out.sharding.device_set) == n
@@ -72,22 +72,22 @@ def test_the_output_is_sharded_and_the_work_is_shared(weights):
 
 def test_guidance_is_a_number_an_image(weights):
   low, high = some_images(4, guidance=1.5), some_images(4, guidance=6.0)
-  d = drawer(weights, per_device=4)
-  mixed = draw_all(d, [low[0], high[1], low[2], high[3]])
-  np.testing.assert_array_equal(mixed[[0, 2]], draw_all(d, low)[[0, 2]])
-  np.testing.assert_array_equal(mixed[[1, 3]], draw_all(d, high)[[1, 3]])
-  assert (draw_all(d, low) != draw_all(d, high)).any()
+  d = program(weights, per_device=4)
+  mixed = sample_all(d, [low[0], high[1], low[2], high[3]])
+  np.testing.assert_array_equal(mixed[[0, 2]], sample_all(d, low)[[0, 2]])
+  np.testing.assert_array_equal(mixed[[1, 3]], sample_all(d, high)[[1, 3]])
+  assert (sample_all(d, low) != sample_all(d, high)).any()
 
 
 def test_unguided_equals_guidance_one(weights):
   images = some_images(4, guidance=1.0)
-  plain = draw_all(drawer(weights, per_device=4, guided=False), images).astype(int)
-  assert np.abs(plain - draw_all(drawer(weights, per_device=4), images)).max() <= 1
+  plain = sample_all(program(weights, per_device=4, guided=False), images).astype(int)
+  assert np.abs(plain - sample_all(program(weights, per_device=4), images)).max() <= 1
 
 
 def test_stored_size_keeps_the_picture(weights):
   images = some_images(2)
-  full, half = draw_all(drawer(weights), images), draw_all(drawer(weights, stored_size=16), images)
+  full, half = sample_all(program(weights), images), sample_all(program(weights, stored_size=16), images)
   assert half.shape == (2, 16, 16, 3)
   means = full.reshape(2, 16, 2, 16, 2, 3).mean((2, 4))
   assert np.corrcoef(means.ravel(), half.ravel())[0, 1] > 0.95
@@ -95,7 +95,7 @@ def test_stored_size_keeps_the_picture(weights):
 
 def test_eta_adds_noise_that_belongs_to_the_image(weights):
   images = some_images(3)
-  calm, noisy = draw_all(drawer(weights), images), draw_all(drawer(weights, eta=1.0), images)
+  calm, noisy = sample_all(program(weights), images), sample_all(program(weights, eta=1.0), images)
   assert (calm != noisy).mean() > 0.5
 
 
@@ -105,11 +105,11 @@ def test_eta_adds_noise_that_belongs_to_the_image(weights):
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler_ancestral", "lcm"])
 def test_fresh_noise_is_the_images_own_for_every_sampler(weights, sampler):
   images = some_images(9)
-  reference = draw_all(drawer(weights, 1, 8, sampler=sampler), images)
+  reference = sample_all(program(weights, 1, 8, sampler=sampler), images)
   np.testing.assert_array_equal(
-    draw_all(drawer(weights, 2, 8, sampler=sampler), images[::-1])[::-1], reference
+    sample_all(program(weights, 2, 8, sampler=sampler), images[::-1])[::-1], reference
   )
-  assert (reference != draw_all(drawer(weights, 1, 8), images)).mean() > 0.5
+  assert (reference != sample_all(program(weights, 1, 8), images)).mean() > 0.5
 
 
 def test_a_last_step_without_signal_gives_pictures(weights, tmp_path):
@@ -118,19 +118,20 @@ def test_a_last_step_without_signal_gives_pictures(weights, tmp_path):
   file = folder / "scheduler" / "scheduler_config.json"
   keys = dict(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
   file.write_text(json.dumps(json.loads(file.read_text()) | keys))
-  d = drawer(folder, per_device=1, group=1)
+  d = program(folder, per_device=1, group=1)
   assert d.setting.table(d.generator).rows["signal"][0] == 0
-  picture = np.asarray(d.draw(some_images(1)))[0]
+  picture = np.asarray(d.sample(some_images(1)))[0]
   assert picture.std() > 10 and (picture > 0).mean() > 0.9  # what is no number is stored as 0
 
 
 def test_guidance_leads_away_from_a_negative_prompt(weights):
   images = some_images(3)
-  plain = draw_all(drawer(weights), images)
-  negative = draw_all(drawer(weights, negative_prompt="a photo of a digit 7"), images)
+  plain = sample_all(program(weights), images)
+  negative = sample_all(program(weights, negative_prompt="a photo of a digit 7"), images)
   assert (plain != negative).mean() > 0.3
   unguided = [
-    draw_all(drawer(weights, guided=False, negative_prompt=n), images) for n in ("", "a photo of a digit 7")
+    sample_all(program(weights, guided=False, negative_prompt=n), images)
+    for n in ("", "a photo of a digit 7")
   ]
   np.testing.assert_array_equal(*unguided)
 
@@ -139,7 +140,7 @@ def test_a_picture_that_is_noised_by_nothing_is_decoded_and_by_little_is_alike(w
   parent = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
   images = some_images(2)
   pictures = {
-    s: draw_all(drawer(weights, steps=20, strength=s, parent=lambda _: parent), images)
+    s: sample_all(program(weights, steps=20, strength=s, parent=lambda _: parent), images)
     for s in (0.0, 0.05, 0.9)
   }
   generator, params = loaded(weights)
@@ -156,20 +157,20 @@ def test_a_picture_that_is_noised_by_nothing_is_decoded_and_by_little_is_alike(w
 
 
 def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(weights):
-  d = drawer(weights, per_device=24, group=0)
-  sizes = {n: drawer(weights, per_device=n, group=0).memory for n in (9, 10, 11)}
+  d = program(weights, per_device=24, group=0)
+  sizes = {n: program(weights, per_device=n, group=0).memory for n in (9, 10, 11)}
   assert 0 < sizes[9] < sizes[10] < sizes[11] < d.memory
   limit = (sizes[10] + sizes[11]) // 2
   with pytest.raises(UserError) as e:
     d.check_fit(limit)
   assert str(e.value).endswith("at most 10 fit: set config.sampling.per_device_batch=10")
-  drawer(weights, per_device=10, group=0).check_fit(limit)
+  program(weights, per_device=10, group=0).check_fit(limit)
   with pytest.raises(UserError, match="not even 1 fit; draw smaller pictures"):
     d.check_fit(1000)
 
 
 def test_the_kernels_are_known_whoever_traced_first(weights):
-  checked, compiled = drawer(weights), drawer(weights)
+  checked, compiled = program(weights), program(weights)
   checked.check()
   assert checked.compiled and compiled.compiled and checked.kernels == compiled.kernels
   assert "64x160 (2 heads of 16)" in checked.kernels["plain"]  # of the UNet's pixels, to the prompt
@@ -177,5 +178,5 @@ def test_the_kernels_are_known_whoever_traced_first(weights):
 
 def test_decoding_in_parts_changes_no_picture(weights):
   images = some_images(8)
-  whole, parts = (drawer(weights, per_device=8, group=0, decode_batch=n) for n in (8, 2))
-  assert np.abs(draw_all(whole, images).astype(int) - draw_all(parts, images)).max() <= 1
+  whole, parts = (program(weights, per_device=8, group=0, decode_batch=n) for n in (8, 2))
+  assert np.abs(sample_all(whole, images).astype(int) - sample_all(parts, images)).max() <= 1

@@ -1,4 +1,4 @@
-"""What a learner begins with: another learner's weights, or a published network's, made to fit its own shapes."""
+"""Initial weights of a learner: another learner's, or a published network's, adapted to its own shapes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from synthjax.spec.fields import Learning
 from synthjax.weights import image_networks
 
 
-def begin(task: LearnerTask, fields: Learning, source: Path | tuple[bytes, int] | None, seed: int) -> Any:
-  """Variables in the shapes of the task's network; its own fresh head where the classes are others. None: as it is."""
+def initial_weights(
+  task: LearnerTask, fields: Learning, source: Path | tuple[bytes, int] | None, seed: int
+) -> Any:
+  """Variables in the shapes of the task's network, with a newly initialised head where the classes differ. None: random."""
   if source is None:
     return None
   side = fields.size

@@ -1,4 +1,4 @@
-"""What the steps of a training had to say, and how well it does in between."""
+"""Metrics of training steps, fetched one step late so that the devices never wait, and evaluations in between."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class NotFinite(Exception):
     self.step, self.loss = step, loss
 
 
-class Course:
-  """What the steps had to say: fetched one step late, told now and then."""
+class DelayedMetrics:
+  """Metrics of the pending step: fetched when the next one runs, written every `log_steps`."""
 
   def __init__(self, metrics: Metrics, checkpoints: Checkpoints, watch: Watch | None, log_steps: int):
     self._metrics, self._checkpoints, self._watch, self._log_steps = metrics, checkpoints, watch, log_steps
     self.pending: tuple[int, dict[str, jax.Array]] | None = None
 
-  def settle(self, learnt: Any = None, last: bool = False) -> None:
-    """Waits for the pending step. With what is learnt by then, that is evaluated, and its row says how well it does."""
+  def flush(self, learnt: Any = None, last: bool = False) -> None:
+    """Waits for the pending step and writes its metrics. With `learnt` given, these are evaluated, and the result joins the row."""
     if self.pending is None:
       return
     (step, values), self.pending = self.pending, None

@@ -37,12 +37,12 @@ _DECODED = 2**22  # pixels at once, if it is for us to say: 16 pictures of 512 p
 _PARENTS = 4096  # whose latents are kept: 64 KiB each at 512 px
 
 
-class Draws(Protocol):
-  """What the sampling loop needs of whoever draws."""
+class Samples(Protocol):
+  """What the sampling loop needs of a program that samples."""
 
   batch_size: int
 
-  def draw(self, images: Sequence[Image]) -> Array | np.ndarray:
+  def sample(self, images: Sequence[Image]) -> Array | np.ndarray:
     """Pixels [batch_size, H, W, 3] uint8, the given images first; returns before they are computed."""
     ...
 
@@ -70,7 +70,7 @@ class Setting:
     return samplers.table(generator.schedule, self.sampler, self.steps, self.eta, self.strength)
 
   def is_guided(self, generator: StableDiffusion) -> bool:
-    """Whether each step needs a forward without the prompt too: a distilled UNet is told the guidance."""
+    """Whether each step needs a forward without the prompt too: a distilled UNet takes the guidance as an input."""
     return self.guided and not generator.guidance_width
 
   def flops(self, generator: StableDiffusion) -> float:
@@ -79,8 +79,8 @@ class Setting:
     return generator.flops(self.size, forwards)
 
 
-class Drawer:
-  """Draws the images of one setting with one generator. `parent` gives the pixels [S, S, 3] of an image's parent."""
+class SamplingProgram:
+  """Samples the images of one setting with one generator. `parent` gives the pixels [S, S, 3] of an image's parent."""
 
   def __init__(
     self,
@@ -129,7 +129,7 @@ class Drawer:
       )
     )
 
-  def with_parents(self, parent: Callable[[Image], np.ndarray] | None) -> Drawer:
+  def with_parents(self, parent: Callable[[Image], np.ndarray] | None) -> SamplingProgram:
     """The same programs, for images that begin as others."""
     other = copy.copy(self)
     other._parent, other._latents_of = parent, {}
@@ -203,13 +203,13 @@ class Drawer:
     if needed <= limit:
       return
     most = self._most(limit, needed)
-    mend = (
+    fix = (
       f"at most {most} fit: set config.sampling.per_device_batch={most}"
       if most
       else f"not even {self.setting.group or 1} fit; draw smaller pictures (config.sampling.size), or in bfloat16"
     )
     raise UserError(
-      f"{self.per_device} images at once need {needed / 1e9:.1f} GB of a device that has {limit / 1e9:.1f} GB; {mend}"
+      f"{self.per_device} images at once need {needed / 1e9:.1f} GB of a device that has {limit / 1e9:.1f} GB; {fix}"
     )
 
   def _most(self, limit: int, needed: int) -> int:
@@ -225,10 +225,12 @@ class Drawer:
       fits, high = (n, high) if tried[n] <= limit else (fits, n)
     return fits
 
-  def _of(self, per_device_batch: int) -> Drawer:
-    return Drawer(self.generator, self._params, self.setting, self._mesh, per_device_batch, self._parent)
+  def _of(self, per_device_batch: int) -> SamplingProgram:
+    return SamplingProgram(
+      self.generator, self._params, self.setting, self._mesh, per_device_batch, self._parent
+    )
 
-  def draw(self, images: Sequence[Image]) -> Array:
+  def sample(self, images: Sequence[Image]) -> Array:
     return self.compiled(*self.arguments(images))
 
   # --- the program ---------------------------------------------------------------------------------

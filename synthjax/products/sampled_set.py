@@ -1,4 +1,4 @@
-"""Stage sample: a prompt list drawn by a generator, as the image set `images/<set>`."""
+"""Stage sample: a prompt list sampled by a generator, as the image set `images/<set>`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.sampling import sampler
-from synthjax.sampling.drawer import Drawer
-from synthjax.sampling.drawing import Drawing
+from synthjax.sampling.program import SamplingProgram
+from synthjax.sampling.set_sampling import SetSampling
 from synthjax.spec.checks_limits import check_set_size
 from synthjax.spec.group import Kind
 from synthjax.spec.references import named
-from synthjax.spec.study import DrawnSet as DrawnSetSpec
+from synthjax.spec.study import SampledSet as SampledSetSpec
 from synthjax.spec.study import StudySpec
 from synthjax.store import records, schema
 from synthjax.store.plan import Plan, Segment
@@ -43,7 +43,7 @@ _SESSION = {"seconds": float, "local_devices": int, "images": int}
 SESSIONS = "sessions"  # one file for each time a process worked on the set: on what, how many, how fast
 
 
-class DrawnSet(ImageSet[DrawnSetSpec]):
+class SampledSet(ImageSet[SampledSetSpec]):
   stage, draws_more = "sample", True
   uses = (residents.GENERATOR, residents.ENCODER)  # the rounds of a filter go to and fro between them
 
@@ -57,20 +57,20 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
     network: Network | None = None,
   ):
     own = config.sets[name]
-    assert isinstance(own, DrawnSetSpec)
+    assert isinstance(own, SampledSetSpec)
     super().__init__(config, root, name, labels, own)
     self._config, self.prompts = config, prompts
-    self._network = network  # of this study, whose weights draw
+    self._network = network  # of this study, whose weights sample
     self.inputs = (prompts, network) if network else (prompts,)
 
   @classmethod
   def describes(cls, spec: StudySpec, *key: str) -> bool:
-    return isinstance(spec.sets[key[0]], DrawnSetSpec)
+    return isinstance(spec.sets[key[0]], SampledSetSpec)
 
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:
     own = study.spec.sets[key[0]]
-    assert isinstance(own, DrawnSetSpec)
+    assert isinstance(own, SampledSetSpec)
     prompts = study.get(PromptList, own.prompts)
     network = study.get(Network, own.network) if own.network else None
     return cls(study.spec, study.root, key[0], prompts.labels, prompts, network)
@@ -90,8 +90,8 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
   # --- what is wanted ----------------------------------------------------------------------------
 
   @functools.cached_property
-  def _drawing(self) -> Drawing:
-    return Drawing(self.fields, self._config, self.labels, self._weights)
+  def _sampling(self) -> SetSampling:
+    return SetSampling(self.fields, self._config, self.labels, self._weights)
 
   @functools.cached_property
   def _weights(self) -> Path:
@@ -118,15 +118,15 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
 
   @property
   def has_parents(self) -> bool:
-    return self._drawing.parents is not None
+    return self._sampling.parents is not None
 
   def _parents_as_png(self, ids: Collection[str]) -> dict[str, bytes]:
-    parents = self._drawing.parents
+    parents = self._sampling.parents
     return {i: _png(parents.pixels_of(i)) for i in ids} if parents else {}
 
   @functools.cached_property
   def _identity(self) -> dict[str, Any]:
-    return self._drawing.identity({prompt.text for prompt in self.prompts.read()})
+    return self._sampling.identity({prompt.text for prompt in self.prompts.read()})
 
   @property
   def asked(self) -> int:
@@ -138,11 +138,11 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
     return [self.asked] * len(self.labels)
 
   def _is_ready(self) -> bool:
-    return self._can_draw and self.prompts.status().state == DONE
+    return self._can_sample and self.prompts.status().state == DONE
 
   @property
-  def _can_draw(self) -> bool:
-    """Whether a network of this study that draws is trained; until then nothing is known of its weights."""
+  def _can_sample(self) -> bool:
+    """Whether a network of this study that samples is trained; until then nothing is known of its weights."""
     return self._network is None or self._network.status().state == DONE
 
   @property
@@ -160,15 +160,15 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
   @property
   def note(self) -> str:
     begun = (
-      f", from {self.fields.parents} at strength {self._drawing.strength:.2g}" if self.has_parents else ""
+      f", from {self.fields.parents} at strength {self._sampling.strength:.2g}" if self.has_parents else ""
     )
     return f"guidance {self.fields.guidance:g}, {self.fields.steps} steps{begun}"
 
   def _flops_each(self) -> float:
-    return self._drawing.flops() if self._can_draw else 0.0
+    return self._sampling.flops() if self._can_sample else 0.0
 
   def _bytes_each(self) -> float:
-    side = self._drawing.setting.stored_size if self._can_draw else self.fields.stored_size
+    side = self._sampling.setting.stored_size if self._can_sample else self.fields.stored_size
     return 600 + 0.25 * side**2  # JPEG at 2 bits a pixel
 
   def _record(self) -> records.Record:
@@ -191,7 +191,7 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
     )
 
   def plan(self, segments: list[Segment]) -> Plan:
-    return self._drawing.plan(self._identity, self.prompts.read(), segments)
+    return self._sampling.plan(self._identity, self.prompts.read(), segments)
 
   # --- making it ---------------------------------------------------------------------------------
 
@@ -200,17 +200,17 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
       random_weights.make(self._architecture, self._kept_weights)
     if not self._is_begun_as_wanted():
       texts = [p.text for p in self.prompts.read()] + [n for n in [self.fields.negative_prompt] if n]
-      self._drawing.check_lengths(self.prompts.name, texts)
-      self.drawer().check()  # weights that do not fit are refused before anything is written
+      self._sampling.check_lengths(self.prompts.name, texts)
+      self.program().check()  # weights that do not fit are refused before anything is written
       records.settle(self.folder, self._record())
     return True
 
   def _is_begun_as_wanted(self) -> bool:
     return records.compare(self.folder, self._record()) is not None
 
-  def drawer(self) -> Drawer:
+  def program(self) -> SamplingProgram:
     residents.begin(self.uses)
-    return self._drawing.drawer()
+    return self._sampling.program()
 
   def sink(self, folder: epath.Path) -> sampler.Sink:
     fields = self.fields
@@ -223,13 +223,13 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
 
   def _fill(self, plan: Plan, needed: int, have: list[int], stop: Stop) -> bool:
     with self.owner() as owner, owner.making(stop):
-      drawer = self.drawer()  # minutes of reading, in which this process shows that it lives
-      drawer.check_fit(devices.memory_limit(self._runtime.device_memory_gb))
-      attention.note_once(self.name, drawer.kernels)
+      program = self.program()  # minutes of reading, in which this process shows that it lives
+      program.check_fit(devices.memory_limit(self._runtime.device_memory_gb))
+      attention.note_once(self.name, program.kernels)
       where, done = devices.describe(), sum(len(plan.shards[i]) for i in have)
       progress = self.progress(plan.size(needed), done)
       try:
-        whole = sampler.sample(plan, needed, drawer, self.sink(self.folder), owner, progress, stop)
+        whole = sampler.sample(plan, needed, program, self.sink(self.folder), owner, progress, stop)
       except jax.errors.JaxRuntimeError as e:
         if "RESOURCE_EXHAUSTED" not in str(e):
           raise
@@ -244,7 +244,7 @@ class DrawnSet(ImageSet[DrawnSetSpec]):
             "images": progress.own,
             "seconds": progress.seconds,
             "waiting_share": progress.waiting_share,
-            "attention": drawer.kernels,
+            "attention": program.kernels,
           }
           file = self.folder / SESSIONS / f"{owner.id}.json"
           file.parent.mkdir(exist_ok=True)

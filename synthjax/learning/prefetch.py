@@ -1,4 +1,4 @@
-"""Batches read, and sent to the devices, while these are busy: by one thread, a few steps ahead and never more."""
+"""Prefetched batches: one thread reads them, and sends them to the devices, at most n steps ahead."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
-class Ahead:
-  """`with Ahead(batch_at, start, end, n) as batches:` then `batches.at(step)`, for start, start + 1, ... With n = 0 nothing is read ahead."""
+class Prefetch:
+  """`with Prefetch(batch_at, start, end, n) as batches:` then `batches.at(step)`, for start, start + 1, ... With n = 0 each batch is read when it is asked for."""
 
   def __init__(self, batch_at: Callable[[int], Mapping[str, Any]], start: int, end: int, n: int):
     self._batch_at, self._next, self._end, self._n = batch_at, start, end, n
     self._waiting: collections.deque[Future] = collections.deque()
     self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches") if n else None
 
-  def __enter__(self) -> Ahead:
+  def __enter__(self) -> Prefetch:
     return self
 
   def __exit__(self, *_: object) -> None:

@@ -1,6 +1,6 @@
-"""How a set is drawn: its fields with the generator they name, what of that decides a pixel, and the program that draws.
+"""How a set is sampled: its fields with the generator they name, what of that decides a pixel, and the program.
 
-The parameters of one generator stay in memory, for all sets that it draws (runtime/residents.py).
+The parameters of one generator stay in memory, for all sets that it samples (runtime/residents.py).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from synthjax.generators.stable_diffusion import StableDiffusion
 from synthjax.labels.spaces import LabelSpace
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
-from synthjax.sampling.drawer import Drawer, Setting
 from synthjax.sampling.parents import Parents, strength_of
+from synthjax.sampling.program import SamplingProgram, Setting
 from synthjax.spec.fields import BY_SHOTS
-from synthjax.spec.study import DrawnSet, StudySpec
+from synthjax.spec.study import SampledSet, StudySpec
 from synthjax.store import corrections, records
 from synthjax.store.plan import Plan, Segment
 from synthjax.store.prompt import Prompt
@@ -52,10 +52,10 @@ _DRAWING = (
 )
 
 
-class Drawing:
+class SetSampling:
   """Of one set, whose weights lie in a folder."""
 
-  def __init__(self, fields: DrawnSet, config: StudySpec, labels: LabelSpace, weights: Path):
+  def __init__(self, fields: SampledSet, config: StudySpec, labels: LabelSpace, weights: Path):
     self._fields, self._config, self._labels, self._folder = fields, config, labels, weights
     self._stamps = read.stamps(weights, _PARTS)  # of the weights whose digest is recorded
 
@@ -121,7 +121,7 @@ class Drawing:
       texts = {*texts, self._fields.negative_prompt}
     how = (setting.sampler, setting.steps)
     return corrections.applied(
-      # A distilled UNet is told the guidance, whatever it is, so it draws as it always has.
+      # A distilled UNet takes the guidance, whatever it is, so it draws as it always has.
       unguided=self._fields.guidance < 1 and not self.generator.guidance_width,
       scheduler_keys=samplers.has_ignored_keys(schedule, *how, setting.eta, setting.strength),
       trailing_steps=samplers.has_lost_step(schedule, *how),
@@ -148,19 +148,19 @@ class Drawing:
     long = int(np.sum(lengths > self.generator.max_tokens))
     if not long:
       return
-    told = (
+    message = (
       f"{name}: {long} of {len(distinct)} prompts are longer than the {self.generator.max_tokens} tokens "
       f"the generator reads (longest: {lengths.max()}, {distinct[int(lengths.argmax())][:60]!r}...)"
     )
     if self._fields.long_prompts == "refuse":
-      raise UserError(f"{told}; shorten them, or set config.sampling.long_prompts=cut")
-    print(f"{told}; they are cut there", file=sys.stderr)
+      raise UserError(f"{message}; shorten them, or set config.sampling.long_prompts=cut")
+    print(f"{message}; they are cut there", file=sys.stderr)
 
-  def drawer(self) -> Drawer:
+  def program(self) -> SamplingProgram:
     """Reads the parameters, unless they are there."""
     weights = self._folder, self._fields.dtype, self._stamps
-    drawer = _drawer(*weights, self.setting, self._fields.per_device_batch)
-    return drawer.with_parents(self.parents.pixels) if self.parents else drawer
+    program = _program(*weights, self.setting, self._fields.per_device_batch)
+    return program.with_parents(self.parents.pixels) if self.parents else program
 
 
 @functools.lru_cache(maxsize=4)  # without parameters: what it costs and is named by is the same for every set
@@ -171,7 +171,7 @@ def _opened(folder: Path, dtype: str, stamps: read.Stamps) -> StableDiffusion:
 
 @functools.lru_cache(maxsize=1)  # the parameters of one generator at a time
 def _loaded(folder: Path, dtype: str, stamps: read.Stamps) -> tuple[StableDiffusion, Any]:
-  if _release():  # the one before, and the drawers that hold it
+  if _release():  # the one before, and the programs that hold it
     gc.collect()
   generator = _opened(folder, dtype, stamps)
   params = generator.load_params(devices.local_mesh())
@@ -180,15 +180,17 @@ def _loaded(folder: Path, dtype: str, stamps: read.Stamps) -> tuple[StableDiffus
 
 
 @functools.lru_cache(maxsize=16)  # sets that differ in guidance, prompts or parents share a compiled program
-def _drawer(folder: Path, dtype: str, stamps: read.Stamps, setting: Setting, per_device_batch: int) -> Drawer:
+def _program(
+  folder: Path, dtype: str, stamps: read.Stamps, setting: Setting, per_device_batch: int
+) -> SamplingProgram:
   generator, params = _loaded(folder, dtype, stamps)
-  return Drawer(generator, params, setting, devices.local_mesh(), per_device_batch)
+  return SamplingProgram(generator, params, setting, devices.local_mesh(), per_device_batch)
 
 
 def _release() -> bool:
-  held = _loaded.cache_info().currsize + _drawer.cache_info().currsize
+  held = _loaded.cache_info().currsize + _program.cache_info().currsize
   _loaded.cache_clear()
-  _drawer.cache_clear()
+  _program.cache_clear()
   return held > 0
 
 

@@ -1,4 +1,4 @@
-"""What a filter has judged and chosen, as the files of a keep-list and as lines for the user."""
+"""What a filter has scored and chosen, as the files of a keep-list and as lines for the user."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COUNTS = ("drawn", "passed", "kept", "filled")
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-  """Images of a set and their scores, in the order in which they were judged."""
+class ScoredImages:
+  """Images of a set and their scores, in the order in which they were scored."""
 
   places: np.ndarray  # in the set
   features: Features
