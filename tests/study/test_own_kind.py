@@ -82,7 +82,7 @@ def test_it_is_planned_made_shown_and_verified(config, tmp_path, capfd):
   run(config, tmp_path, plan=True)
   assert "brightness/real" in capfd.readouterr().out
   report = study.design(config, workdir.open_workdir(str(tmp_path))).get(Report)
-  report.draw(refresh_seconds=5)
+  report.render(refresh_seconds=5)
   assert "brightness/real" in report.page.read_text()  # its progress, while the study runs
   run(config, tmp_path)
   found = json.loads((tmp_path / "brightness/real/brightness.json").read_text())
