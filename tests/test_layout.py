@@ -72,6 +72,14 @@ def test_the_house_stays_a_house(graph):
   assert [r for r in sorted(rooms) if not ast.get_docstring(ast.parse(FILES[r].read_text()))] == []
 
 
+def test_no_room_outgrows_the_others():
+  lines: dict[str, int] = {}
+  for module, file in FILES.items():
+    lines[room(module)] = lines.get(room(module), 0) + len(file.read_text().splitlines())
+  share = {name: n / sum(lines.values()) for name, n in lines.items()}
+  assert {name: round(s, 3) for name, s in share.items() if s >= 0.12} == {}
+
+
 def test_files_stay_readable():
   long = {
     str(f.relative_to(PACKAGE)): n
