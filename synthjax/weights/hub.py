@@ -24,6 +24,7 @@ from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from synthjax.disk import checksums, workdir
+from synthjax.runtime import progress
 from synthjax.runtime.errors import UserError
 from synthjax.small_world import weights as embedded
 from synthjax.weights import read
@@ -172,7 +173,7 @@ def _cached(reference: str, revision: str) -> _Pin | None:
 def _download(pin: _Pin, name: str) -> Path:
   """From the hub to the cache; no network is touched where it lies there."""
   logging.set_verbosity_error()  # of its retries; what came of them is told in a line
-  if not sys.stderr.isatty():
+  if not sys.stderr.isatty() or progress.is_shown():
     disable_progress_bars()
   return Path(
     hf_hub_download(pin.repo, name, revision=pin.commit, endpoint=constants.ENDPOINT, etag_timeout=_SECONDS)
