@@ -5,6 +5,7 @@ synthjax plan | verify | predict | export | report    the same flags: what is mi
 synthjax preview [N]                                  N images a class (8) of every set, and their contact sheets
 synthjax fields [GROUP] [WORD]                        every field of a config, or those of a group, or that a word is in
 synthjax configs [FOLDER]                             the config files of a folder (configs), and what each is for
+synthjax completion bash|zsh                          a script by which the shell completes all of these: eval it
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import synthjax
+from synthjax.cli.completion import completion
 from synthjax.runtime.errors import UserError, nearest, one_line
 from synthjax.spec import reference
 
@@ -64,7 +66,11 @@ def look_up(argv: Sequence[str]) -> str:
     return (__doc__ or "").strip()
   if command == "--version":
     return f"synthjax {synthjax.__version__}"
-  known: dict[str, Callable[[Sequence[str]], str]] = {"fields": fields, "configs": configs}
+  known: dict[str, Callable[[Sequence[str]], str]] = {
+    "fields": fields,
+    "configs": configs,
+    "completion": lambda words: completion(words, [*_RUNS, "preview"], [*known, "--version", "--help"]),
+  }
   if command not in known:
     near = nearest(command, [*_RUNS, "preview", *known])
     raise UserError(f"no command {command!r}{near}; see synthjax --help")

@@ -14,6 +14,7 @@ from flax import traverse_util
 
 from synthjax.encoders import clip, thumbnail
 from synthjax.encoders.clip import Clip
+from synthjax.encoders.layouts import TENSORS
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.thumbnail import Thumbnail
 from synthjax.labels.spaces import LabelSpace
@@ -55,6 +56,10 @@ class Encoder:
   @property
   def reference(self) -> str:
     return hub.pinned(self._fields.weights, self._root)
+
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    """Of its weights, what is not on this machine yet."""
+    return hub.to_fetch(self._fields.weights, self._root, {"": TENSORS})
 
   @property
   def templates(self) -> tuple[str, ...]:

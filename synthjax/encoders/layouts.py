@@ -26,6 +26,7 @@ TRANSFORMERS, OPENCLIP = "config.json", "open_clip_config.json"
 _ACTIVATIONS = ("quick_gelu", "gelu")  # in others the Flax class may differ from PyTorch's of the same name
 _COUNTS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _STEMS = ("open_clip_model", "open_clip_pytorch_model")
+TENSORS = ("model", *_STEMS)  # the files of an encoder's weights: the first of these that is there
 # Published configs say 2 whatever the tokenizer says; networks then read at the highest token id.
 LEGACY_END = 2
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -97,6 +97,14 @@ def learn(
     init=initial_weights(task, fields, initial, seed),
   )
   return jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
+
+
+def examples(fields: Learning, lengths: Sequence[int]) -> int:
+  """That a seed sees, of parts so long; 0 where an epoch's length is not known."""
+  if not (fields.steps or fields.examples or lengths):
+    return 0
+  sizes = _sizes(fields, len(lengths))
+  return settings.steps(fields, lengths, sizes) * sum(sizes)
 
 
 def _sizes(fields: Learning, parts: int) -> list[int]:

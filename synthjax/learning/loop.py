@@ -223,8 +223,9 @@ def train(
         last = f"at step {checkpoints.latest} it had {', '.join(f'{k} {v:.4g}' for k, v in found.items())}"
       raise UserError(f"{name}: the loss is {e.loss} at step {e.step}; {fix}; {last}") from None
     stop.look()
+    timing = progress.timing() | devices.describe() | {"attention": chosen}
     if start < recipe.steps and jax.process_index() == 0:  # before the state that says that all is done
-      checksums.replace(folder / TIMING, workdir.to_json(progress.timing() | {"attention": chosen}))
+      checksums.replace(folder / TIMING, workdir.to_json(timing))
     checkpoints.save(recipe.steps, state)
     if requests.exchange_now(STOP if stop.requested else NOTHING) == STOP:
       stop.leave(f"with step {recipe.steps} of {name} saved")

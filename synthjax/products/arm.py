@@ -37,6 +37,7 @@ from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
 from synthjax.store.features import Features
+from synthjax.weights import hub
 
 
 class Arm(Run):
@@ -106,6 +107,9 @@ class Arm(Run):
       raise UserError(f"config.labels has {len(self.labels)} class; a classifier needs two")
     self._encoder.check()
     classifier_tuning.check(self._fields, self._encoder)
+
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    return self._encoder.to_fetch()
 
   # --- what is wanted ----------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from synthjax.spec.fields import RuntimeFields
 from synthjax.spec.study import StudySpec
 from synthjax.store import records, shards
 from synthjax.store.claims import Owner
+from synthjax.weights import hub
 
 MISSING, STALE, DONE, REFUSED = "missing", "stale", "done", "refused"
 P = TypeVar("P", bound="Product")
@@ -45,6 +46,10 @@ class Status:
   shards: str = ""  # complete, of planned
   bytes: float = 0.0
   flops: Callable[[], float] = float
+  seconds: Callable[[], float] = (
+    float  # left, at a rate measured on it, or on its like, on such devices; 0 = not known
+  )
+  speed: Callable[[], float] = float  # FLOP/s, likewise, of what is there
   why: str = ""  # it is made again, or is refused: for --plan
 
 
@@ -150,6 +155,10 @@ class Product(Described):
 
   @abc.abstractmethod
   def _status(self) -> Status: ...
+
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    """Weights that it reads and that are not on this machine yet. Asks nobody."""
+    return ()
 
   def faults(self) -> Sequence[str]:
     """For stage verify: what is wrong, from reading every byte of what is there; Faults know what to remove."""

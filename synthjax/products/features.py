@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ from synthjax.spec.study import StudySpec
 from synthjax.store import dataset, features, records
 from synthjax.store.features import Features
 from synthjax.store.plan import Plan
+from synthjax.weights import hub
 
 Array = np.ndarray
 _SKIPPED = "left_out.json"
@@ -51,6 +52,9 @@ class SetEmbeddings(Product):
   def declare(cls, study: Study, *key: str) -> Self:
     image_set, encoder = key
     return cls(study.spec, study.root, study.get(ImageSet, image_set), study.encoder(encoder))
+
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    return self._encoder.to_fetch()
 
   def _record(self, images: int = 0) -> records.Record:
     inputs = {self._set.name: self._set.identity_hash()}
@@ -190,6 +194,9 @@ class RealEmbeddings(Product):
 
   def check(self) -> None:
     self.source  # noqa: B018  what it names is there
+
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    return self._encoder.to_fetch()
 
   @property
   def source(self) -> Source:

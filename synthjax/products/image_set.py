@@ -118,6 +118,10 @@ class ImageSet(Product, Generic[Fields]):
   def _flops_each(self) -> float:
     return 0.0
 
+  def _images_a_second(self) -> float:
+    """As measured on devices like these; 0 = not known."""
+    return 0.0
+
   def _bytes_each(self) -> float:
     """A guess, where none is there yet."""
     return 20_000.0
@@ -205,6 +209,8 @@ class ImageSet(Product, Generic[Fields]):
       f"{len(have)}/{planned}",
       on_disk + each * left,
       lambda: left * flops() if left else 0.0,
+      lambda: left / rate if left and (rate := self._images_a_second()) else 0.0,
+      lambda: self._images_a_second() * flops() if images else 0.0,
     )
 
   @property

@@ -31,6 +31,7 @@ from synthjax.learning.training import Training
 from synthjax.models import networks
 from synthjax.pages import inputs
 from synthjax.pages.inputs import About, Asked, Measured, Point
+from synthjax.products import rates
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList
@@ -164,6 +165,16 @@ class Learner(Run):
 
   def _is_learnt_in(self, folder: epath.Path, seed: int) -> bool:
     return (folder / f"seed-{seed}" / _LEARNT).exists()
+
+  def _seconds(self, seeds: int) -> float:
+    rate = rates.of_learners(self._root, self.fields) if seeds else 0.0
+    return seeds * self._examples / rate if rate else 0.0
+
+  @property
+  def _examples(self) -> int:
+    """That a seed sees; 0 = not known before its images are there."""
+    lengths = [n for n in (self.real_images, self.synthetic_images) if n] if self._is_ready() else []
+    return learner.examples(self.fields, lengths)
 
   def learnt_file(self, seed: int) -> epath.Path:
     return self.folder / f"seed-{seed}" / _LEARNT

@@ -19,6 +19,7 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import small_networks
 from synthjax.learning.loop import Pace, train
 from synthjax.learning.small_networks import SmallNetwork
+from synthjax.products import rates
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
 from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError
@@ -127,7 +128,12 @@ class Network(Product):
       )
     if begun and self._is_ready():
       records.compare(self.folder, self._record())
-    return Status(DONE if done >= want else STALE if done else MISSING, min(done, want), want, "steps")
+    state = DONE if done >= want else STALE if done else MISSING
+    return Status(state, min(done, want), want, "steps", seconds=lambda: self._seconds(want - done))
+
+  def _seconds(self, steps: int) -> float:
+    rate = rates.of_training(self.folder) if steps > 0 else 0.0
+    return steps * self._fields.batch / rate if rate else 0.0
 
   def make(self, stop: Stop) -> bool:
     if self.status().state == DONE:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,14 +132,21 @@ class Run(Product):
   def _status(self) -> Status:
     want = self.seeds * (len(self._asked) + self.counts_weights)
     if not self._is_ready():
-      return Status(MISSING, 0, want, "results", why=self._why(is_ready=False))
+      seconds = functools.partial(self._seconds, self.seeds)
+      return Status(MISSING, 0, want, "results", seconds=seconds, why=self._why(is_ready=False))
     folder, files = self._files()
     learnt = sum(self._is_learnt_in(folder, seed) for seed in range(self.seeds))
     have = sum(results.file_of(x.stem) is not None for x in files) + self.counts_weights * learnt
     is_described = (folder / RUN).exists() and (folder / ROWS).exists()
     if have == want and learnt == self.seeds and is_described:
       return Status(DONE, have, want, "results")
-    return Status(STALE if have else MISSING, have, want, "results", why=self._why(is_ready=True))
+    state, seconds = STALE if have else MISSING, functools.partial(self._seconds, self.seeds - learnt)
+    return Status(state, have, want, "results", seconds=seconds, why=self._why(is_ready=True))
+
+  def _seconds(self, seeds: int) -> float:
+    """To learn so many, as measured on devices like these; 0 = not known."""
+    del seeds
+    return 0.0
 
   @abc.abstractmethod
   def _why(self, is_ready: bool) -> str:

@@ -18,8 +18,10 @@ from PIL import Image
 
 from synthjax.disk import checksums, workdir
 from synthjax.generators import random_weights
+from synthjax.generators.checkpoint import STEMS
 from synthjax.labels.spaces import LabelSpace
 from synthjax.models import attention
+from synthjax.products import rates
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.network import Network
@@ -154,6 +156,9 @@ class SampledSet(ImageSet[SampledSetSpec]):
   def drawn_by(self) -> str:
     return self.fields.generator
 
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    return hub.to_fetch(self.fields.generator, self._root, {part: (stem,) for part, stem in STEMS.items()})
+
   def record_of_prompts(self) -> dict[str, Any]:
     return workdir.read_json(self.prompts.folder / "record.json", "record")
 
@@ -166,6 +171,9 @@ class SampledSet(ImageSet[SampledSetSpec]):
 
   def _flops_each(self) -> float:
     return self._sampling.flops() if self._can_sample else 0.0
+
+  def _images_a_second(self) -> float:
+    return rates.of_sessions(self.folder / SESSIONS)
 
   def _bytes_each(self) -> float:
     side = self._sampling.setting.stored_size if self._can_sample else self.fields.stored_size

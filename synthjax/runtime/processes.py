@@ -77,6 +77,8 @@ def _digest(text: str) -> str:
 
 def leave(code: int) -> NoReturn:
   """Ends the process. After a mistake, threads of libraries that wait for others, which could not begin, are not waited for."""
+  if live := sys.modules.get("synthjax.runtime.live"):
+    live.end()
   jax = sys.modules.get("jax")
   if code == 2 and not (jax and jax.distributed.is_initialized()):  # joined processes leave together
     with contextlib.suppress(OSError):  # nobody listens

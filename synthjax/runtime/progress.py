@@ -1,4 +1,8 @@
-"""One line that says how far a long work is, how fast, how long still, and how much of the time was spent waiting."""
+"""One line that says how far a long work is, how fast, how long still, and how much of the time was spent waiting.
+
+On a terminal the line moves (live.py). In a log, and on a terminal where `NO_COLOR` or `TERM=dumb` asks for plain text, it is
+a note now and then, with the time of day.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,15 @@ import contextlib
 import functools
 import math
 import os
-import shutil
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from synthjax.runtime import devices
+
+if TYPE_CHECKING:
+  from synthjax.runtime.live import Board
 
 
 def duration(seconds: float) -> str:
@@ -32,27 +37,6 @@ def readable(value: float) -> str:
   return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def columns(text: str) -> int:
-  """How wide a terminal shows it: Chinese, Japanese and Korean characters take two columns, accents none."""
-  return sum(_columns_of(character) for character in text)
-
-
-def cut(text: str, width: int) -> str:
-  """As much of it as fits."""
-  used = 0
-  for i, character in enumerate(text):
-    used += _columns_of(character)
-    if used > width:
-      return text[:i]
-  return text
-
-
-def _columns_of(character: str) -> int:
-  if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-    return 0
-  return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
 @functools.cache
 def note_once(line: str) -> None:
   """A line on stderr by one process; said again, it is not repeated."""
@@ -60,8 +44,21 @@ def note_once(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def is_moving(stream: TextIO) -> bool:
+  """Whether lines may be drawn again where they stand."""
+  return (
+    stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
+  )
+
+
+def is_shown() -> bool:
+  """Whether lines move on a terminal now: other programs' bars would disturb them."""
+  live = sys.modules.get("synthjax.runtime.live")
+  return live is not None and live.is_shown()
+
+
 class Progress:
-  """On a terminal the line moves; in a log it is a plain note now and then. Usable from several threads."""
+  """Usable from several threads; several are shown below one another."""
 
   def __init__(
     self,
@@ -81,14 +78,13 @@ class Progress:
     self._total, self._done, self._own = total, done, 0
     self._found = done
     self._stream = sys.stderr if stream is None else stream
-    self._moving = self._stream.isatty()
-    self._every = 0.5 if self._moving else log_seconds
+    self._board = _board(self._stream) if speak and is_moving(self._stream) else None
+    self._every = 0.5 if self._board else log_seconds
     self._clock, self._share_of_peak = clock, share_of_peak
     self._begin = self._last = clock()
     self._waited = 0.0
-    self._width = 0
-    if speak and self._moving:
-      self._write(self.line(), end="")
+    if self._board:
+      self._board.add(self)
 
   def add(self, n: int) -> None:
     """n more done, by this process."""
@@ -133,6 +129,11 @@ class Progress:
   def waiting_share(self) -> float:
     return self._waited / max(self.seconds, 1e-9)
 
+  @property
+  def fraction(self) -> float:
+    """Done, of 1."""
+    return min(self._done / self._total, 1.0) if self._total else 1.0
+
   def line(self) -> str:
     text = f"{self._label}  {self._done:,}/{self._total:,} {self._unit}"
     if self._own:
@@ -146,14 +147,15 @@ class Progress:
   def note(self, text: str) -> None:
     """A sentence beside the line."""
     if self._speak:
-      self._write(text, end="\n")
+      self._write(text)
 
   def close(self) -> None:
+    if self._board:
+      self._board.remove(self)
     if self._speak and self._own:
       rate = f"{readable(self.rate / self._devices)} {self._unit}/s per device{self._of_peak()}"
       self._write(
-        f"{self._label}  {self._own:,} {self._unit} in {duration(self.seconds)}, {rate}, waiting {self.waiting_share:.0%}",
-        end="\n",
+        f"{self._label}  {self._own:,} {self._unit} in {duration(self.seconds)}, {rate}, waiting {self.waiting_share:.0%}"
       )
 
   def timing(self) -> dict[str, float]:
@@ -168,21 +170,20 @@ class Progress:
     now = self._clock()
     if self._speak and now - self._last >= self._every:
       self._last = now
-      self._write(self.line(), end="" if self._moving else "\n")
+      if self._board:
+        self._board.refresh()
+      else:
+        self._write(self.line())
 
-  def _write(self, text: str, end: str) -> None:
-    if self._moving:
-      # One column stays free: a full line would move the cursor to the next one on some terminals.
-      width = self._terminal_width() - 1
-      text = text if end else cut(text, width)
-      shown = columns(text)
-      text, self._width = f"\r{text}{' ' * (min(self._width, width) - shown)}", shown
-    self._stream.write(text + end)
+  def _write(self, text: str) -> None:
+    if self._board:
+      self._board.write(text)
+      return
+    self._stream.write(f"{time.strftime('%H:%M:%S')} {text}\n")
     self._stream.flush()
 
-  def _terminal_width(self) -> int:
-    """At each line anew, as windows are resized. The stream's own terminal: stdout may be a file."""
-    try:
-      return os.get_terminal_size(self._stream.fileno()).columns or shutil.get_terminal_size().columns
-    except (OSError, ValueError):
-      return shutil.get_terminal_size().columns
+
+def _board(stream: TextIO) -> Board:
+  from synthjax.runtime.live import board_of  # rich, where it is needed
+
+  return board_of(stream)

@@ -2,27 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from etils import epath
 
 from synthjax.disk import snapshot
-from synthjax.products.base import DONE, Product, status_or_refusal
-from synthjax.runtime.progress import readable
+from synthjax.products import rates
+from synthjax.products.base import DONE, Product, Status, status_or_refusal
+from synthjax.runtime.progress import duration, readable
+
+_SHARE = 0.3  # of a device's peak that work reaches, where nothing was measured
+_Row = tuple[str, Status]
 
 
-def plan_table(products: Sequence[tuple[str, Product]]) -> str:
-  """One line a product, under its folder below the workdir; then why some are to be made again."""
+def plan_table(products: Sequence[tuple[str, Product]], root: epath.Path) -> str:
+  """One line a product, under its folder below the workdir; then why some are to be made again, and what all of it takes."""
   with snapshot.one_look():
     rows = [(name, status_or_refusal(product)) for name, product in products]
-  cells = [("product", "state", "have/want", "", "shards", "bytes", "FLOPs to do")]
+    flops = {name: s.flops() for name, s in rows}
+    times = _times(rows, flops)
+  cells = [
+    ("product", "state", "have/want", "", "shards", "bytes", "FLOPs to do", "time left" if times else "")
+  ]
   for name, s in rows:
-    flops = _scaled(cost, "FLOP") if (cost := s.flops()) else ""
     want = f"{s.have:,}/{s.want:,}" if s.want else ""
-    cells.append((name, s.state, want, s.unit, s.shards, _scaled(s.bytes, "B") if s.bytes else "", flops))
+    cost = _scaled(flops[name], "FLOP") if flops[name] else ""
+    size = _scaled(s.bytes, "B") if s.bytes else ""
+    time = f"{duration(times[name][0])} ({times[name][1]})" if name in times else ""
+    cells.append((name, s.state, want, s.unit, s.shards, size, cost, time))
   widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
   lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-  to_do = sum(s.state != DONE for _, s in rows)
+  to_do = [(name, s) for name, s in rows if s.state != DONE]
   lines += [f"{name}: {s.why}" for name, s in rows if s.why]
-  return "\n".join([*lines, "nothing is missing" if not to_do else f"{to_do} of {len(rows)} to make"])
+  if to_do:
+    missing = {name for name, _ in to_do}
+    lines += _to_fetch(p for name, p in products if name in missing)
+    lines += _room(to_do, root)
+  if times and all(name in times for name, s in to_do if flops[name]):
+    lines.append(
+      f"about {duration(sum(seconds for seconds, _ in times.values()))} on this machine, for what has a time above"
+    )
+  return "\n".join([*lines, f"{len(to_do)} of {len(rows)} to make" if to_do else "nothing is missing"])
+
+
+def _times(rows: Sequence[_Row], flops: Mapping[str, float]) -> dict[str, tuple[float, str]]:
+  """Seconds left, and how they are known, of what is missing: its own rate, or that of the study's sets, before the peak's."""
+  found = {name: (seconds, "measured") for name, s in rows if s.state != DONE and (seconds := s.seconds())}
+  left = [name for name, s in rows if s.state != DONE and flops[name] and name not in found]
+  if not left:
+    return found
+  speeds = [speed for _, s in rows if (speed := s.speed())]
+  if speeds:
+    return found | {name: (flops[name] / statistics.median(speeds), "measured") for name in left}
+  if peak := rates.peak():
+    how = f"at {_SHARE:.0%} of the peak".replace("%", " %")
+    return found | {name: (flops[name] / (_SHARE * peak), how) for name in left}
+  return found
+
+
+def _to_fetch(products: Iterable[Product]) -> list[str]:
+  """Of the hub; what several products read is fetched once."""
+  found = dict.fromkeys(fetch for product in products for fetch in product.to_fetch())
+  told = [
+    f"{fetch.reference}, {_scaled(fetch.bytes, 'B')}" if fetch.bytes else fetch.reference for fetch in found
+  ]
+  return [f"weights to fetch: {'; '.join(told)}"] if told else []
+
+
+def _room(to_do: Sequence[_Row], root: epath.Path) -> list[str]:
+  """Bytes beside what the file system of the workdir has left."""
+  left = sum(s.bytes * (s.want - s.have) / s.want for _, s in to_do if s.want)
+  try:
+    free = shutil.disk_usage(root).free
+  except OSError:  # no folder of a file system
+    return []
+  if not left:
+    return []
+  sizes = f"{_scaled(left, 'B')} to write, {_scaled(free, 'B')} free"
+  if left <= free:
+    return [f"disk: {sizes}"]
+  return [f"warning: disk: {sizes} in {root}: it does not fit; free some room, or ask for fewer images"]
 
 
 def _scaled(value: float, unit: str) -> str:

@@ -53,7 +53,7 @@ def _run(command: Command, root: epath.Path) -> None:
     for note in study.notes:
       print(f"note: {note}", file=sys.stderr)
   if command.plan:
-    print(plan_table(titled))
+    print(plan_table(titled, root))
     return
   check_inputs(chosen)
   _check_devices(chosen)

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from synthjax.disk import checksums, workdir
+from synthjax.runtime import progress
 from synthjax.runtime.errors import UserError
 from synthjax.small_world import weights as embedded
 from synthjax.weights import read
@@ -78,6 +80,44 @@ def pinned(reference: str, root: epath.Path) -> str:
   return f"{match['repo']}@{locate(reference, root).name}"
 
 
+@dataclasses.dataclass(frozen=True)
+class ToFetch:
+  """A reference of the hub, and how much of it is still to be fetched."""
+
+  reference: str
+  bytes: int  # 0 = not known before the hub is asked
+
+
+def to_fetch(reference: str, root: epath.Path, networks: Mapping[str, Sequence[str]]) -> list[ToFetch]:
+  """What is missing on this machine of the networks' tensors, by folder: of several stems the first that is there counts.
+
+  Nobody is asked: it is known of what the workdir has a record of, or the cache."""
+  if not (match := _of_hub(reference)):
+    return []
+  file = _record_of(reference, match["repo"], root)
+  pin = _recorded(file, reference) if file.exists() else _cached(reference, match["revision"] or "main")
+  if pin is None or not pin.files:
+    return [] if pin and pin.snapshot.is_dir() else [ToFetch(reference, 0)]
+  wanted = [
+    os.path.join(part, name) for part, stems in networks.items() for name in _tensors(pin, part, stems)
+  ]
+  left = sum(pin.files[name]["size"] for name in wanted if not (pin.snapshot / name).exists())
+  return [ToFetch(reference, left)] if left else []
+
+
+def _tensors(pin: _Pin, part: str, stems: Sequence[str]) -> list[str]:
+  """The files that weights.read chooses: whole before in parts, in 16 bits where these alone lie there."""
+  names = [os.path.basename(name) for name in pin.files if os.path.dirname(name) == part]
+  for stem, variant in ((stem, variant) for stem in stems for variant in ("", ".fp16")):
+    if (whole := f"{stem}{variant}.safetensors") in names:
+      return [whole]
+    kind, place = re.escape(variant), r"-\d+-of-\d+"
+    pattern = re.compile(rf"{re.escape(stem)}({kind}{place}|{place}{kind})\.safetensors")
+    if parts := [name for name in names if pattern.fullmatch(name)]:
+      return parts
+  return []
+
+
 def _of_hub(reference: str) -> re.Match[str] | None:
   match = _HUB.fullmatch(reference)
   if not match or ".." in reference or "--" in match["repo"] or Path(reference).exists():
@@ -108,10 +148,7 @@ def _is_small(name: str, about: dict[str, Any]) -> bool:
 
 
 def _pin(reference: str, repo: str, revision: str, root: epath.Path) -> _Pin:
-  file = (
-    root / RECORDS / f"{repo.replace('/', '--')}-{hashlib.sha256(reference.encode()).hexdigest()[:8]}.json"
-  )
-  pin = None
+  file, pin = _record_of(reference, repo, root), None
   if file.exists():
     pin = _recorded(file, reference)
     if pin.files:
@@ -131,6 +168,11 @@ def _pin(reference: str, repo: str, revision: str, root: epath.Path) -> _Pin:
       print(f"weights: {repo}@{revision} is commit {found.commit} from now on: {file}", file=sys.stderr)
     return found
   return _recorded(file, reference)  # another process was quicker, and the branch may have moved between
+
+
+def _record_of(reference: str, repo: str, root: epath.Path) -> epath.Path:
+  digest = hashlib.sha256(reference.encode()).hexdigest()[:8]
+  return root / RECORDS / f"{repo.replace('/', '--')}-{digest}.json"
 
 
 def _recorded(file: epath.Path, reference: str) -> _Pin:
@@ -172,7 +214,7 @@ def _cached(reference: str, revision: str) -> _Pin | None:
 def _download(pin: _Pin, name: str) -> Path:
   """From the hub to the cache; no network is touched where it lies there."""
   logging.set_verbosity_error()  # of its retries; what came of them is told in a line
-  if not sys.stderr.isatty():
+  if not sys.stderr.isatty() or progress.is_shown():
     disable_progress_bars()
   return Path(
     hf_hub_download(pin.repo, name, revision=pin.commit, endpoint=constants.ENDPOINT, etag_timeout=_SECONDS)

@@ -217,6 +217,42 @@ def test_a_repository_of_parts_and_one_in_16_bits(remote, tmp_path):
   assert (folder / "unet" / part).exists()
 
 
+NETWORKS = {"text_encoder": ("model",), "unet": (STEM,), "vae": (STEM,)}
+
+
+def test_what_is_still_to_be_fetched_is_known_without_asking(remote, weights, tmp_path):
+  root = workdir(tmp_path)
+  sizes = {part: next((weights / part).glob("*.safetensors")).stat().st_size for part in NETWORKS}
+  assert hub.to_fetch(REPO, root, NETWORKS) == [hub.ToFetch(REPO, 0)] and not remote.requests
+  folder = hub.locate(REPO, root)
+  asked = len(remote.requests)
+  assert hub.to_fetch(REPO, root, NETWORKS) == [hub.ToFetch(REPO, sum(sizes.values()))]
+  assert len(remote.requests) == asked
+  read.tensor_files(folder / "unet", STEM)
+  assert hub.to_fetch(REPO, root, NETWORKS) == [hub.ToFetch(REPO, sizes["vae"] + sizes["text_encoder"])]
+  for part in ("vae", "text_encoder"):
+    read.tensor_files(folder / part, "model" if part == "text_encoder" else STEM)
+  assert hub.to_fetch(REPO, root, NETWORKS) == []
+  assert (
+    hub.to_fetch("embedded:generator", root, NETWORKS) == hub.to_fetch(str(weights), root, NETWORKS) == []
+  )
+
+
+def test_of_parts_and_of_variants_those_count_that_are_read(remote, tmp_path):
+  parts = {f"unet/{STEM}-0000{i}-of-00002.safetensors": b"x" * 100 * i for i in (1, 2)}
+  listed = {
+    **parts,
+    "vae/" + STEM + ".fp16.safetensors": b"y" * 10,
+    "text_encoder/model.safetensors": b"z",
+    "text_encoder/model.fp16.safetensors": b"zz" * 1000,
+  }
+  remote.commits[FIRST] = listed
+  root = workdir(tmp_path)
+  hub.locate(REPO, root)
+  assert hub.to_fetch(REPO, root, NETWORKS) == [hub.ToFetch(REPO, 100 + 200 + 10 + 1)]
+  assert hub.to_fetch(REPO, root, {"": ("model", "open_clip_model")}) == []
+
+
 def test_without_a_network(remote, tmp_path, monkeypatch):
   root = workdir(tmp_path)
   folder = hub.locate(REPO, root)
