@@ -25,13 +25,12 @@ from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.measures import PROBES
 from synthjax.evaluation.rows import TOP1, Row, rows
 from synthjax.labels.spaces import LabelSpace
-from synthjax.learning import coordination, descriptions, learner
+from synthjax.learning import coordination, descriptions, learner, rates
 from synthjax.learning.tasks import TASKS, LearnerTask
 from synthjax.learning.training import Training
 from synthjax.models import networks
 from synthjax.pages import inputs
 from synthjax.pages.inputs import About, Asked, Measured, Point
-from synthjax.products import rates
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList

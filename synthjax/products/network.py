@@ -16,10 +16,9 @@ from etils import epath
 from synthjax.disk import checksums, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
-from synthjax.learning import small_networks
+from synthjax.learning import rates, small_networks
 from synthjax.learning.loop import Pace, train
 from synthjax.learning.small_networks import SmallNetwork
-from synthjax.products import rates
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
 from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError

@@ -20,8 +20,8 @@ from synthjax.disk import checksums, workdir
 from synthjax.generators import random_weights
 from synthjax.generators.checkpoint import STEMS
 from synthjax.labels.spaces import LabelSpace
+from synthjax.learning import rates
 from synthjax.models import attention
-from synthjax.products import rates
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.network import Network

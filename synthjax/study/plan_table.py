@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from etils import epath
 
 from synthjax.disk import snapshot
-from synthjax.products import rates
+from synthjax.learning import rates
 from synthjax.products.base import DONE, Product, Status, status_or_refusal
 from synthjax.runtime.progress import duration, readable
 

@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 
 from synthjax import study
-from synthjax.products import rates
+from synthjax.learning import rates
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status
 from synthjax.runtime import peaks
 from synthjax.spec import config as fields_of
