@@ -225,7 +225,7 @@ def learner(
   remat: bool = ...,
   evaluate_steps: int = ...,
   keep_steps: int = ...,
-  ahead: int = ...,
+  prefetch: int = ...,
   per_device_batch: int = ...,
 ) -> ConfigDict:
   """A network to train, for `config.learners`: on a set, or SET/FILTER, on `real` images, or on both; by `config.learning` but for what is overridden here."""

@@ -50,7 +50,7 @@ def small_study(folder: Path, weights: Path, networks: bool):
   config.arms["LE+CF+CE"] = fields_of.arm("LE/CF")
   config.arms["theirs+SCE"] = fields_of.arm("theirs", loss="SCE")
   config.real.shots = fields_of.real_images("embedded:digits:first", shots=1)
-  config.learning.update(model="resnet-mini", size=8, real="shots", batch=8, steps=2, ahead=1)
+  config.learning.update(model="resnet-mini", size=8, real="shots", batch=8, steps=2, prefetch=1)
   config.learners.few = fields_of.learner()
   if networks:
     config.networks.vae = fields_of.network("autoencode", pictures=60, steps=2, batch=8, warmup=1)

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from synthjax.disk.documents import is_writable
 from synthjax.runtime.errors import UserError, nearest, one_line
+from synthjax.spec import renamed
 from synthjax.spec.command import Command
 from synthjax.spec.config import Config
 from synthjax.spec.validation import check
@@ -52,7 +53,9 @@ def parse(argv: list[str]) -> Command:
       flag = arg.split("=")[0].lstrip("-")
       raise UserError(f"unknown flag --{flag}{nearest(flag, [a.dest for a in parser._actions])}")
   path, _, arg = known.config.partition(":")
-  config = _apply_overrides(load_config_file(path, arg), rest)
+  config, notes = read_config_file(path, arg)
+  rest, more = renamed.rename_overrides(config, rest)
+  config = _apply_overrides(config, rest)
   check(config)
   return Command(
     config,
@@ -60,12 +63,18 @@ def parse(argv: list[str]) -> Command:
     known.plan,
     tuple(s for s in known.stages.split(",") if s),
     known.distributed,
+    (*notes, *more),
     line=shlex.join(["python", "-m", "synthjax.main", *argv]),
   )
 
 
 def load_config_file(path: str, arg: str = "") -> Config:
   """Runs `get_config(arg)` of a Python file."""
+  return read_config_file(path, arg)[0]
+
+
+def read_config_file(path: str, arg: str = "") -> tuple[Config, list[str]]:
+  """(what `get_config(arg)` of a Python file returns, notes on older names of fields in it)."""
   file = Path(path)
   if not file.is_file():
     siblings = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
@@ -90,7 +99,10 @@ def load_config_file(path: str, arg: str = "") -> Config:
     raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
   if config.get("study") == "":
     config.study = file.stem
-  return config
+  try:
+    return config, list(renamed.rename(config))
+  except UserError as e:
+    raise UserError(f"{path}: {e}") from e
 
 
 def _line_in(error: BaseException, file: Path) -> str:

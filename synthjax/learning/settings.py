@@ -64,7 +64,7 @@ def pace(fields: Learning, runtime: RuntimeFields) -> Pace:
     save_seconds=runtime.save_seconds,
     keep_steps=fields.keep_steps,
     log_seconds=runtime.log_seconds,
-    prefetch=fields.ahead,
+    prefetch=fields.prefetch,
     profile=(runtime.profile_from, runtime.profile_to),
   )
 

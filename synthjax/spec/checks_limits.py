@@ -18,7 +18,6 @@ _COUNT, _NUMBER = 10**9, 1e9  # of fields that are not named here
 _SEED = 2**63 - 1
 _TEXT = 20_000  # characters
 _MOST = {
-  "ahead": 10_000,
   "batch": 2**20,
   "classes": 10**6,
   "cpu_devices": 1024,
@@ -39,6 +38,7 @@ _MOST = {
   "per_class": 100_000,
   "per_device_batch": 2**20,
   "pictures": 10**8,
+  "prefetch": 10_000,
   "real_batch": 2**20,
   "rounds": 10**6,
   "search_scale": 10_000,

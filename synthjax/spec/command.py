@@ -14,4 +14,5 @@ class Command:
   plan: bool = False
   stages: tuple[str, ...] = ()
   distributed: str = "auto"
+  notes: tuple[str, ...] = ()  # of what was typed, for stderr
   line: str = ""  # as it was typed, for those who want to type it again

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict, config_dict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import fields, group
+from synthjax.spec import fields, group, renamed
 
 Config: TypeAlias = Any  # a ConfigDict, of whose attributes a type checker knows nothing
 
@@ -165,6 +165,9 @@ def _empty(of: type[group.Group]) -> dict[str, Any]:
 
 def _override(config: Config, given: dict[str, Any], where: str) -> Config:
   for name, value in given.items():
+    if renamed.newer_name(name, config):
+      config[name] = value  # renamed, with a note, once the whole file has been read
+      continue
     if name not in config:
       raise UserError(f"{where} has no field {name!r}{nearest(name, config)}")
     try:

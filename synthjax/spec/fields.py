@@ -21,6 +21,7 @@ from synthjax.spec.group import (
   IdentityUnlessDefault,
   Positive,
   Quality,
+  Renamed,
   Runtime,
   Share,
 )
@@ -270,7 +271,7 @@ class Learning(Group):
   remat: Runtime[bool] = False  # less memory, more time
   evaluate_steps: Runtime[Count] = 0  # between evaluations on the tests; 0 = only at the end
   keep_steps: Runtime[Count] = 0  # checkpoints of every n-th step stay
-  ahead: Runtime[Count] = 2  # batches that are read ahead
+  prefetch: Annotated[Runtime[Count], Renamed("ahead")] = 2  # batches that are read ahead
   per_device_batch: Runtime[Positive] = 256  # of evaluations
 
 

@@ -48,6 +48,13 @@ Growth = Annotated[T, Kind.GROWTH]
 Runtime = Annotated[T, Kind.RUNTIME]
 
 
+@dataclasses.dataclass(frozen=True)
+class Renamed:
+  """The older name of a field: configs may still use it (renamed.py), and records and hashes keep it."""
+
+  older: str
+
+
 class Bound(Protocol):
   """What a value is held against."""
 
@@ -144,6 +151,12 @@ class Field:
   bounds: tuple[Bound, ...] = ()
   choices: tuple[str, ...] = ()
   omit_default: bool = False  # from the hash
+  older_name: str = ""
+
+  @property
+  def recorded_name(self) -> str:
+    """In records and hashes, which do not change with a name."""
+    return self.older_name or self.name
 
   def check(self, what: str, value: Any) -> None:
     if self.choices and value not in self.choices:
@@ -171,18 +184,24 @@ class Group:
       field.check(f"{where}{name}", getattr(self, name))
 
   def to_dict(self) -> dict[str, Any]:
-    return {name: getattr(self, name) for name in fields(type(self))}
+    """By the names that records use."""
+    return {field.recorded_name: getattr(self, name) for name, field in fields(type(self)).items()}
 
   def identity(self) -> dict[str, Any]:
-    """The values that decide what a product is."""
+    """The values that decide what a product is, by the names that records use."""
     return {
-      name: value
-      for name, value in self.of_kind(Kind.IDENTITY).items()
-      if not fields(type(self))[name].omit_default or value != fields(type(self))[name].default
+      field.recorded_name: getattr(self, name)
+      for name, field in fields(type(self)).items()
+      if field.kind is Kind.IDENTITY and not (field.omit_default and getattr(self, name) == field.default)
     }
 
   def of_kind(self, kind: Kind) -> dict[str, Any]:
-    return {name: getattr(self, name) for name, field in fields(type(self)).items() if field.kind is kind}
+    """By the names that records use."""
+    return {
+      field.recorded_name: getattr(self, name)
+      for name, field in fields(type(self)).items()
+      if field.kind is kind
+    }
 
 
 @functools.cache
@@ -206,5 +225,6 @@ def fields(group: type[Group]) -> Mapping[str, Field]:
       tuple(mark for mark in marks if hasattr(mark, "holds")),
       choices,
       _OMIT_DEFAULT in marks,
+      next((mark.older for mark in marks if isinstance(mark, Renamed)), ""),
     )
   return found

@@ -53,7 +53,8 @@ class Row:
 
 def rows(of: type[group.Group]) -> Iterator[Row]:
   for name, field in group.fields(of).items():
-    yield Row(name, field.kind.value, _values(field), repr(field.default), _comments(of).get(name, ""))
+    about = [_comments(of).get(name, ""), field.older_name and f"older name: `{field.older_name}`"]
+    yield Row(name, field.kind.value, _values(field), repr(field.default), "; ".join(filter(None, about)))
 
 
 def _values(field: group.Field) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from synthjax.spec import fields, group
+from synthjax.spec import fields, group, renamed
 from synthjax.spec.config import Config
 from synthjax.spec.references import ImagesRef, named
 
@@ -69,7 +69,7 @@ class StudySpec:
   report: fields.Report
   runtime: fields.RuntimeFields
   benchmark: BenchmarkSpec
-  given: Mapping[str, Any]  # the config as it was written, every default in it
+  given: Mapping[str, Any]  # the config with every default, by the names that records use
 
   def labels_of(self, images: str) -> str:
     """The label space of an image set, as its prompts name it; "" = the study's, as it always is of imported ones."""
@@ -111,7 +111,7 @@ def resolve(config: Config) -> StudySpec:
     report=fields.Report.of(config.report),
     runtime=fields.RuntimeFields.of(config.runtime),
     benchmark=BenchmarkSpec.of(config.benchmark, **benchmark),
-    given=config.to_dict(),
+    given=renamed.recorded(config.to_dict()),
   )
 
 

@@ -50,7 +50,7 @@ def _run(command: Command, root: epath.Path) -> None:
   titled = [(name, p) for name, p in study.titled if not command.stages or p.stage in command.stages]
   chosen = [p for _, p in titled]
   if devices.is_main_process():
-    for note in study.notes:
+    for note in (*command.notes, *study.notes):
       print(f"note: {note}", file=sys.stderr)
   if command.plan:
     print(plan_table(titled, root))

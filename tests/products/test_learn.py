@@ -34,7 +34,7 @@ def few():
     config.real.few = fields_of.real_images("embedded:digits:first", shots=2)
     config.tests.real = "embedded:digits:first"
     config.learning.update(
-      dict(model="resnet-mini", size=8, real="few", batch=8, steps=3, ahead=1, ema=0.9) | learning
+      dict(model="resnet-mini", size=8, real="few", batch=8, steps=3, prefetch=1, ema=0.9) | learning
     )
     config.learners.few = fields_of.learner()
     config.seeds = 1
