@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from synthjax.cli import command_line, commands
+from synthjax.cli import command_line, commands, config_lines
 from synthjax.runtime import processes
 from synthjax.runtime.errors import Interrupted, UserError, one_line
 
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     devices.start(command.distributed, runtime.compile_cache, runtime.cpu_devices)
     study.run(command)
   except UserError as e:
-    print(f"synthjax: {one_line(e)}", file=sys.stderr)
+    print(f"synthjax: {one_line(e)}{config_lines.about(str(e), argv)}", file=sys.stderr)
     return 2
   except Interrupted as e:
     print(f"synthjax: {e}; run the same command again to go on", file=sys.stderr)
