@@ -67,4 +67,4 @@ def _rule(learner: Learner) -> str:
     return f"was made before: {own}"
   origin = _origin(learner)
   rule = _rule(origin) if origin else ""
-  return f"begins with one of learner {origin.learner}, which {rule}" if origin and rule else ""
+  return f"is initialised from learner {origin.learner}, which {rule}" if origin and rule else ""
