@@ -49,7 +49,7 @@ def image_set(
   decode_batch: int = ...,
   preview: int = ...,
 ) -> ConfigDict:
-  """An image set for `config.sets`: a prompt list drawn by `config.sampling` and what is overridden here."""
+  """An image set for `config.sets`: a prompt list sampled by `config.sampling` and what is overridden here."""
 
 def imported_set(
   source: str,
@@ -59,7 +59,7 @@ def imported_set(
   jpeg_quality: int = ...,
   images_per_shard: int = ...,
 ) -> ConfigDict:
-  """An image set for `config.sets` whose images are there already: they are brought in, not drawn."""
+  """An image set for `config.sets` whose images exist already: they are imported, not sampled."""
 
 def real_images(
   source: str,

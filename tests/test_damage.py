@@ -304,7 +304,7 @@ def test_an_image_that_is_read_alone_is_the_planned_one(made):
   assert image_set.as_source().encoded(3) == source.encoded(3)
   example = source._examples[3]
   with pytest.raises(
-    UserError, match=f"image {source.keys[10]} is not where it was: {source.keys[3]} lies there"
+    UserError, match=f"image {source.keys[10]} is not where it was: {source.keys[3]} is there instead"
   ):
     schema.parse_image(example, source.keys[10])
   facts = [path.parent / "shards" / f"{path.name}.json" for path in (first, second)]

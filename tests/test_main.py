@@ -48,7 +48,7 @@ def test_the_terminal_shows_our_lines_alone(command, tmp_path):
     (["--config.labels=digit"], "synthjax: config.labels 'digit' is no label space (did you mean 'digits'?)"),
     (
       ["--config.sampling.size=36"],
-      "synthjax: config.sampling.size 36: this generator draws multiples of 8 pixels",
+      "synthjax: config.sampling.size 36: this generator makes images of multiples of 8 pixels",
     ),
     (["--workdir=/dev/null/w"], "synthjax: workdir /dev/null/w cannot be written"),
     (["--config.runtime.compile_cache=/dev/null/x"], "synthjax: config.runtime.compile_cache /dev/null/x"),

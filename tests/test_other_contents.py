@@ -122,7 +122,7 @@ def outcome(made: Made, path: Path, data: bytes, folder: Path) -> str:
       except Exception as e:  # noqa: BLE001
         frames = [f for f in traceback.extract_tb(e.__traceback__) if "/synthjax/" in f.filename]
         return f"{type(e).__name__}: {str(e)[:80]} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
-    if "Traceback" in said.getvalue() or "could not be drawn" in said.getvalue():
+    if "Traceback" in said.getvalue() or "could not be rendered" in said.getvalue():
       return said.getvalue()[:300]
   return ""
 

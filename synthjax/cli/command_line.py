@@ -36,7 +36,7 @@ def parse(argv: list[str]) -> Command:
   parser = _Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
   parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
   parser.add_argument("--workdir", required=True, help="folder of the study's products")
-  parser.add_argument("--plan", action="store_true", help="say what is missing, stale or done, and stop")
+  parser.add_argument("--plan", action="store_true", help="print what is missing, stale or done, and exit")
   parser.add_argument(
     "--stages",
     default="",
@@ -136,7 +136,7 @@ def _apply_overrides(config: Config, overrides: list[str]) -> Config:
   except (flags.Error, ValueError, TypeError) as e:
     raise UserError(_bad_value(config, str(e))) from None
   if stray:
-    raise UserError(f"stray argument {stray[0]!r}: fields are set as --config.a.b=value")
+    raise UserError(f"unexpected argument {stray[0]!r}: fields are set as --config.a.b=value")
   return config
 
 

@@ -97,7 +97,7 @@ def places(
   Without a mapping a class is known by our id, and with `names` also by what `labels/matching.py` knows it by.
   """
   if mapping is None and names:
-    return match(theirs, labels, f"source {where}", "or ?map=FILE says which is which").tolist()
+    return match(theirs, labels, f"source {where}", "or give a mapping with ?map=FILE").tolist()
   ids = {class_id: k for k, class_id in enumerate(labels.ids)}
   found = []
   for their in theirs:
@@ -108,7 +108,7 @@ def places(
       raise UserError(
         f"source {where}: {their!r} is mapped to class {ours!r}, which the label space lacks{nearest(ours, ids)}"
         if mapping is not None
-        else f"source {where}: no class {their!r}{nearest(their, ids)}; classes bear class ids, or ?map=FILE says what they are"
+        else f"source {where}: no class {their!r}{nearest(their, ids)}; name classes by their ids, or give a mapping with ?map=FILE"
       )
     found.append(ids[ours] if ours else -1)
   return found

@@ -39,7 +39,7 @@ class CoopSplit(Source):
     if not self.keys or not (root / self.keys[0]).exists():
       raise UserError(
         f"source {reference}: {self.keys[0] if self.keys else 'no image'} is not below {root}; name the folder that "
-        f"its paths begin in, coop:FILE:{split}:ROOT"
+        f"its paths are relative to, coop:FILE:{split}:ROOT"
       )
 
   def encoded(self, i: int) -> bytes:

@@ -57,7 +57,7 @@ def check_faults(name: str, reference: str, faults: Sequence[Unreadable], total:
       f"or raise config.runtime.unreadable (now {limit:g} of them)"
     )
   for fault in faults:
-    print(f"{name}: left out, cannot be read: {fault}", file=sys.stderr)
+    print(f"{name}: skipped, cannot be read: {fault}", file=sys.stderr)
 
 
 def in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:

@@ -41,7 +41,7 @@ class Folder(Source):
     """Where the mapping leaves folders out, `keys` loses their images too."""
     for key in self.keys:
       if "/" not in key:
-        raise UserError(f"source folder:{self._folder}: {key} lies in no class folder; move it into one")
+        raise UserError(f"source folder:{self._folder}: {key} is in no class folder; move it into one")
     folders = list(dict.fromkeys(key.partition("/")[0] for key in self.keys))
     mapping = mapping_of(self._reference)
     if mapping is None and not self._reference.split and not set(folders) & set(labels.ids):

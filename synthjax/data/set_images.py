@@ -49,7 +49,7 @@ class SetImages(Source):
     )
     if found != planned:
       raise UserError(
-        f"{self.name}: shard {shard} holds other images than were planned for it; --stages verify says which, and "
+        f"{self.name}: shard {shard} does not hold the images that were planned for it; --stages verify says which, and "
         "what to remove"
       )
     return [row["image"] for row in rows]

@@ -72,7 +72,7 @@ class TfdsSource(Source):
         raise
       raise UserError(
         f"source {self._reference}: it stores no class names, only the numbers 0 to {len(names) - 1}, and labels are "
-        f"never matched by place; the space has {len(labels)} classes; build it anew with its names"
+        f"never matched by place; the space has {len(labels)} classes; build it again with its class names"
       ) from None
 
   @property
@@ -200,11 +200,11 @@ def _features(reference: str, info: Any) -> tuple[str, str]:
   image, label = info.supervised_keys or ("image", "label")
   if not isinstance(features.get(image), tfds.features.Image):
     raise UserError(
-      f"source {reference}: its feature {image!r} is no image; a data set of labelled images is wanted"
+      f"source {reference}: its feature {image!r} is no image; take a data set of labelled images"
     )
   if not isinstance(features.get(label), tfds.features.ClassLabel):
     raise UserError(
-      f"source {reference}: its feature {label!r} is no class label; one label an image is wanted"
+      f"source {reference}: its feature {label!r} is no class label; take a data set with one label an image"
     )
   return image, label
 

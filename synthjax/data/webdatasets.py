@@ -73,7 +73,7 @@ class WebDataset(Source):
     theirs = sorted({s.cls for s in self._samples})
     if "" in theirs:
       key = next(s.key for s in self._samples if not s.cls)
-      raise UserError(f"source {where}: sample {key} has no .cls beside its image")
+      raise UserError(f"source {where}: sample {key} has an image but no .cls")
     name_of = dict(zip(theirs, theirs, strict=True))
     if not (self._mapping and set(theirs) <= set(self._mapping)):  # else it is of .cls
       lines = None if self._mapping else _lines(self._root / IDS)

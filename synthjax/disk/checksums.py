@@ -98,7 +98,7 @@ def read(path: epath.Path, what: str) -> bytes:
   try:
     data = path.read_bytes()
   except FileNotFoundError:
-    raise UserError(f"{what}: {path} is missing; run the same command again to make it anew") from None
+    raise UserError(f"{what}: {path} is missing; run the same command again to make it again") from None
   if not _is_right(path, hashlib.sha256(data).hexdigest()):
     raise UserError(f"{what}: {_damaged(path)}")
   return data

@@ -72,10 +72,10 @@ _FAULTS = {
   errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
   errno.EMFILE: "raise the limit on open files (ulimit -n)",
   errno.ENFILE: "the machine has too many open files: end some of its processes",
-  errno.EIO: "look after the disk (dmesg)",
+  errno.EIO: "check the disk (dmesg)",
   errno.EROFS: "give a --workdir that can be written, or mount it so",
   errno.EACCES: "let this user write there",
-  errno.ESTALE: "mount the disk anew",
+  errno.ESTALE: "mount the disk again",
 }
 
 

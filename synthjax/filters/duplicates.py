@@ -221,7 +221,7 @@ def _note(key: Key, own: Callable[[int], bytes]) -> str:
   except Unreadable:
     return ""
   missed = similarity.missed(key.threshold, key.mirrored)
-  return f"{missed}; photograph_copies(...) in the place of image_filter('unlike', ...) finds more of them"
+  return f"{missed}; photograph_copies(...) instead of image_filter('unlike', ...) finds more of them"
 
 
 def _hash(data: bytes) -> str:

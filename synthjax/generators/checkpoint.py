@@ -134,7 +134,7 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
   file = folder / part / "config.json"
   if part == "text_encoder" and not file.exists() and (folder / "text_encoder_2").is_dir():
     raise UserError(
-      f"weights: {folder} has a second text encoder alone: a refiner cannot draw from text; take the base"
+      f"weights: {folder} has a second text encoder alone: a refiner cannot generate from text; take the base"
     )
   config = read.read_config(file, _CLASSES[part])
   for key in _NEEDED[part]:
@@ -167,7 +167,7 @@ def _check_widths(
   if unet["in_channels"] != vae["latent_channels"]:
     raise UserError(
       f"weights: the UNet of {folder} takes {unet['in_channels']} channels, the VAE gives {vae['latent_channels']}: "
-      "an inpainting model cannot draw from text alone"
+      "an inpainting model cannot generate from text alone"
     )
   width = sum(text["hidden_size"] for text in texts.values())
   if unet["cross_attention_dim"] != width:

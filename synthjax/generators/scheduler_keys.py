@@ -137,7 +137,7 @@ def check(config: Mapping[str, Any], file: str) -> None:
       )
     if key in _NETWORK and value not in _NETWORK[key]:
       raise UserError(
-        f"weights: {file} has {key}={_short(value)}: such networks cannot be drawn with; take another checkpoint"
+        f"weights: {file} has {key}={_short(value)}: such networks cannot be sampled from; take another checkpoint"
       )
 
 

@@ -58,9 +58,11 @@ class Checkpoints:
 
   def check(self, steps: int, fit: Mapping[str, Any]) -> None:
     """Refuses to go on with what was begun otherwise. More steps than before are welcome, fewer than done are not."""
-    fix = f"give the run another name, or remove {self._run} to begin anew"
+    fix = f"give the run another name, or remove {self._run} to start again"
     if (self.latest or 0) > steps:
-      raise UserError(f"{self._folder} is at step {self.latest}, beyond the {steps} wanted; {fix}")
+      raise UserError(
+        f"{self._folder} is at step {self.latest}, beyond the {steps} steps of the config; {fix}"
+      )
     file = self._run / _FIT
     if self.latest is not None and file.exists():
       begun = checksums.read_json(file, "checkpoint", dict)
@@ -106,7 +108,7 @@ class Checkpoints:
         self._check_best(step)
         return state
     raise UserError(
-      f"checkpoints: no step in {self._folder} is whole ({damaged[max(damaged)]}); remove {self._folder} to begin anew"
+      f"checkpoints: no step in {self._folder} is whole ({damaged[max(damaged)]}); remove {self._folder} to start again"
     )
 
   def _restored(self, step: int, like: Any) -> tuple[Any, str]:
@@ -138,14 +140,14 @@ class Checkpoints:
       first = f"{differ[0]} is {have.get(differ[0], 'missing')}, wanted {want.get(differ[0], 'no such')}"
       raise UserError(
         f"checkpoint {self._folder / str(step)} does not fit the network: {first}, and {len(differ) - 1} more; "
-        f"give the run another name, or remove {self._folder} to begin anew"
+        f"give the run another name, or remove {self._folder} to start again"
       )
 
   def _set_aside(self, damaged: Mapping[int, str]) -> None:
     for step, why in damaged.items():
       if jax.process_index() == 0:
         print(
-          f"checkpoint: {why}; the one before it is used, and the damaged one now lies in {self._sums.set_aside(step)}",
+          f"checkpoint: {why}; the one before it is used, and the damaged one was moved to {self._sums.set_aside(step)}",
           file=sys.stderr,
         )
     if damaged:
@@ -162,7 +164,7 @@ class Checkpoints:
     if fault and jax.process_index() == 0:
       checksums.forget(file)
       print(
-        f"checkpoint: {fault}; it now lies in {self._best_sums.set_aside(best)}, and the best is sought from step {step} on",
+        f"checkpoint: {fault}; it was moved to {self._best_sums.set_aside(best)}, and the best is searched from step {step} on",
         file=sys.stderr,
       )
     if fault:

@@ -37,5 +37,5 @@ def learning(fields: Learning, synthetic: str) -> str:
   real = f"real images of {fields.real}" if fields.real else ""
   parts = " and ".join(filter(None, [real, synthetic and f"synthetic ones of {synthetic}"]))
   norms = f", {fields.norm} norms" if real and synthetic else ""
-  init = f", begun as {fields.init.partition(':')[2]}" if fields.init else ""
+  init = f", initialised from {fields.init.partition(':')[2]}" if fields.init else ""
   return f"{fields.model} on {parts}{norms}{init}"

@@ -214,9 +214,9 @@ def train(
           delayed.flush(state.learnt)
       delayed.flush(state.learnt, last=True)
     except NotFinite as e:
-      fix = f"lower the learning rate, and remove {folder} to begin anew"
+      fix = f"lower the learning rate, and remove {folder} to start again"
       if checkpoints.unproven:
-        fix = f"it went on from {checkpoints.unproven}, which has no checksums and may be damaged: remove {folder} to begin anew, and lower the learning rate if it comes to this again"
+        fix = f"it resumed from {checkpoints.unproven}, which has no checksums and may be damaged: remove {folder} to start again, and lower the learning rate if this happens again"
       last = "it has saved nothing yet"
       if watch and checkpoints.latest is not None:
         found = watch.evaluate(checkpoints.restore(like).learnt)

@@ -66,7 +66,7 @@ def test(config: StudySpec, name: str, run: Run) -> str:
   """What a test is: its source, and its images as counted."""
   own = run.tests[name]
   kind = "generated" if config.tests[name].startswith(_GENERATED) else "real"
-  lost = f"; {own.skipped:,} of them cannot be read and are left out" if own.skipped else ""
+  lost = f"; {own.skipped:,} of them cannot be read and are skipped" if own.skipped else ""
   return f"{name} ({own.source}, {own.split}): {own.n:,} {kind} images{lost}"
 
 
@@ -77,7 +77,7 @@ def facts(config: StudySpec, runs: Sequence[Run], used: Sequence[About]) -> Iter
     lines = "; ".join(test(config, name, runs[0]) for name in others[:_NAMED])
     more = f"; and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     yield "Further tests", f"{lines}{more}. This page shows {first}; results.jsonl holds them all."
-  drawn = [f"{some(names)} drawn by {reference}" for reference, names in _generators(used).items()]
+  drawn = [f"{some(names)} sampled by {reference}" for reference, names in _generators(used).items()]
   imported = [f"{s.name} imported from {s.imported_from}" for s in _sets(used) if s.imported_from]
   if drawn or imported:
     yield "Images", _cut([*drawn, *imported])

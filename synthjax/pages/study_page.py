@@ -72,7 +72,7 @@ def _lead(sets: Sequence[Images]) -> str:
   """Of a page without results."""
   n, several = sum(images.have for images in sets), f" in {len(sets)} sets" if len(sets) > 1 else ""
   there = f"{n:,} images{several}. " if sets else ""
-  return f"{there}No arm is asked for, and nothing is tested on real images."
+  return f"{there}The study has no arms, and nothing is tested on real images."
 
 
 def summary(runs: Sequence[Run], tests: Sequence[str]) -> list[str]:

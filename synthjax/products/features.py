@@ -242,7 +242,7 @@ class RealEmbeddings(Product):
   def skipped(self) -> list[dict[str, str]]:
     """Images that could not be read: `where` and `why` of each."""
     path = self.folder / _SKIPPED
-    return checksums.read_json(path, "images left out", [{"where": str, "why": str}]) if path.exists() else []
+    return checksums.read_json(path, "skipped images", [{"where": str, "why": str}]) if path.exists() else []
 
   def count(self) -> int:
     """Of those that could be read."""

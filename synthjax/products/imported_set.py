@@ -142,8 +142,8 @@ class ImportedSet(ImageSet[Import]):
   @property
   def note(self) -> str:
     path = self.folder / _SKIPPED
-    lost = len(checksums.read_json(path, "images left out", list)) if path.exists() else 0
-    return f"brought in from {self.fields.source}" + (f", {lost} could not be read" if lost else "")
+    lost = len(checksums.read_json(path, "skipped images", list)) if path.exists() else 0
+    return f"imported from {self.fields.source}" + (f", {lost} could not be read" if lost else "")
 
   def plan(self, segments: list[Segment]) -> ImportedPlan:
     planned = [sum(s.counts[c] for s in segments) for c in range(len(self.labels))]
@@ -229,4 +229,4 @@ class ImportedSet(ImageSet[Import]):
         )
       return importing.as_jpeg(data, where, self.fields.stored_size, self.fields.jpeg_quality)
     except Unreadable as e:
-      raise UserError(f"{self.name}: {e}; it could be read when the set was begun: put it back") from None
+      raise UserError(f"{self.name}: {e}; it was readable when the import started: put it back") from None

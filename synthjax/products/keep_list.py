@@ -49,7 +49,7 @@ from synthjax.store.kept import PAIRS_SHEET, Kept
 from synthjax.store.plan import Plan
 
 _OLDER_RULE = (
-  "an older release chose among other images: what other filters or quotas had drawn counted, or moved what was seen; "
+  "an older release chose among other images, since those sampled for other filters or quotas counted too; "
   "the list is made again"
 )
 _T = TypeVar("_T")
@@ -209,7 +209,7 @@ class KeepList(Product):
       self._set.need(int(reach.max()))
       return
     if devices.is_main_process():
-      print(f"{self.name}: round {len(plan.segments)} draws {more.sum()} more images", file=sys.stderr)
+      print(f"{self.name}: round {len(plan.segments)} samples {more.sum()} more images", file=sys.stderr)
     self._set.top_up(more.tolist(), len(plan.segments), f"{self._asks_as}{self.quota} a class")
 
   def _publish(self, owner: Owner, scored: ScoredImages, rounds: int) -> bool:

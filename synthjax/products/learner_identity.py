@@ -111,7 +111,7 @@ class Naming:
     none = tuple(dict.fromkeys(part_digest(ids[:n], ()) for n in image_set.sizes()))
     folders = map(self._folder, self._identities(none))
     older = next((folder for folder in folders if (folder / "run.json").exists()), None)
-    return f"an older result, runs/{older.name}, was learnt without any image of {kept_by}" if older else ""
+    return f"an older result, runs/{older.name}, was trained without any image of {kept_by}" if older else ""
 
   def _folder(self, identity: Mapping[str, Any]) -> epath.Path:
     return folder_of(self._root, identity)

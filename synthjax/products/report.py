@@ -67,7 +67,9 @@ class Report(DerivedPage):
     drawn = self._is_rendered_from(self._wanted(self._all_rows()))
     if set(seen) != {DONE}:
       return Status(STALE, unit="page")
-    again = "" if drawn else "drawn by another release, or for other fields or results; it is drawn again"
+    again = (
+      "" if drawn else "rendered by another release, or for other fields or results; it is rendered again"
+    )
     return Status(DONE if drawn else STALE, unit="page", why=again)
 
   def _finish(self) -> dict[str, str]:

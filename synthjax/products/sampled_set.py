@@ -149,7 +149,7 @@ class SampledSet(ImageSet[SampledSetSpec]):
 
   @property
   def kind(self) -> str:
-    begun = ", begun as real ones" if self.has_parents else ""
+    begun = ", started from real images" if self.has_parents else ""
     return f"{self.prompts.name}{begun}"
 
   @property

@@ -56,7 +56,7 @@ class Selection:
     want, least = self._per_class(), np.bincount(labels, minlength=len(self._set.labels)).min()
     if least < want:
       raise UserError(
-        f"{self._run} wants {want} synthetic images a class, and one has {least}; raise images_per_class of its set"
+        f"{self._run} needs {want} synthetic images a class, and one has {least}; raise images_per_class of its set"
       )
 
   def now(self) -> Chosen:

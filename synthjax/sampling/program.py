@@ -206,7 +206,7 @@ class SamplingProgram:
     fix = (
       f"at most {most} fit: set config.sampling.per_device_batch={most}"
       if most
-      else f"not even {self.setting.group or 1} fit; draw smaller pictures (config.sampling.size), or in bfloat16"
+      else f"not even {self.setting.group or 1} fit; sample smaller images (config.sampling.size), or in bfloat16"
     )
     raise UserError(
       f"{self.per_device} images at once need {needed / 1e9:.1f} GB of a device that has {limit / 1e9:.1f} GB; {fix}"

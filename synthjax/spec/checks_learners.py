@@ -13,7 +13,7 @@ def check_learner(study: StudySpec, name: str) -> None:
     if not isinstance(drop, int | float) or not 0 <= drop <= 1:
       raise UserError(f"{where}: drops are shares of the steps, between 0 and 1, not {drop!r}")
   if sum(map(bool, (own.steps, own.epochs, own.examples))) != 1:
-    raise UserError(f"{where}: say how long it learns in one of steps, epochs and examples")
+    raise UserError(f"{where}: set exactly one of steps, epochs and examples")
   if own.batch % own.accumulate:
     raise UserError(f"{where}: batch {own.batch} is not a multiple of accumulate {own.accumulate}")
   _check_data(where, own, study)
@@ -56,6 +56,6 @@ def _check_init(name: str, own: Learner, study: StudySpec) -> None:
   while own.init.startswith("learner:"):
     known(f"{where}: init learner", own.begins_with, study.learners)
     if own.begins_with in seen:
-      raise UserError(f"{where}: init goes round in a circle: {' <- '.join([*seen, own.begins_with])}")
+      raise UserError(f"{where}: init forms a cycle: {' <- '.join([*seen, own.begins_with])}")
     seen.append(own.begins_with)
     own = study.learners[own.begins_with]

@@ -16,7 +16,9 @@ def check_set(where: str, own: SampledSet | fields.Import, study: StudySpec) -> 
   if not 0 <= own.strength <= 1 and own.strength != fields.BY_SHOTS:
     raise UserError(f"{where}: strength is between 0 and 1, not {own.strength}")
   if own.strength < 1 and not own.parents:
-    raise UserError(f"{where}: strength {own.strength} needs images to begin as; set parents, as folder:PATH")
+    raise UserError(
+      f"{where}: strength {own.strength} needs images to start from; set parents, as folder:PATH"
+    )
   if own.parents.startswith("real:"):
     known(f"{where}: parents: real images", own.real_parents, study.real)
   if own.strength == fields.BY_SHOTS:

@@ -112,12 +112,12 @@ def network(task: str, **given: Any) -> Config:
 
 
 def image_set(prompts: str, **given: Any) -> Config:
-  """An image set for `config.sets`: a prompt list drawn by `config.sampling` and what is overridden here."""
+  """An image set for `config.sets`: a prompt list sampled by `config.sampling` and what is overridden here."""
   return _override(ConfigDict(dict(prompts=prompts, **_empty(fields.Sampling))), given, "image_set")
 
 
 def imported_set(source: str, **given: Any) -> Config:
-  """An image set for `config.sets` whose images are there already: they are brought in, not drawn."""
+  """An image set for `config.sets` whose images exist already: they are imported, not sampled."""
   return _override(_group(fields.Import), dict(source=source, **given), "imported_set")
 
 

@@ -45,11 +45,11 @@ class Prompts(Group):
   strategy: Identity[str] = "B"  # B, templates, LE or file
   template: Identity[str] = ""  # with {} for the class name; "" = the label space's own
   file: Identity[str] = ""  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
-  writer: Identity[str] = "grammar"  # for LE: who writes; the grammar, of digits and letters alone
+  writer: Identity[str] = "grammar"  # for LE, writes the sentences; the grammar: of digits and letters
   draws: Identity[Positive] = 250  # for LE: sentences drawn a class, before exact repeats are dropped
   per_class: Identity[Positive] = 200  # for LE: sentences kept a class
   seed: Identity[int] = 0  # for LE
-  labels: Identity[str] = ""  # what it asks for, to begin with what others teach; "" = the study's
+  labels: Identity[str] = ""  # label space of its prompts, to pre-train on other classes; "" = the study's
 
 
 # Real images to learn from, or a part of them. What is tested on is config.tests.
@@ -72,11 +72,11 @@ class Sampling(Group):
   steps: Identity[Positive] = 50
   guidance: Identity[Amount] = 2.0  # to 1: none; 7.5, the aesthetic default, narrows the images (Fan et al.)
   negative_prompt: Identity[str] = ""  # what guidance leads away from
-  parents: Identity[str] = ""  # real images to begin as, like config.tests; or real:NAME of config.real
+  parents: Identity[str] = ""  # real images to start from, like config.tests; or real:NAME of config.real
   strength: Identity[float] = 1.0  # how far parents are noised: 0 = decoded only, 1 = ignored; or BY_SHOTS
   eta: Identity[Share] = 0.0  # DDIM: 0 = deterministic, 1 = as much fresh noise as the ancestral sampler
-  size: Identity[Count] = 0  # pixels the generator draws at; 0 = its native size
-  stored_size: Identity[Count] = 0  # pixels kept on disk; 0 = as drawn
+  size: Identity[Count] = 0  # pixels that the generator makes; 0 = its native size
+  stored_size: Identity[Count] = 0  # pixels kept on disk; 0 = as generated
   jpeg_quality: Identity[Quality] = 90
   mark: Identity[bool] = True  # an XMP packet in each JPEG: made by a trained model
   dtype: Identity[Dtype] = "float32"  # bfloat16 on accelerators
@@ -113,7 +113,7 @@ class RuntimeFields(Group):
   heartbeat_seconds: Runtime[Annotated[float, AtLeast(0.1)]] = 5.0
   stale_seconds: Runtime[float] = 60.0  # a claim whose owner has not been heard of for so long is re-taken
   grace_seconds: Runtime[Amount] = 20.0  # after SIGTERM: the shard in hand is finished if it fits in here
-  unreadable: Runtime[float] = 0.01  # share of a source that may be corrupt: it is named and left out
+  unreadable: Runtime[float] = 0.01  # share of a source that may be corrupt: it is named and skipped
   cpu_devices: Runtime[Count] = 0  # that a CPU is split into; 0 = one a core, from 2 to 8
   device_memory_gb: Runtime[Amount] = 0.0  # of each device, to be used; 0 = all that it says it has
   compile_cache: Runtime[str] = "~/.cache/synthjax/xla"  # "" = off
@@ -175,7 +175,7 @@ class Filter(Group):
   kept_per_class: Growth[Count] = 0  # the quota: the first n kept, in plan order; 0 = all that pass
   # Of a class that misses the quota: top = the best-scored of the rest (not by unlike), fewer = leave it so.
   when_short: Identity[Literal["top", "fewer"]] = "top"
-  max_rounds: Growth[Count] = 3  # of drawing more for the classes that fall short; 0 = never
+  max_rounds: Growth[Count] = 3  # of sampling more for the classes that fall short; 0 = never
   max_drawn: Growth[AtLeastOne] = 4.0  # ... up to so many times the quota
   write: Runtime[bool] = False  # also as a data set of its own, `keep/<set>/<filter>-<encoder>/dataset`
 

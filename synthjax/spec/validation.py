@@ -101,7 +101,7 @@ def _check_texts(config: Config) -> None:
       )
     if own.prompts not in config.prompts:
       raise UserError(
-        f"set {name!r} draws prompt list {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
+        f"config.sets.{name}: prompts is {own.prompts!r}, which config.prompts lacks{nearest(own.prompts, config.prompts)}"
       )
   for kind in ("arms", "learners"):
     for name, own in config[kind].items():

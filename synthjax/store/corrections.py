@@ -13,13 +13,13 @@ KEY = "corrections"
 # What is true since the correction, in the words that a user reads.
 RULES: dict[str, str] = {
   "decay": "norms of two domains, and a ViT's pos_embed and cls_token, have no weight decay",
-  "unguided": "guidance at or below 1 draws with the prompt alone, unguided",
+  "unguided": "guidance at or below 1 samples with the prompt alone, unguided",
   "clean_text": (
     "texts are cleaned as CLIP's own tokenizers clean them (typographic quotes, HTML entities, full-width letters, "
     "broken encodings), and a special token's name in a text is words"
   ),
   "scheduler_keys": "every key of the generator's scheduler_config.json that its sampler reads is followed, or refused",
-  "trailing_steps": "timestep_spacing trailing takes as many steps as asked for (of some numbers it lost the first)",
+  "trailing_steps": "timestep_spacing trailing takes as many steps as requested (for some numbers the first one was lost)",
 }
 
 

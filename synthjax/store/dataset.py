@@ -179,7 +179,7 @@ def check_ids(folder: epath.Path, index: int, found: Sequence[str], planned: Seq
   """A shard that lies where another belongs is whole in itself: what is read of it must be what was planned."""
   if list(found) != list(planned):
     raise UserError(
-      f"shard {folder / shards.shard_name(index)} holds other images than were planned for it; remove it and "
+      f"shard {folder / shards.shard_name(index)} does not hold the images that were planned for it; remove it and "
       f"{shards.FACTS}/{shards.shard_name(index)}.json and run again: its images will be the same"
     )
 

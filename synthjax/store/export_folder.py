@@ -87,7 +87,7 @@ def begin(out: epath.Path, root: epath.Path) -> epath.Path:
   home = epath.Path(Path(root).resolve())
   if out == home or (home in out.parents and home / DEFAULT not in out.parents):
     raise UserError(
-      f"config.export.out {out} lies among the products of the workdir; give a folder outside of it, or leave "
+      f"config.export.out {out} is among the products of the workdir; give a folder outside of it, or leave "
       f"it empty for {root / DEFAULT}"
     )
   _check_replaceable(out)

@@ -100,7 +100,7 @@ def read(folder: epath.Path, name: str, what: Callable[[Kept], _Read]) -> _Read:
   while True:
     kept = held(folder)
     if kept is None:
-      raise UserError(f"{name} is missing, or not whole; run the same command again to make it anew")
+      raise UserError(f"{name} is missing, or not whole; run the same command again to make it again")
     try:
       return what(kept)
     except UserError:

@@ -120,7 +120,7 @@ def compare(folder: epath.Path, wanted: Record) -> Record | None:
   for product in sorted(wanted.inputs.keys() | found.inputs.keys()):
     if found.inputs.get(product) != wanted.inputs.get(product):
       raise UserError(
-        f"{wanted.product} was made from another {product} than the one that lies there now; {fix}"
+        f"{wanted.product} was made from another {product} than the one that is there now; {fix}"
       )
   return found
 

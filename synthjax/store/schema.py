@@ -92,6 +92,6 @@ def parse_image(example: bytes, image_id: str = "") -> bytes:
   feature = _Example.FromString(example).features.feature
   if image_id and (found := feature["image_id"].bytes_list.value[0].decode()) != image_id:
     raise UserError(
-      f"image {image_id} is not where it was: {found} lies there; --stages verify says what to remove"
+      f"image {image_id} is not where it was: {found} is there instead; --stages verify says what to remove"
     )
   return feature["image"].bytes_list.value[0]

@@ -69,7 +69,7 @@ def predict(
   source = open_source(fields.images, None)
   found = _chosen(config, root, arms, learners)(source)
   for fault in found.images.faults:
-    print(f"predict: left without a name, cannot be read: {fault}", file=sys.stderr)
+    print(f"predict: skipped, cannot be read: {fault}", file=sys.stderr)
   named: dict[str, tuple[str, str, str]] = dict.fromkeys(source.keys, ("", "", ""))
   for place, share in zip(found.images.places, _softmax(found.logits_NxK), strict=True):
     best = int(share.argmax())
@@ -124,7 +124,7 @@ def _chosen(
   known = [*dict.fromkeys((*of_learners, *of_arms))]
   if not known:
     raise UserError(
-      "the study has no arms and no learners to predict with; config.predict.arm=folder:PATH takes a classifier's folder"
+      "the study has no arms and no learners to predict with; or set config.predict.arm=folder:PATH to a classifier's folder"
     )
   name = fields.arm or known[-1]
   if name in of_arms:

@@ -100,13 +100,13 @@ def _why(left: Sequence[Product]) -> str:
     for needed in product.inputs:
       if needed not in left and (state := needed.status().state) != DONE:
         return (
-          f"{product.name} waits for {needed.name}, which is {state}, and no process is at work on it; "
+          f"{product.name} waits for {needed.name}, which is {state}, and no process is working on it; "
           f"run again with {needed.stage} among --stages"
         )
   status = left[0].status()
   return (
     f"{left[0].name} is {status.state} ({status.have} of {status.want} {status.unit}), cannot be made, and no other process "
-    "is at work on it; run the same command again to go on"
+    "is working on it; run the same command again to go on"
   )
 
 
@@ -126,7 +126,7 @@ def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
       return product.make(stop)
   except Lost:
     print(
-      f"{product.name}: this process stood still for so long that another has taken over; its work is used",
+      f"{product.name}: this process was paused for so long that another one took over; the work of that one is used",
       file=sys.stderr,
     )
     return False

@@ -104,7 +104,9 @@ def _redo(faults: Sequence[str]) -> str:
   commands = "; ".join(dict.fromkeys(fault.command for fault in known))
   if len(known) < len(faults):
     first = next(fault for fault in faults if fault not in known)
-    return f"{len(faults)} wrong, first of those that need a hand: {first}" + (commands and f"; {commands}")
+    return f"{len(faults)} wrong, first of those that you must fix yourself: {first}" + (
+      commands and f"; {commands}"
+    )
   what = "shards" if all(shards.is_shard(fault.files[0].name) for fault in known) else "files"
   return f"{len(known)} {what} to redo; run this and then the study again: {commands}"
 

@@ -180,7 +180,7 @@ def _weight_map(file: Path, index: dict[str, Any]) -> dict[str, str]:
   for name in dict.fromkeys(found.values()):
     if Path(name).name != name or not (file.parent / name).is_file():
       raise UserError(
-        f"weights: {file} names {name[:100]!r}, which is no file beside it; fetch the folder again"
+        f"weights: {file} names {name[:100]!r}, which is not in its folder; fetch the folder again"
       )
   return found
 

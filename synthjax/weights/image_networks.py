@@ -159,7 +159,7 @@ def adapt(found: dict[Path_, Any], wanted: dict[Path_, Any], domain: int = 0) ->
   for path, own in wanted.items():
     value = np.asarray(found[path]) if path in found else None
     if value is None:
-      raise UserError(f"weights to begin with have no {'/'.join(path)}; they are of another network")
+      raise UserError(f"initial weights have no {'/'.join(path)}; they are of another network")
     if value.shape == own.shape:
       new[path] = value
     elif path[1] == "head":
@@ -172,7 +172,7 @@ def adapt(found: dict[Path_, Any], wanted: dict[Path_, Any], domain: int = 0) ->
       new[path] = value[domain]
     else:
       raise UserError(
-        f"weights to begin with: {'/'.join(path)} is {value.shape}, not {tuple(own.shape)}; they are of another network"
+        f"initial weights: {'/'.join(path)} is {value.shape}, not {tuple(own.shape)}; they are of another network"
       )
   return new
 
@@ -192,9 +192,7 @@ def to_bytes(variables: Any) -> bytes:
   return save({k: np.ascontiguousarray(np.asarray(v, np.float32)) for k, v in sorted(flat.items())})
 
 
-def from_bytes(
-  data: bytes, file: PurePath | str = "the learner that is begun with"
-) -> dict[Path_, np.ndarray]:
+def from_bytes(data: bytes, file: PurePath | str = "the learner that init names") -> dict[Path_, np.ndarray]:
   """`file` is where they come from, for whoever has to look."""
   tensors = load(data)
   finite.check(tensors, file)

@@ -57,7 +57,7 @@ def read_config(file: Path, classes: Collection[str]) -> dict[str, Any]:
   body = read_json(file)
   for key in _CODE:
     if key in body:
-      raise UserError(f"weights: {file} asks for code of its own ({key}), which is never run; take it out")
+      raise UserError(f"weights: {file} names custom code ({key}), which is never run; remove that key")
   named = [body.get("_class_name"), *_listed(body.get("architectures"))]
   for name in named:
     if name is not None and name not in classes:

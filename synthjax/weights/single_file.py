@@ -115,7 +115,7 @@ def _kind(tensors: Mapping[str, Any]) -> str:
     )
   if entry.shape[1] != 4:
     raise UserError(
-      f"weights: the file's UNet takes {entry.shape[1]} channels: a model that edits images cannot draw from text alone"
+      f"weights: the file's UNet takes {entry.shape[1]} channels: a model that edits images cannot generate from text alone"
     )
   for kind, parts in _TEXT.items():
     if all(any(n.startswith(prefix) for n in tensors) for prefix, _ in parts.values()):
@@ -130,7 +130,7 @@ def _configs(kind: str, tensors: Mapping[str, Any], prediction: str) -> Configs:
     prediction = prediction or "v_prediction"
   if kind == "sd2" and not prediction:
     raise UserError(
-      "weights: SD 2.x predicts noise (the 512 px base models) or v (768 px), which its tensors do not tell; say --prediction epsilon or --prediction v_prediction"
+      "weights: SD 2.x predicts noise (the 512 px base models) or v (768 px), which its tensors do not show; give --prediction epsilon or --prediction v_prediction"
     )
   found = CONFIGS[f"sd2-{prediction}" if kind == "sd2" else kind]
   schedule = found["scheduler/scheduler_config.json"] | {"prediction_type": prediction or "epsilon"}

@@ -70,7 +70,7 @@ def test_names_that_are_none_of_pythons_are_reached_too(parse):
     (["--config.sampling.eta=2"], "eta is between 0 and 1"),
     (["--config.sampling.jpeg_quality=101"], "jpeg_quality is between 1 and 100"),
     (["--config.sampling.dtype=float23"], "did you mean 'float32'"),
-    (["--config.sets.B.prompts=C"], "draws prompt list 'C'"),
+    (["--config.sets.B.prompts=C"], "config.sets.B: prompts is 'C', which config.prompts lacks"),
     (["--config.runtime.stale_seconds=1"], "stale_seconds (3 heartbeats) is at least 15"),
     (
       ["--config.sampling.images-per-class=3"],
@@ -82,7 +82,7 @@ def test_names_that_are_none_of_pythons_are_reached_too(parse):
     (["--config.runtime.heartbeat_seconds=0"], "config.runtime.heartbeat_seconds is at least 0.1"),
     (["--workdri=x"], "unknown flag --workdri (did you mean 'workdir'?)"),
     (["--distributed=maybe"], "invalid choice: 'maybe'"),
-    (["stray"], "stray argument 'stray'"),
+    (["stray"], "unexpected argument 'stray'"),
     (["--config.sampling..steps=3"], "--config.sampling..steps: a name is missing between two dots"),
     (["--config..sampling.steps=3"], "a name is missing between two dots"),
     (["--config.sampling.=3"], "a name is missing between two dots, or at an end"),

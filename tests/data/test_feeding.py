@@ -108,6 +108,6 @@ def test_what_is_fed_is_what_lies_there(kind, tmp_path):
 def test_the_limit_is_of_all_images(capsys):
   faults = [Unreadable(f"{i}.png", "cut") for i in range(3)]
   check_faults("embeddings/x/clip", "folder:x", faults, total=100, limit=0.03)
-  assert capsys.readouterr().err.count("left out, cannot be read") == 3
+  assert capsys.readouterr().err.count("skipped, cannot be read") == 3
   with pytest.raises(UserError, match=r"3 of 99 images cannot be read, first 0.png: cut; fix or remove them"):
     check_faults("embeddings/x/clip", "folder:x", faults, total=99, limit=0.03)

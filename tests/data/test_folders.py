@@ -136,7 +136,7 @@ def test_a_whole_study_on_it(spoilt, tmp_path, capsys):
   validation.check(config)
   study.run(Command(config, str(tmp_path / "w"), line="python -m synthjax.main ..."))
   said = capsys.readouterr().err
-  assert all(f"left out, cannot be read: {file}" in said for file in faulty)
+  assert all(f"skipped, cannot be read: {file}" in said for file in faulty)
   left_out = json.loads((tmp_path / "w/embeddings/mine/clip/left_out.json").read_text())
   assert sorted(row["where"] for row in left_out) == sorted(map(str, faulty))
   assert any("bomb" in row["why"] or "more than PIL decodes" in row["why"] for row in left_out)
@@ -150,7 +150,7 @@ def test_a_whole_study_on_it(spoilt, tmp_path, capsys):
   }
   assert len(right) - len(by_row) == 4 and all(truth[i] == label for i, label in by_row.items())
   page = (tmp_path / "w/report/index.html").read_text()
-  assert "898 real images; 4 of them cannot be read and are left out" in page
+  assert "898 real images; 4 of them cannot be read and are skipped" in page
   # A limit that they exceed ends the study in a line.
   config.runtime.unreadable = 0.004
   with pytest.raises(

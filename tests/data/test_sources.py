@@ -204,4 +204,4 @@ def test_folders_that_do_not_fit_the_labels(tmp_path):
   fails(lambda: open_source(f"folder:{tmp_path}", LABELS), "no class 'n3' (did you mean 'n03'?)")
   os.rename(tmp_path / "n3", tmp_path / "n03")
   write(tmp_path, ["lost.png"])
-  fails(lambda: open_source(f"folder:{tmp_path}", LABELS), "lost.png lies in no class folder")
+  fails(lambda: open_source(f"folder:{tmp_path}", LABELS), "lost.png is in no class folder")

@@ -113,7 +113,7 @@ def test_names_that_two_classes_bear(mirror):
     (lambda m: (m / "test/7.tar").write_bytes(b"x" * 5000), "7.tar is not a whole tar"),
     (
       lambda m: write(m / "test/7.tar", {"a.jpg": picture(1, "jpg")}),
-      "sample a has no .cls beside its image",
+      "sample a has an image but no .cls",
     ),
     (lambda m: write(m / "train/0.tar", {}), "name a split: test, train"),
   ],

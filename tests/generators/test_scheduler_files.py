@@ -203,7 +203,7 @@ def test_what_a_sampler_cannot_follow_is_refused_in_one_line(sampler, changes, s
       {"rescale_betas_zero_snr": True},
       "such a network predicts v_prediction or sample: correct prediction_type",
     ),
-    ({"use_flow_sigmas": True}, "use_flow_sigmas=True: such networks cannot be drawn with"),
+    ({"use_flow_sigmas": True}, "use_flow_sigmas=True: such networks cannot be sampled from"),
     ({"use_dynamic_shifting": True}, "use_dynamic_shifting=True: such networks"),
     ({"variance_type": "learned_range"}, "variance_type='learned_range': such networks"),
     ({"predict_epsilon": False}, "predict_epsilon=False"),

@@ -98,7 +98,7 @@ def test_a_run_whose_only_checkpoint_is_damaged_says_so_each_time(tmp_path, capf
   for step in ("3", "6"):
     flip(files_of(tmp_path / "checkpoints" / step)[-1], 5)
   for _ in range(2):
-    with pytest.raises(UserError, match=r"no step in .*checkpoints is whole .*; remove .* to begin anew"):
+    with pytest.raises(UserError, match=r"no step in .*checkpoints is whole .*; remove .* to start again"):
       restored(tmp_path)
   assert not capfd.readouterr().err
   assert len(list(checkpoint_sums.faults(epath.Path(tmp_path)))) == 2

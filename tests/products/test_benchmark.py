@@ -72,7 +72,7 @@ def test_the_command_measures_and_leaves_a_table(command, tmp_path):
   ("case", "said"),
   [
     (dict(sampling=dict(x=tiny(generator="random:tinny"))), "sampling.x: random generator 'tinny' (did you mean 'tiny'?)"),
-    (dict(sampling=dict(x=tiny(size=33))), "config.benchmark.sampling.x.size 33: this generator draws multiples of 8"),
+    (dict(sampling=dict(x=tiny(size=33))), "config.benchmark.sampling.x.size 33: this generator makes images of multiples of 8"),
     (dict(sampling=dict(x=tiny(steps=2000))), "config.benchmark.sampling.x.steps is 2000"),
     (dict(sampling=dict(x=tiny(generator="/no/where"))), "sampling.x: generator /no/where is no folder"),
     (dict(encoding=dict(x=fields_of.encoding_case("random:clip-b61"))), "(did you mean 'clip-b16'?)"),

@@ -81,7 +81,7 @@ def test_a_study_of_images_brought_in(config, folder, tmp_path, capsys):
   summary = json.loads((workdir / "keep/theirs/CF-clip/summary.json").read_text())
   assert summary["rounds"] == 0  # nobody can draw more of them
   page = (workdir / "report/index.html").read_text()
-  assert f"58 images, brought in from folder:{folder}" in page
+  assert f"58 images, imported from folder:{folder}" in page
   capsys.readouterr()
   run(config, workdir, plan=True)
   assert "nothing is missing" in capsys.readouterr().out
@@ -142,7 +142,7 @@ def test_corrupt_images_are_named_and_left_out(config, folder, tmp_path, capsys)
     run(config, tmp_path / "w", stages=("import",))
   config.runtime.unreadable = 0.05
   run(config, tmp_path / "w", stages=("import",))
-  assert "left out, cannot be read: " in capsys.readouterr().err
+  assert "skipped, cannot be read: " in capsys.readouterr().err
   assert len(examples(tmp_path / "w/images/theirs")) == 57
   assert (
     study.design(config, epath.Path(tmp_path / "w"))

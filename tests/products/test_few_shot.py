@@ -109,7 +109,7 @@ def test_a_study_of_few_shots(few, tmp_path, learnt, monkeypatch, capsys):
   # The page has the methods by shots, and parents beside their children.
   page = (undisturbed / "report/index.html").read_text()
   assert "Few real images" in page and "Parents and children" in page and "RG, 2 shots" in page
-  assert "Images that LE/RF-1-0 left out" in page
+  assert "Images that LE/RF-1-0 rejected" in page
   assert "top-1 by shots  1:" in capsys.readouterr().out
 
   # Classifiers that are more than a head are kept whole.

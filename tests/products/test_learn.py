@@ -114,7 +114,7 @@ def test_real_and_synthetic_in_one_batch_with_norms_of_their_own(digits, tmp_pat
   assert mean.shape == (2, 24) and not np.allclose(mean[0], mean[1])
   config.learners.both.ratio = 4.0
   with pytest.raises(
-    UserError, match=r"learner both wants 8 synthetic images a class, and one has \d; raise"
+    UserError, match=r"learner both needs 8 synthetic images a class, and one has \d; raise"
   ):
     run(config, tmp_path)
 
@@ -122,11 +122,11 @@ def test_real_and_synthetic_in_one_batch_with_norms_of_their_own(digits, tmp_pat
 @pytest.mark.parametrize(
   "fields, said",
   [
-    (dict(steps=0), "say how long it learns in one of steps, epochs and examples"),
-    (dict(epochs=1.0), "say how long it learns in one of steps, epochs and examples"),
+    (dict(steps=0), "set exactly one of steps, epochs and examples"),
+    (dict(epochs=1.0), "set exactly one of steps, epochs and examples"),
     (dict(model="resnet19"), "no network 'resnet19' (did you mean 'resnet18'?)"),
     (dict(norm="auxiliary"), "norm auxiliary keeps real and synthetic images apart; it needs both"),
-    (dict(init="learner:few"), "init goes round in a circle: few <- few"),
+    (dict(init="learner:few"), "init forms a cycle: few <- few"),
     (dict(init="few"), "it is learner:NAME or folder:PATH"),
     (dict(freeze="("), "is no pattern"),
     (dict(ratio=2.0), "it needs both"),
@@ -199,7 +199,7 @@ def test_a_vit_of_the_older_decay_and_what_begins_with_it_are_made_again_and_sai
   rule = "was made before: norms of two domains, and a ViT's pos_embed and cls_token, have no weight decay"
   assert said == [
     f"runs/vit: an older result, runs/{OLDER['vit']}, {rule}",
-    f"runs/next: an older result, runs/{OLDER['next']}, begins with one of learner vit, which {rule}",
+    f"runs/next: an older result, runs/{OLDER['next']}, is initialised from learner vit, which {rule}",
   ]
 
 

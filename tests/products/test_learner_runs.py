@@ -93,7 +93,7 @@ def test_a_ratio_that_makes_no_image_is_an_error_and_not_the_whole_set(tmp_path)
 
 
 def test_a_class_with_too_few_images_is_an_error(tmp_path):
-  with pytest.raises(UserError, match="learner one wants 9 synthetic images a class, and one has 6; raise"):
+  with pytest.raises(UserError, match="learner one needs 9 synthetic images a class, and one has 6; raise"):
     make(learner(tmp_path, images_per_class=9))
 
 
@@ -103,7 +103,7 @@ def test_a_result_learnt_without_the_images_of_the_filter_is_named(tmp_path, wor
   one.folder.rename(older)
   status = learner(tmp_path, "LE/CF", real="few").status()
   assert status.state != DONE
-  assert status.why == f"an older result, runs/{older.name}, was learnt without any image of keep/LE/CF-clip"
+  assert status.why == f"an older result, runs/{older.name}, was trained without any image of keep/LE/CF-clip"
 
 
 def test_what_was_looked_at_before_a_list_was_made_anew_is_not_remembered(tmp_path):

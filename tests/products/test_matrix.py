@@ -130,7 +130,7 @@ def test_what_is_set_on_the_matrix_holds_for_all_its_studies(small_study):
 @pytest.mark.parametrize(
   "change, said",
   [
-    (lambda c: c.studies.cifar10.sets.LE.update(prompts="LEE"), "study cifar10: set 'LE' draws prompt list 'LEE'"),
+    (lambda c: c.studies.cifar10.sets.LE.update(prompts="LEE"), "study cifar10: config.sets.LE: prompts is 'LEE'"),
     (lambda c: c.tests.update(x="folder:y"), "config.tests beside config.studies"),
     (lambda c: c.studies.cifar10.tests.update(cifar10="tfds:cifar10:tset"), "study cifar10: source tfds:cifar10:tset"),
     (lambda c: setattr(c.studies.cifar10, "arms", ConfigDict()), "config.studies.cifar10 has no arms"),

@@ -76,7 +76,7 @@ def test_the_caveat_is_of_the_networks_that_had_a_part_and_of_no_others(tmp_path
   noise = caveat(learners(A="random:tiny"), tmp_path)
   assert "random weights, whose images are noise: random:tiny (drew A)." in noise and "glyphs" not in noise
   html = drawn(learners(A="embedded:generator"), tmp_path)  # config.sampling.generator is empty
-  assert "What this can and cannot prove" in html and "A drawn by embedded:generator" in html
+  assert "What this can and cannot prove" in html and "A sampled by embedded:generator" in html
 
 
 def test_title_and_lead_name_the_tests_with_their_counts(digits, tmp_path):

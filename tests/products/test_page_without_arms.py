@@ -45,7 +45,7 @@ def test_its_images_and_filters_are_shown_and_no_table_of_arms(filtered, tmp_pat
   assert "small: generated images" in text and "30 images in 2 sets" in text
   assert "LE, seen by CF" in text and "What the filters let through" in text and "LE/CF" in text
   assert html.count("<image ") + html.count("<use ") == 30
-  assert f"LE and B drawn by {filtered.sampling.generator}" in text
+  assert f"LE and B sampled by {filtered.sampling.generator}" in text
   assert "clip: embedded:clip" in text and "What this can and cannot prove" in text
   for absent in ("Top-1", "arm has finished", "Results", "zero-shot", "learning from"):
     assert absent not in text.partition("To reproduce")[0], absent

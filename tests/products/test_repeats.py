@@ -79,7 +79,7 @@ def test_planted_copies_of_test_images_are_found_and_no_others(planted, tmp_path
   assert pairs(workdir, "once") == []
   page = (workdir / "report/index.html").read_text()
   assert "similarity to every image of digits below 0.985, by small; 0 images are repeats to the byte" in page
-  assert "Images that theirs/clean left out" in page and "Images that theirs/once left out" not in page
+  assert "Images that theirs/clean rejected" in page and "Images that theirs/once rejected" not in page
   run(config, workdir, plan=True)
   assert "nothing is missing" in capsys.readouterr().out
 

@@ -224,7 +224,7 @@ def test_a_set_guided_below_1_by_an_older_release_is_refused_by_name(small, tmp_
   older = dataclasses.replace(made, identity=corrections.before(made.identity))
   checksums.replace(folder / "record.json", older.to_json())
   assert plan_of(config, tmp_path / "w", capsys)["images/B"].startswith("refused")
-  with pytest.raises(records.Corrected, match="guidance at or below 1 draws with the prompt alone"):
+  with pytest.raises(records.Corrected, match="guidance at or below 1 samples with the prompt alone"):
     run(config, tmp_path / "w")
 
 

@@ -104,10 +104,10 @@ def test_networks_that_wait_for_one_another_are_refused(config, circle, said):
 
 def test_learners_that_wait_for_one_another_are_refused(config):
   config.learners.both.init, config.learners.other.init = "learner:other", "learner:both"
-  with pytest.raises(UserError, match="goes round in a circle: both <- other <- both"):
+  with pytest.raises(UserError, match="forms a cycle: both <- other <- both"):
     validation.check(config)
   config.learners.both.init, config.learning.init = None, "learner:other"
-  with pytest.raises(UserError, match="goes round in a circle"):
+  with pytest.raises(UserError, match="forms a cycle"):
     validation.check(config)
 
 

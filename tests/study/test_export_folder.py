@@ -304,9 +304,9 @@ def test_what_a_link_inside_leads_to_is_not_ours(grown, tmp_path):
   [
     (".", NOT_OURS),
     ("images/LE", NOT_OURS),
-    ("images/new", "lies among the products of the workdir; give a folder outside of it"),
-    ("images/LE/new", "lies among the products of the workdir"),
-    ("exports", "lies among the products of the workdir"),
+    ("images/new", "is among the products of the workdir; give a folder outside of it"),
+    ("images/LE/new", "is among the products of the workdir"),
+    ("exports", "is among the products of the workdir"),
     ("..", NOT_OURS),
   ],
 )

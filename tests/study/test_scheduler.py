@@ -63,7 +63,7 @@ def test_what_becomes_stale_after_it_was_made_is_made_again(make, tmp_path):
 
 def test_nobody_is_waited_for_who_is_not_alive(make, tmp_path):
   held = Planned(tmp_path, "held", makes=lambda product: False)
-  with pytest.raises(UserError, match=r"held is missing .*no other process is at work on it; run the same"):
+  with pytest.raises(UserError, match=r"held is missing .*no other process is working on it; run the same"):
     make(held)
 
 
@@ -105,4 +105,4 @@ def test_work_that_another_process_has_taken_over_is_looked_for_again(make, tmp_
 
   make(product := Planned(tmp_path, "runs/a", makes=lost))
   assert product.made == 2
-  assert "runs/a: this process stood still for so long that another has taken over" in capsys.readouterr().err
+  assert "runs/a: this process was paused for so long that another one took over" in capsys.readouterr().err
