@@ -205,7 +205,7 @@ class Learner(Run):
     if own := corrections.since({}, self.identity):
       return f"was made before: {own}"
     rule = self._from._rule() if self._from else ""
-    return f"begins with one of learner {self._from.learner}, which {rule}" if self._from and rule else ""
+    return f"is initialised from learner {self._from.learner}, which {rule}" if self._from and rule else ""
 
   def _without_images(self) -> str:
     """That an older release made the run without the images of its filter."""
