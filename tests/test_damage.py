@@ -310,7 +310,7 @@ def test_an_image_that_is_read_alone_is_the_planned_one(made):
   facts = [path.parent / "shards" / f"{path.name}.json" for path in (first, second)]
   pairs = [(first, second), (second, first), tuple(facts), tuple(facts[::-1])]
   with damaged({to: of.read_bytes() for to, of in pairs}):
-    with pytest.raises(UserError, match="images/LE: shard 0 holds other images than were planned"):
+    with pytest.raises(UserError, match="images/LE: shard 0 does not hold the images that were planned"):
       made.products()["images/LE"].as_source().encoded(3)
     with pytest.raises(
       UserError, match=r"array_record-00000.*is (not the shard that the manifest lists|damaged)"

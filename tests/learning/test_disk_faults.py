@@ -160,7 +160,7 @@ def test_another_error_of_a_library_stays_a_traceback(monkeypatch):
 
 
 def test_a_product_is_named_whichever_library_met_the_fault():
-  said = pytest.raises(UserError, match=r"images/LE: /data/x: Input/output error; look after the disk")
+  said = pytest.raises(UserError, match=r"images/LE: /data/x: Input/output error; check the disk")
   with said, workdir.faults_of_disk("images/LE"):
     try:
       raise OSError(errno.EIO, os.strerror(errno.EIO), "/data/x")

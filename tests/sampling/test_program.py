@@ -165,7 +165,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(weights
     d.check_fit(limit)
   assert str(e.value).endswith("at most 10 fit: set config.sampling.per_device_batch=10")
   program(weights, per_device=10, group=0).check_fit(limit)
-  with pytest.raises(UserError, match="not even 1 fit; draw smaller pictures"):
+  with pytest.raises(UserError, match="not even 1 fit; sample smaller images"):
     d.check_fit(1000)
 
 

@@ -194,7 +194,7 @@ ENTRY = "model.diffusion_model.input_blocks.0.0.weight"
       ),
       "model.diffusion_model.time_embed.0.weight is (32, 128), not (128, 32)",
     ),
-    ("sd2-epsilon", lambda f: None, "say --prediction epsilon or --prediction v_prediction"),
+    ("sd2-epsilon", lambda f: None, "give --prediction epsilon or --prediction v_prediction"),
     (
       "sdxl",
       lambda f: [f.pop(n) for n in list(f) if n.startswith("conditioner.embedders.0")],

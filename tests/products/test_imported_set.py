@@ -1,4 +1,4 @@
-"""Images of elsewhere as an image set: brought in once, and then filtered, tuned on and shown like our own."""
+"""Images from elsewhere as an image set: imported once, and then filtered, tuned on and shown like our own."""
 
 import hashlib
 import io
