@@ -6,6 +6,7 @@ import pytest
 
 from synthjax import study
 from synthjax.disk import workdir
+from synthjax.products.report import Report
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec import validation
@@ -89,4 +90,4 @@ def test_networks_alone_have_no_page(tmp_path):
   config = fields_of.study_config(labels="digits")
   config.networks.vae = fields_of.network("autoencode", steps=1)
   validation.check(config)
-  assert study.design(config, workdir.open_workdir(str(tmp_path))).page is None
+  assert not study.design(config, workdir.open_workdir(str(tmp_path))).of(Report)
