@@ -41,7 +41,7 @@ class SetEmbeddings(Product):
   stage, uses = "embed", (residents.GENERATOR, residents.ENCODER)
 
   def __init__(self, config: StudySpec, root: epath.Path, image_set: ImageSet, encoder: Encoder):
-    set_name = image_set.name.removeprefix("images/")
+    set_name = image_set.set_name
     self.name = f"embeddings/{set_name}/{encoder.name}"
     self._folder = root / "embeddings" / set_name / encoder.name
     self.inputs = (image_set,)

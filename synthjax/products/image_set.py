@@ -40,7 +40,7 @@ class ImageSet(Product, Generic[Fields]):
 
   def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace, fields: Fields):
     self.name, self._folder = f"images/{name}", root / "images" / name
-    self.fields, self._set, self._root, self.labels, self._runtime = (
+    self.fields, self.set_name, self._root, self.labels, self._runtime = (
       fields,
       name,
       root,
@@ -90,7 +90,7 @@ class ImageSet(Product, Generic[Fields]):
   @property
   def kind(self) -> str:
     """What its images are, whatever the set is called."""
-    return f"set {self._set}"
+    return f"set {self.set_name}"
 
   @property
   @abc.abstractmethod
@@ -246,7 +246,7 @@ class ImageSet(Product, Generic[Fields]):
       if damaged or not self._has_metadata() or dataset.listed(self.folder) < plan.size(needed):
         self._write_sheet()
         stop.look()
-        dataset.write_metadata(self.folder, self._set, plan, needed, self.labels)
+        dataset.write_metadata(self.folder, self.set_name, plan, needed, self.labels)
       records.update(self.folder, self._record())
     return True
 
@@ -268,7 +268,7 @@ class ImageSet(Product, Generic[Fields]):
     for row in self.first(columns):
       rows[row["label"]].append(row["image"])
     named = [(f"{i}  {n}", r) for i, n, r in zip(self.labels.ids, self.labels.names, rows, strict=True)]
-    title = f"{self._set}: the first {columns} images of each class, {self.note}"
+    title = f"{self.set_name}: the first {columns} images of each class, {self.note}"
     checksums.replace(self.folder / SHEET, contact_sheet.render(named, title))
 
   # --- for pages and cards -------------------------------------------------------------------------
@@ -297,7 +297,7 @@ class ImageSet(Product, Generic[Fields]):
     return None
 
   def about(self, asked: Asked | None = None) -> About:
-    unread = Images(self._set, self.labels.ids, self.drawn_by, self.imported_from)
+    unread = Images(self.set_name, self.labels.ids, self.drawn_by, self.imported_from)
     have = self.status().have if asked else 0
     if not asked or not have:
       return About(images=unread)

@@ -70,7 +70,7 @@ class KeepList(Product):
   def __init__(
     self, config: StudySpec, root: epath.Path, name: str, image_set: ImageSet, encoded: Sequence[Encoded]
   ):
-    set_name, first = image_set.name.removeprefix("images/"), encoded[0]
+    set_name, first = image_set.set_name, encoded[0]
     self.filter, self.set_name, self.encoder_name = name, set_name, first.encoder.name
     self.encoder_names = [one.encoder.name for one in encoded]
     self.name = f"keep/{set_name}/{name}-{self.encoder_name}"

@@ -78,10 +78,10 @@ class SampledSet(ImageSet[SampledSetSpec]):
     return cls(study.spec, study.root, key[0], prompts.labels, prompts, network)
 
   def check(self) -> None:
-    check_set_size(f"config.sets.{self._set}", len(self.labels), self.fields)
+    check_set_size(f"config.sets.{self.set_name}", len(self.labels), self.fields)
     if not self.fields.generator:
       raise UserError(
-        f"set {self._set!r} has no generator; set config.sampling.generator to a folder in diffusers' layout, or embedded:generator"
+        f"set {self.set_name!r} has no generator; set config.sampling.generator to a folder in diffusers' layout, or embedded:generator"
       )
 
   def reads(self) -> Iterable[tuple[str, LabelSpace]]:

@@ -24,7 +24,7 @@ class Brightness(Product):
   stage = "brightness"
 
   def __init__(self, runtime, root, image_set: ImageSet):
-    name = image_set.name.removeprefix("images/")
+    name = image_set.set_name
     self.name, self._folder, self._runtime = f"brightness/{name}", root / "brightness" / name, runtime
     self._set, self.inputs, self._file = image_set, (image_set,), self._folder / "brightness.json"
 
