@@ -96,6 +96,7 @@ def torch():
     pytest.skip("needs PyTorch: pip install -e '.[parity]'")
   import torch
 
+  torch.set_num_threads(1)  # its threads spin while they wait for one another, and other tests run beside
   return torch
 
 
