@@ -36,14 +36,21 @@ def parse(argv: list[str]) -> Command:
   parser = _Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
   parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
   parser.add_argument("--workdir", required=True, help="folder of the study's products")
-  parser.add_argument("--plan", action="store_true", help="print what is missing, stale or done, and exit")
+  parser.add_argument(
+    "--plan", action="store_true", help="print what is missing, stale, refused or done, and exit"
+  )
   parser.add_argument(
     "--stages",
     default="",
     metavar="a,b",
     help="only these stages (default: all; on request: verify, predict, export)",
   )
-  parser.add_argument("--distributed", default="auto", choices=("auto", "on", "off"), help="jax.distributed")
+  parser.add_argument(
+    "--distributed",
+    default="auto",
+    choices=("auto", "on", "off"),
+    help="auto: share work through the workdir; on: join processes with jax.distributed; off: ignore the launcher",
+  )
   for arg in argv:
     if not is_writable(arg):
       raise UserError(f"argument {arg[:200]!a} is not UTF-8; rename the file, or write the value otherwise")
@@ -96,7 +103,9 @@ def read_config_file(path: str, arg: str = "") -> tuple[Config, list[str]]:
   except (Exception, SystemExit) as e:  # the user's code may raise anything
     raise UserError(f"{path}{_line_in(e, file)}: {type(e).__name__}: {_said(e)}") from e
   if not isinstance(config, ConfigDict):
-    raise UserError(f"{path}: get_config must return a ConfigDict, not {type(config).__name__}")
+    raise UserError(
+      f"{path}: get_config returned a {type(config).__name__}; end it with `return config`, made by study_config()"
+    )
   if config.get("study") == "":
     config.study = file.stem
   try:

@@ -210,7 +210,7 @@ def _column(reference: str, name: str, kind: str, columns: Set[str], features: M
   of_kind = [c for c in sorted(columns) if isinstance(f := features.get(c), dict) and f.get("_type") == kind]
   if len(of_kind) != 1:
     raise UserError(
-      f"source {reference!r}: which of its columns is the {name}? They are {', '.join(sorted(columns))}"
+      f"source {reference!r}: no column {name!r}, nor exactly one of its type, among {', '.join(sorted(columns))}; rename one to {name}"
     )
   return of_kind[0]
 

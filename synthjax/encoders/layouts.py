@@ -108,7 +108,7 @@ def _read_transformers(folder: Path) -> Checkpoint:
   view = Preprocess.read(folder)
   if view.side != (side := config.vision_config.image_size):
     raise UserError(
-      f"weights: {folder} reads images of {side} pixels, but its {preprocess.FILE} makes {view.side}"
+      f"weights: {folder} reads images of {side} pixels, but its {preprocess.FILE} makes {view.side}; fetch the folder again, or correct the file"
     )
   architecture = Architecture(config.text_config, config.vision_config, config.projection_dim)
   return Checkpoint(architecture, view, TRANSFORMERS, "transformers'", "model", names)

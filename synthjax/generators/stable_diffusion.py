@@ -188,7 +188,7 @@ class StableDiffusion:
   def latent_shape(self, size: int) -> tuple[int, int, int]:
     if size % self._multiple:
       raise UserError(
-        f"config.sampling.size {size}: this generator makes images of multiples of {self._multiple} pixels"
+        f"config.sampling.size {size}: this generator makes images of multiples of {self._multiple} pixels; set such a size, or 0 for its own"
       )
     return (self._channels, size // self._shrink, size // self._shrink)
 

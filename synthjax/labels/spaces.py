@@ -115,7 +115,7 @@ def _load(labels: str, where: str, above: tuple[Path, ...]) -> LabelSpace:
   if not path.is_absolute() and above:
     path = above[-1].parent / path
   if path.resolve() in above:
-    raise UserError(f"labels file {path} is like itself; name another space")
+    raise UserError(f"labels file {path}: `like` leads back to this file; name another label space")
   return _from_body(labels, read(path), (*above, path.resolve()))
 
 

@@ -74,7 +74,9 @@ def share(params: Mapping[str, Any], paths: Iterable[str], head: int) -> float:
 
 def check(towers: Towers, batch_norm: str) -> None:
   if batch_norm == "unfrozen" and not towers.has_statistics:
-    raise UserError("batch_norm unfrozen: this encoder has no batch norms; take a residual one, or frozen")
+    raise UserError(
+      "batch_norm unfrozen: this encoder has no batch norms; use a CLIP with a ResNet, or set batch_norm to frozen"
+    )
 
 
 class TuneImages:

@@ -196,7 +196,7 @@ class Product(Described):
   def _needs_one_process(self) -> None:
     if devices.is_joined():
       raise UserError(
-        f"--distributed on: {self.name} is trained by one process on its own devices, only learners are by all of them; "
+        f"--distributed on: {self.name} is trained by one process on its own devices, only learners are trained by all of them; "
         "use --distributed auto, where processes share the runs"
       )
 

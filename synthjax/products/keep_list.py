@@ -260,7 +260,7 @@ class KeepList(Product):
     def read(kept: Kept) -> list[str]:
       if not self._is_for_config(kept.summary()) or not self._is_by_prefix(kept):
         raise UserError(
-          f"{self.name} has just been replaced by a process with another config; give each a workdir, or run again"
+          f"{self.name} has just been replaced by a process with another config; give each config its own --workdir, or run again"
         )
       return kept.ids()
 

@@ -57,7 +57,9 @@ def training_devices(
   """As many as divide the batch, of every joined process the same number; refused in a line where there are none."""
   row = _all_devices(fsdp, of)
   if len(row) % fsdp and (not batch or fsdp > len(row)):
-    raise UserError(f"config.runtime.fsdp {fsdp} does not divide the {len(row)} devices")
+    raise UserError(
+      f"config.runtime.fsdp {fsdp} does not divide the {len(row)} devices; set it to 1, or to a divisor"
+    )
   if not batch:
     return row
   by_process: dict[int, list[devices.Device]] = {}

@@ -58,7 +58,9 @@ class Real(Group):
   shots: Identity[Count] = 0  # so many of each class; 0 = not limited
   fraction: Identity[Annotated[float, AboveToAtMost(0, 1)]] = 1.0  # of each class
   imbalance: Identity[AtLeastOne] = 1.0  # a long tail: the first class keeps so many times the last one's
-  draw: Identity[Count] = 0  # which images: the same on every machine, and a larger draw holds the smaller
+  draw: Identity[Count] = (
+    0  # seed of the choice, the same on every machine; with one, more shots include fewer
+  )
 
 
 BY_SHOTS = -1.0  # a strength: the less the more real images there are a class, by the table of He et al.
@@ -70,7 +72,9 @@ class Sampling(Group):
   images_per_class: Growth[Positive] = 100
   sampler: Identity[Sampler] = "ddim"  # dpmpp_2m takes 20 to 25 steps; lcm 4, by distilled models
   steps: Identity[Positive] = 50
-  guidance: Identity[Amount] = 2.0  # to 1: none; 7.5, the aesthetic default, narrows the images (Fan et al.)
+  guidance: Identity[Amount] = (
+    2.0  # 1 or less: no guidance; 7.5, the aesthetic default, narrows the images (Fan et al.)
+  )
   negative_prompt: Identity[str] = ""  # what guidance leads away from
   parents: Identity[str] = ""  # real images to start from, like config.tests; or real:NAME of config.real
   strength: Identity[float] = 1.0  # how far parents are noised: 0 = decoded only, 1 = ignored; or BY_SHOTS
@@ -113,7 +117,9 @@ class RuntimeFields(Group):
   heartbeat_seconds: Runtime[Annotated[float, AtLeast(0.1)]] = 5.0
   stale_seconds: Runtime[float] = 60.0  # a claim whose owner has not been heard of for so long is re-taken
   grace_seconds: Runtime[Amount] = 20.0  # after SIGTERM: the shard in hand is finished if it fits in here
-  unreadable: Runtime[float] = 0.01  # share of a source that may be corrupt: it is named and skipped
+  unreadable: Runtime[float] = (
+    0.01  # share of a source that may be unreadable; such images are named and skipped
+  )
   cpu_devices: Runtime[Count] = 0  # that a CPU is split into; 0 = one a core, from 2 to 8
   device_memory_gb: Runtime[Amount] = 0.0  # of each device, to be used; 0 = all that it says it has
   compile_cache: Runtime[str] = "~/.cache/synthjax/xla"  # "" = off

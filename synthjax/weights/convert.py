@@ -44,7 +44,7 @@ def convert(
   if out.exists():
     raise UserError(f"--out {out} exists already; give another, or remove it")
   if not source.exists():
-    raise UserError(f"{source} does not exist")
+    raise UserError(f"{source} does not exist; check its path")
   out.parent.mkdir(parents=True, exist_ok=True)
   workdir.sweep_drafts(epath.Path(out.parent), workdir.now(epath.Path(out.parent)), of=out.name)
   draft = workdir.draft_of(out)

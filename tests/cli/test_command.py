@@ -116,7 +116,7 @@ def test_a_wrong_flag_is_one_line(parse, flags, said):
     (GOOD.replace('image_set("B")', 'dict(prompts="B")'), "config.sets.B lacks the field"),
     (GOOD.replace('prompt_list("B")', "3"), "config.prompts.B is 3; make it with prompt_list(...)"),
     (GOOD.replace("steps = 7", "steps = None"), "config.sampling.steps is None"),
-    ("def get_config(arg=''): return {}", "must return a ConfigDict, not dict"),
+    ("def get_config(arg=''): return {}", "returned a dict; end it with `return config`"),
     ("def get_config(arg=''):\n  y = 1\n  return nothing", "study.py line 3: NameError"),
     ("def get_config(:", "study.py line 1: SyntaxError"),
     (GOOD.replace("steps", "step"), "config.sampling has no field 'step' (did you mean 'steps'?)"),

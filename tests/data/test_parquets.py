@@ -63,5 +63,6 @@ def test_columns_that_do_not_say_what_they_are(tmp_path):
 
   pyarrow.parquet.write_table(pyarrow.table({"a": [1], "b": [2]}), tmp_path / "train.parquet")
   fails(
-    lambda: open_source(f"parquet:{tmp_path}", LABELS), "which of its columns is the image? They are a, b"
+    lambda: open_source(f"parquet:{tmp_path}", LABELS),
+    "no column 'image', nor exactly one of its type, among a, b",
   )

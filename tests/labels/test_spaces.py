@@ -84,7 +84,7 @@ def test_a_file_may_add_classes_to_another_space(tmp_path):
   ("text", "said"),
   [
     ("like: imagnet", "like 'imagnet' is no label space (did you mean 'imagenet'?)"),
-    ("like: a.yaml", "is like itself"),
+    ("like: a.yaml", "leads back to this file"),
     ("like: digits\nonly: ['0', x]", "only: no class 'x' in digits"),
     ("classes: {a: x}\nonly: [a]", "name it, `like:`"),
     ("classes: {a: x}\naliases: {b: c}", "alias 'b' of no class 'c'"),
