@@ -51,9 +51,8 @@ class Filtering:
     return reach, scored[0] if choice else None
 
   def _score(self, folder: epath.Path, features: Sequence[Features], places: Array) -> ScoredImages:
-    if not np.array_equal(
-      places, np.arange(len(features[0]))
-    ):  # else nothing is copied: they may be gigabytes
+    is_all = np.array_equal(places, np.arange(len(features[0])))
+    if not is_all:  # else nothing is copied: they may be gigabytes
       features = [one.at(places) for one in features]
     scores, evidence = self.rule.score(Images(folder, places, features))
     return ScoredImages(places, features[0], scores, evidence, self.choose(scores, features[0].labels))

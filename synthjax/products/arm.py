@@ -89,7 +89,7 @@ class Arm(Run):
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:
     (name,) = key
-    spec, own = study.spec, study.spec.arms[key[0]]
+    spec, own = study.spec, study.spec.arms[name]
     images, encoder = own.images, own.encoder
     tests = {test: study.get(RealEmbeddings, test, encoder) for test in spec.tests}
     image_set = study.get(ImageSet, images.set) if images else None

@@ -46,9 +46,7 @@ class Status:
   shards: str = ""  # complete, of planned
   bytes: float = 0.0
   flops: Callable[[], float] = float
-  seconds: Callable[[], float] = (
-    float  # left, at a rate measured on it, or on its like, on such devices; 0 = not known
-  )
+  seconds: Callable[[], float] = float  # left, as measured on such devices; 0 = not known
   speed: Callable[[], float] = float  # FLOP/s, likewise, of what is there
   why: str = ""  # it is made again, or is refused: for --plan
 

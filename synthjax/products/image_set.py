@@ -40,13 +40,8 @@ class ImageSet(Product, Generic[Fields]):
 
   def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace, fields: Fields):
     self.name, self._folder = f"images/{name}", root / "images" / name
-    self.fields, self.set_name, self._root, self.labels, self._runtime = (
-      fields,
-      name,
-      root,
-      labels,
-      config.runtime,
-    )
+    self.set_name, self.fields, self.labels = name, fields, labels
+    self._root, self._runtime = root, config.runtime
     # A status looks at it, and plans take half a second a million.
     self._requested_plan: tuple[Plan, int, int] | None = None
     self._last_source: tuple[tuple[Plan, int], SetImages] | None = None

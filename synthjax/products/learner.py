@@ -86,7 +86,7 @@ class Learner(Run):
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:
     (name,) = key
-    spec, own = study.spec, study.spec.learners[key[0]]
+    spec, own = study.spec, study.spec.learners[name]
     images = own.images
     begun_from = study.get(Learner, own.begins_with) if own.begins_with else None
     image_set = study.get(ImageSet, images.set) if images else None
@@ -97,7 +97,7 @@ class Learner(Run):
 
   def check(self) -> None:
     networks.build(self.fields.model, 2, drop_path=self.fields.drop_path)  # its name
-    for test in {**dict.fromkeys(self.tests), **dict.fromkeys(self._probed)}:
+    for test in dict.fromkeys((*self.tests, *self._probed)):
       self._source(test)
     if folder := begin_folder(self.fields):
       read.tensor_files(folder, "model")

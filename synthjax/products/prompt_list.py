@@ -41,9 +41,7 @@ class PromptList(Product):
   def check(self) -> None:
     strategies.check(self._fields, self.labels, f"config.{self.name.replace('/', '.')}")
     if self._fields.strategy == "file" and not self._file.exists():
-      strategies.write(
-        self._fields, self.labels
-      )  # a wrong line is told now, and not after hours of stage train
+      strategies.write(self._fields, self.labels)  # a wrong line is found now, not after hours of training
 
   @property
   def _file(self) -> epath.Path:

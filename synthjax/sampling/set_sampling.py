@@ -32,7 +32,7 @@ from synthjax.weights import clean_text, read
 
 _PARTS = (".", *STEMS, "tokenizer", "tokenizer_2", "scheduler")  # of a checkpoint's folder: whatever is read
 # What decides a pixel of an image beside its noise; two sets that agree in these share image ids. Corrections are absent
-# where a set is drawn as it always was.
+# where a set is sampled as it always was.
 _DRAWING = (
   "generator",
   "sampler",

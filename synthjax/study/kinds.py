@@ -29,7 +29,5 @@ KINDS: tuple[type[Product], ...] = (
   Matrix,
   Benchmark,
 )
-STAGES = tuple(  # in order
-  dict.fromkeys(kind.stage for kind in KINDS)
-)
+STAGES = tuple(dict.fromkeys(kind.stage for kind in KINDS))
 ON_REQUEST = ("verify", "predict", "export")

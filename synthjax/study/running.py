@@ -87,7 +87,7 @@ def _growing(pages: Sequence[DerivedPage], seconds: int) -> Iterator[None]:
   """Renders the page anew now and then while the study runs, and a last time when it fails; it never fails itself."""
   over = threading.Event()
 
-  def draw_all(refresh_seconds: int) -> None:
+  def render_all(refresh_seconds: int) -> None:
     for page in pages:
       try:
         page.render(refresh_seconds)
@@ -101,7 +101,7 @@ def _growing(pages: Sequence[DerivedPage], seconds: int) -> Iterator[None]:
     pause = 1.0  # the first one soon
     while not over.wait(pause):
       began = time.monotonic()
-      draw_all(seconds)
+      render_all(seconds)
       pause = max(seconds, 20 * (time.monotonic() - began))  # a twentieth of one core at most
 
   thread = threading.Thread(target=render, name="page", daemon=True)
@@ -111,7 +111,7 @@ def _growing(pages: Sequence[DerivedPage], seconds: int) -> Iterator[None]:
     yield
   except UserError:
     over.set()
-    draw_all(0)  # as far as it came
+    render_all(0)  # as far as it came
     raise
   finally:
     over.set()
