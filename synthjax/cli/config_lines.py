@@ -14,7 +14,7 @@ _COMMON = {
   "arms": "tuning",
   "learners": "learning",
 }  # where a field is that one entry does not set
-_FIELD = re.compile(r":? ([a-z_]+)")
+_FIELD = re.compile(r"(?: has no field '|:? )([a-z_]+)")
 
 
 def about(message: str, argv: Sequence[str]) -> str:

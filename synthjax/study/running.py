@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 
 from synthjax.cli.command_line import Command
-from synthjax.disk import workdir
+from synthjax.disk import snapshot, workdir
 from synthjax.products.arm import Arm
 from synthjax.products.base import DONE, Product
 from synthjax.products.derived_page import DerivedPage
@@ -55,22 +55,24 @@ def _run(command: Command, root: epath.Path) -> None:
   if command.plan:
     print(plan_table(titled, root))
     return
-  check_inputs(chosen)
-  _check_devices(chosen)
-  for network in (n for n in study.of(Network) if n in chosen):
-    network.status()  # one that others were made from, and now asks for more, is refused before hours of training
+  pages = [p for one in study.each for p in one.of(DerivedPage) if p in chosen and devices.is_main_process()]
+  with snapshot.one_look():
+    check_inputs(chosen)
+    _check_devices(chosen)
+    for network in (n for n in study.of(Network) if n in chosen):
+      network.status()  # one that others were made from, and now asks for more, is refused before hours of training
+    unfinished = [page for page in pages if page.status().state != DONE]
   if chosen and devices.is_main_process():  # to verify changes nothing
     leftovers.sweep((root, *(root / name for name in study.studies)), study.spec.runtime)
-  with Stop(study.spec.runtime.grace_seconds) as stop:
-    pages = (
-      [p for one in study.each for p in one.of(DerivedPage) if p in chosen]
-      if devices.is_main_process()
-      else []
-    )
-    with _growing([page for page in pages if page.status().state != DONE], study.spec.report.refresh_seconds):
-      make(chosen, stop, study.spec.runtime.stale_seconds)
+  with (
+    Stop(study.spec.runtime.grace_seconds) as stop,
+    _growing(unfinished, study.spec.report.refresh_seconds),
+  ):
+    make(chosen, stop, study.spec.runtime.stale_seconds)
   if devices.is_main_process():
-    for line in (line for page in pages for line in page.summary()):
+    with snapshot.one_look():
+      lines = [line for page in pages for line in page.summary()]
+    for line in lines:
       print(line)
     if "verify" in command.stages:
       verify(study.titled, [root, *(root / name for name in study.studies)])

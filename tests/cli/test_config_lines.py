@@ -47,6 +47,7 @@ def run(tmp_path, monkeypatch, capfd):
     ('labels="digits"', 'labels="digit"', "config.labels 'digit'", None),
     ("batch=8", "batch=0", "batch", 14),
     ("steps, config.sampling.images_per_class = 4, 5", "steps, config.sampling.images_per_class = 0, 5", "steps", 15),
+    ("steps, config.sampling.images_per_class", "step, config.sampling.images_per_class", "no field 'step'", 15),
     ("guidance=2.0", "guidance=-1.0", "guidance", 7),
     ('"embedded:digits:second"', '"embedded:digits:third"', "third", None),
   ],
