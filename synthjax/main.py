@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from synthjax.cli import command_line, commands, config_lines
+from synthjax.cli import flags
 from synthjax.runtime import processes
 from synthjax.runtime.errors import Interrupted, UserError, one_line
 
@@ -14,8 +14,11 @@ def main(argv: list[str]) -> int:
   """The exit code: 0 done, 2 something to fix (in one line), 128 + n stopped in order by signal n."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
   try:
+    flags.read(argv)
+    # Each import takes longer than the one before: none is made before what it reads is known to be right.
+    from synthjax.cli import command_line
+
     command = command_line.parse(argv)
-    # Seconds of imports: not before the command line is known to be right.
     from synthjax import study
     from synthjax.runtime import devices
 
@@ -23,6 +26,8 @@ def main(argv: list[str]) -> int:
     devices.start(command.distributed, runtime.compile_cache, runtime.cpu_devices)
     study.run(command)
   except UserError as e:
+    from synthjax.cli import config_lines
+
     print(f"synthjax: {one_line(e)}{config_lines.about(str(e), argv)}", file=sys.stderr)
     return 2
   except Interrupted as e:
@@ -45,6 +50,8 @@ def main(argv: list[str]) -> int:
 
 def script() -> None:
   """The console script: `synthjax COMMAND ...`."""
+  from synthjax.cli import commands
+
   processes.leave(main(commands.flags_or_exit(sys.argv[1:])))
 
 

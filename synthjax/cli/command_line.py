@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import importlib.util
@@ -13,12 +12,12 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from absl import flags
+from absl import flags as absl_flags
 from ml_collections import ConfigDict, config_flags
 
-from synthjax.disk.documents import is_writable
+from synthjax.cli import flags
 from synthjax.runtime.errors import UserError, nearest, one_line
 from synthjax.spec import renamed
 from synthjax.spec.command import Command
@@ -26,39 +25,9 @@ from synthjax.spec.config import Config
 from synthjax.spec.validation import check
 
 
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str) -> NoReturn:
-    raise UserError(f"{message}; see --help")
-
-
 def parse(argv: list[str]) -> Command:
   """The command line without the program's name. Whatever is wrong in it is a UserError."""
-  parser = _Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
-  parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
-  parser.add_argument("--workdir", required=True, help="folder of the study's products")
-  parser.add_argument(
-    "--plan", action="store_true", help="print what is missing, stale, refused or done, and exit"
-  )
-  parser.add_argument(
-    "--stages",
-    default="",
-    metavar="a,b",
-    help="only these stages (default: all; on request: verify, predict, export)",
-  )
-  parser.add_argument(
-    "--distributed",
-    default="auto",
-    choices=("auto", "on", "off"),
-    help="auto: share work through the workdir; on: join processes with jax.distributed; off: ignore the launcher",
-  )
-  for arg in argv:
-    if not is_writable(arg):
-      raise UserError(f"argument {arg[:200]!a} is not UTF-8; rename the file, or write the value otherwise")
-  known, rest = parser.parse_known_args(argv)
-  for arg in rest:
-    if arg.startswith("--") and not re.match(r"--(no)?config\.", arg):
-      flag = arg.split("=")[0].lstrip("-")
-      raise UserError(f"unknown flag --{flag}{nearest(flag, [a.dest for a in parser._actions])}")
+  known, rest = flags.read(argv)
   path, _, arg = known.config.partition(":")
   config, notes = read_config_file(path, arg)
   rest, more = renamed.rename_overrides(config, rest)
@@ -137,12 +106,12 @@ def _apply_overrides(config: Config, overrides: list[str]) -> Config:
     if override.startswith("--"):
       _check_field(config, re.sub(r"^--(no)?config\.", "", override.split("=")[0]))
   overrides = [_subscripted(override) for override in overrides]
-  values = flags.FlagValues()
+  values = absl_flags.FlagValues()
   try:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
       config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["main", *overrides])
       stray = values(["main", *overrides])[1:]
-  except (flags.Error, ValueError, TypeError) as e:
+  except (absl_flags.Error, ValueError, TypeError) as e:
     raise UserError(_bad_value(config, str(e))) from None
   if stray:
     raise UserError(f"unexpected argument {stray[0]!r}: fields are set as --config.a.b=value")
