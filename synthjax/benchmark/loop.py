@@ -50,7 +50,7 @@ class Loop:
     """Images/s of everything: JPEG, records, shards, syncs."""
     plan, folder = self.plan(n), workdir.draft_of(self._folder / "round")
     sink = sampler.Sink(folder, self.encode, schema.serializer([_CLASS]), self._threads)
-    progress = Progress("", n, speak=False)
+    progress = Progress("", n, shown=False)
     folder.mkdir(parents=True)
     try:
       with Owner(folder) as owner:

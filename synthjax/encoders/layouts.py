@@ -115,7 +115,7 @@ def _read_transformers(folder: Path) -> Checkpoint:
 
 
 def _transformers_config(file: Path) -> CLIPConfig:
-  """With what would otherwise fail deep inside a network, or be ignored by it, told here."""
+  """With what would otherwise fail deep inside a network, or be ignored by it, refused here."""
   body = read.read_config(file, ("CLIPModel",))
   if (kind := body.get("model_type", "clip")) != "clip":
     raise UserError(f"weights: {file} is of a {kind!r} model; only CLIP can be read yet")

@@ -49,10 +49,14 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   return out
 
 
-def write_configs(architecture: str, folder: Path) -> None:
-  """A folder without the weights: enough for a `StableDiffusion` whose parameters come from elsewhere."""
+def check_name(architecture: str) -> None:
   if architecture not in ARCHITECTURES:
     raise UserError(f"random generator {architecture!r}{nearest(architecture, ARCHITECTURES)}")
+
+
+def write_configs(architecture: str, folder: Path) -> None:
+  """A folder without the weights: enough for a `StableDiffusion` whose parameters come from elsewhere."""
+  check_name(architecture)
   for part, config in ARCHITECTURES[architecture].items():
     _write_json(folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json"), config)
     if part.startswith("text_encoder"):

@@ -178,7 +178,7 @@ def train(
       unit="examples",
       devices=mesh.size,
       log_seconds=pace.log_seconds,
-      speak=devices.is_main_process(),
+      shown=devices.is_main_process(),
       share_of_peak=peak.share(
         mesh, batch_size, functools.partial(train_step, task, seedless), state, first, key
       ),

@@ -1,4 +1,4 @@
-"""Keeps orbax's tracebacks from the terminal. What fails in one of its threads is raised in ours as well, and told there."""
+"""Keeps orbax's tracebacks from the terminal. What fails in one of its threads is raised in ours as well, and reported there."""
 
 from __future__ import annotations
 

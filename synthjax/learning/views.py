@@ -54,7 +54,7 @@ class Views:
       views * len(self._places),
       devices=devices.local_mesh().size,
       log_seconds=self._runtime.log_seconds,
-      speak=devices.is_main_process(),
+      shown=devices.is_main_process(),
     )
     total = sum(self._embed(seed, v, progress.counting) for v in range(views))
     progress.close()

@@ -207,7 +207,7 @@ class Product(Described):
       unit=unit,
       devices=devices.local_mesh().size,
       log_seconds=self._runtime.log_seconds,
-      speak=devices.is_main_process(),
+      shown=devices.is_main_process(),
     )
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from synthjax.disk import checksums, workdir
 from synthjax.generators import random_weights
-from synthjax.generators.checkpoint import STEMS
+from synthjax.generators.checkpoint import STEMS, read_checkpoint
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import rates
 from synthjax.models import attention
@@ -83,6 +83,11 @@ class SampledSet(ImageSet[SampledSetSpec]):
       raise UserError(
         f"set {self.set_name!r} has no generator; set config.sampling.generator to a folder in diffusers' layout, or embedded:generator"
       )
+    # Its weights are there and can be sampled from: known now, and not after prompts are written and networks trained.
+    if self._architecture:
+      random_weights.check_name(self._architecture)
+    elif not self._network:
+      read_checkpoint(self._weights)
 
   def reads(self) -> Iterable[tuple[str, LabelSpace]]:
     own = self.fields

@@ -1,4 +1,4 @@
-"""Which process made a file: told from names, so that a restart on the same machine sees at once that its maker is dead; and
+"""Which process made a file: known by its name, so that a restart on the same machine sees at once that its maker is dead; and
 how this one ends."""
 
 from __future__ import annotations

@@ -70,15 +70,15 @@ class Progress:
     devices: int = 1,
     log_seconds: float = 30.0,
     stream: TextIO | None = None,
-    speak: bool = True,
+    shown: bool = True,
     clock=time.monotonic,
     share_of_peak: Callable[[float], float] | None = None,  # from the rate of one device
   ):
-    self._label, self._unit, self._devices, self._speak = label, unit, devices, speak
+    self._label, self._unit, self._devices, self._shown = label, unit, devices, shown
     self._total, self._done, self._own = total, done, 0
     self._found = done
     self._stream = sys.stderr if stream is None else stream
-    self._board = _board(self._stream) if speak and is_moving(self._stream) else None
+    self._board = _board(self._stream) if shown and is_moving(self._stream) else None
     self._every = 0.5 if self._board else log_seconds
     self._clock, self._share_of_peak = clock, share_of_peak
     self._begin = self._last = clock()
@@ -146,13 +146,13 @@ class Progress:
 
   def note(self, text: str) -> None:
     """A sentence beside the line."""
-    if self._speak:
+    if self._shown:
       self._write(text)
 
   def close(self) -> None:
     if self._board:
       self._board.remove(self)
-    if self._speak and self._own:
+    if self._shown and self._own:
       rate = f"{readable(self.rate / self._devices)} {self._unit}/s per device{self._of_peak()}"
       self._write(
         f"{self._label}  {self._own:,} {self._unit} in {duration(self.seconds)}, {rate}, waiting {self.waiting_share:.0%}"
@@ -168,7 +168,7 @@ class Progress:
 
   def _tell(self) -> None:
     now = self._clock()
-    if self._speak and now - self._last >= self._every:
+    if self._shown and now - self._last >= self._every:
       self._last = now
       if self._board:
         self._board.refresh()

@@ -1,4 +1,4 @@
-"""What values of a config are held against, each told in one line."""
+"""What values of a config are held against, each reported in one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pattern(what: str, value: str) -> None:
 
 
 def at_least(what: str, value: float, low: float) -> None:
-  if not value >= low:  # so that nan is told too
+  if not value >= low:  # so that nan is refused too
     raise UserError(f"{what} is at least {low}, not {value}")
 
 

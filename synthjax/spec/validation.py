@@ -1,4 +1,4 @@
-"""Values that would fail late, or make a study that nobody meant: each is told in one line before anything begins."""
+"""Values that would fail late, or make a study that nobody meant: each is reported in one line before anything begins."""
 
 from __future__ import annotations
 

@@ -91,6 +91,6 @@ def _begun_checkpoints(place: epath.Path) -> list[epath.Path]:
 
 
 def _has_older(place: epath.Path) -> bool:
-  with contextlib.suppress(UserError, OSError):  # what is wrong with it is told by who reads it
+  with contextlib.suppress(UserError, OSError):  # what is wrong with it is reported when it is read
     return bool(kept.older(place))
   return False

@@ -61,7 +61,7 @@ def export(study: Study, root: epath.Path) -> epath.Path:
       print(f"note: files of {out} were added, changed or removed since it was exported", file=sys.stderr)
     return out
   if fields.format == "parquet":
-    parquet.library()  # told before anything is written
+    parquet.library()  # refused before anything is written
   draft = export_folder.begin(out, root)
   try:
     with workdir.needing_room(out):

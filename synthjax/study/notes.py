@@ -1,4 +1,4 @@
-"""What a config may ask for, and hardly means: told, and done as it is written."""
+"""What a config may ask for, and hardly means: reported, and done as it is written."""
 
 from __future__ import annotations
 

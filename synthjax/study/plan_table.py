@@ -65,10 +65,10 @@ def _times(rows: Sequence[_Row], flops: Mapping[str, float]) -> dict[str, tuple[
 def _to_fetch(products: Iterable[Product]) -> list[str]:
   """Of the hub; what several products read is fetched once."""
   found = dict.fromkeys(fetch for product in products for fetch in product.to_fetch())
-  told = [
+  missing = [
     f"{fetch.reference}, {_scaled(fetch.bytes, 'B')}" if fetch.bytes else fetch.reference for fetch in found
   ]
-  return [f"weights to fetch: {'; '.join(told)}"] if told else []
+  return [f"weights to fetch: {'; '.join(missing)}"] if missing else []
 
 
 def _room(to_do: Sequence[_Row], root: epath.Path) -> list[str]:

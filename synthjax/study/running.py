@@ -94,7 +94,7 @@ def _growing(pages: Sequence[DerivedPage], seconds: int) -> Iterator[None]:
       try:
         page.render(refresh_seconds)
       except (UserError, OSError):
-        continue  # what is wrong is told by the stage that meets it
+        continue  # what is wrong is reported by the stage that meets it
       except Exception as e:  # noqa: BLE001  a page is not worth a study
         print(f"the page could not be rendered: {type(e).__name__}: {e}", file=sys.stderr)
         over.set()

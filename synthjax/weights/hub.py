@@ -136,7 +136,7 @@ def _fetched(reference: str, repo: str, revision: str, root: epath.Path, cache: 
         file = pin.snapshot / name
         read.promise(file, read.Promise(about["sha256"], functools.partial(_fetch, pin, name)))
   except (OSError, ValueError) as e:  # all of the hub's own errors are of these
-    raise _told(reference, revision, e) from e
+    raise _user_error(reference, revision, e) from e
   _refuse_pickles(pin)
   return pin.snapshot
 
@@ -161,7 +161,7 @@ def _pin(reference: str, repo: str, revision: str, root: epath.Path) -> _Pin:
       raise
     print(f"weights: the hub cannot be reached; {reference} is read from {found.store}", file=sys.stderr)
   if pin:
-    return found  # what the commit holds is asked again until the hub has told it
+    return found  # what the commit holds is asked again until the hub has answered
   file.parent.mkdir(exist_ok=True)
   if checksums.publish(file, workdir.to_json(dataclasses.asdict(found))):
     if found.commit != revision:
@@ -213,7 +213,7 @@ def _cached(reference: str, revision: str) -> _Pin | None:
 
 def _download(pin: _Pin, name: str) -> Path:
   """From the hub to the cache; no network is touched where it lies there."""
-  logging.set_verbosity_error()  # of its retries; what came of them is told in a line
+  logging.set_verbosity_error()  # of its retries; what came of them is one line
   if not sys.stderr.isatty() or progress.is_shown():
     disable_progress_bars()
   return Path(
@@ -230,14 +230,14 @@ def _fetch(pin: _Pin, name: str) -> None:
     with file.open("rb") as stream:
       intact = hashlib.file_digest(stream, "sha256").hexdigest() == about["sha256"]
   except (OSError, ValueError) as e:
-    raise _told(pin.reference, pin.commit, e) from e
+    raise _user_error(pin.reference, pin.commit, e) from e
   if not intact:
     file.resolve().unlink()
     raise UserError(f"weights: {name} of {pin.reference} arrived damaged and was removed; run again")
 
 
 def _refuse_pickles(pin: _Pin) -> None:
-  """A network that is there as a pickle alone is told now, and not where its tensors are missed."""
+  """A network that is there as a pickle alone is refused now, and not when its tensors are read."""
   folders: dict[str, set[str]] = {}
   for name in pin.files:
     folders.setdefault(os.path.dirname(name), set()).add(os.path.basename(name))
@@ -259,7 +259,7 @@ def _is_unreachable(error: Exception) -> bool:
   return isinstance(error, OSError) and not error.errno
 
 
-def _told(reference: str, revision: str, error: Exception) -> UserError:
+def _user_error(reference: str, revision: str, error: Exception) -> UserError:
   cache = epath.Path(constants.HF_HUB_CACHE)
   if isinstance(error, errors.GatedRepoError):  # before the next, whose child it is
     return UserError(

@@ -49,7 +49,7 @@ def run(
 ) -> bool:
   needed = len(plan.shards) if needed is None else needed
   with Owner(epath.Path(folder)) as owner:
-    progress = Progress("", len(plan), speak=False)
+    progress = Progress("", len(plan), shown=False)
     return sampler.sample(plan, needed, program, sink or sink_of(folder), owner, progress, stop or Stop())
 
 
@@ -132,7 +132,7 @@ def test_a_slow_host_makes_the_devices_wait_and_says_so(tmp_path):
     time.sleep(0.01)
     return b"jpeg"
 
-  plan, progress = plan_of(50, per_shard=50), Progress("", 100, speak=False)
+  plan, progress = plan_of(50, per_shard=50), Progress("", 100, shown=False)
   with Owner(epath.Path(tmp_path)) as owner:
     sampler.sample(plan, 2, Painter(10), sink_of(tmp_path, slow), owner, progress, Stop())
   assert progress.waiting_share > 0.3
