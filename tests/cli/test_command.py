@@ -167,7 +167,7 @@ def test_what_the_command_prints_is_one_line_that_can_be_read(tmp_path, monkeypa
     raise UserError("no class 'x\ny" + "z" * 10**6 + "'; name another")
 
   monkeypatch.setattr(command_line, "parse", fail)
-  assert main.main([]) == 2
+  assert main.main(["--config=x.py", "--workdir=w"]) == 2
   said = capsys.readouterr().err
   assert said.count("\n") == 1 and said.startswith("synthjax: no class 'x y") and len(said) < 3000
   assert said.endswith("; name another\n")
