@@ -8,6 +8,7 @@ from PIL import Image
 
 from synthjax.encoders.thumbnail import Thumbnail, embed
 from synthjax.filters import similarity as search
+from synthjax.runtime import devices
 from synthjax.small_world import digits
 
 
@@ -68,8 +69,16 @@ def test_the_first_of_equals_stays(real):
   assert which[2:4].tolist() == [0, 1] and (similarity[0], which[0]) == (-1, -1)
 
 
-def test_the_search_against_one_pair_at_a_time(monkeypatch):
-  monkeypatch.setattr(search, "_ROWS", 7)  # blocks that end in odd places
+@pytest.fixture
+def small_blocks(monkeypatch):
+  """That end in odd places."""
+  for name, n in {"_ROWS": 7, "_OF_A_DEVICE": 3, "_OTHERS": 5}.items():
+    monkeypatch.setattr(search, name, n)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_the_search_against_one_pair_at_a_time(small_blocks, monkeypatch, platform):
+  monkeypatch.setattr(search.devices, "platform", lambda: platform)
   rng = np.random.default_rng(0)
   own, others = rng.normal(size=(20, 5)), rng.normal(size=(17, 5))
 
@@ -81,9 +90,21 @@ def test_the_search_against_one_pair_at_a_time(monkeypatch):
   np.testing.assert_allclose(similarity, want.max(1), atol=1e-6)
   assert which.tolist() == want.argmax(1).tolist()
   similarity, which = search.nearest_earlier(own)
+  assert (similarity[0], which[0]) == (-1, -1)
   for i in range(1, 20):
     want = [cosine(own[i], own[j]) for j in range(i)]
     assert which[i] == np.argmax(want) and similarity[i] == pytest.approx(max(want), abs=1e-6)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_devices_find_what_the_host_finds(real, small_blocks, mirrored):
+  thumbs, mesh = thumbnails(real[:50]), devices.local_mesh()
+  others = thumbs[:, :, ::-1] if mirrored else thumbs
+  for earlier in (False, True):
+    want, which = search.search_on_host(thumbs, others, earlier)
+    found, at = search.search_on_devices(thumbs, others, earlier, mesh)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+    assert at.tolist() == which.tolist()
 
 
 def test_growth_changes_nothing(real):
