@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from synthjax import main
-from synthjax.cli.command_line import load_config_file
+from synthjax.cli import commands
+from synthjax.cli.command_line import load_config_file, parse
 from synthjax.runtime.errors import UserError
+from synthjax.spec.study import resolve
 
 EXAMPLE = Path(__file__).parent.parent / "docs/examples/own_parts.py"
 
@@ -59,7 +61,47 @@ def test_the_whole_example_runs(run, tmp_path):
   assert {row["arm"] for row in rows} == {"zero", "inverted+CE", "confident"}
   made = [json.loads(f.read_text()) for f in (tmp_path / "w/runs").glob("*/run.json")]
   (learner,) = [x for x in made if "learner" in x]
-  assert [*learner["identity"]["registered"]] == ["task confident"]
+  assert [*learner["identity"]["registered"]] == ["task confident"] and learner["identity"]["price"] == 0.2
+
+
+def test_a_field_of_its_own_is_in_the_learner_s_identity(tmp_path):
+  def identity(price: str) -> dict:
+    file = tmp_path / "own_parts.py"
+    file.write_text(EXAMPLE.read_text().replace(", price=0.2", price))
+    return resolve(load_config_file(str(file))).learners["confident"].identity()
+
+  assert identity(", price=0.3") == identity("") | {"price": 0.3} and identity("")["price"] == 0.1
+
+
+def test_a_flag_sets_a_field_of_its_own_for_one_learner_or_for_all(run, tmp_path):
+  assert run("--plan", "--config.learners.confident.price=0.3", "--config.learning.price=0.4")[0] == 0
+  command = parse(
+    [f"--config={tmp_path / 'own_parts.py'}", f"--workdir={tmp_path}", "--config.learning.price=0.4"]
+  )
+  assert command.config.learning.price == 0.4 and command.config.learners.confident.price == 0.2
+
+
+def test_fields_of_its_own_are_looked_up():
+  assert "price" not in commands.look_up(["fields", "learning.classify"])
+  for flags in (["--config", str(EXAMPLE)], [f"--config={EXAMPLE}"]):
+    (where, line) = commands.look_up(["fields", *flags, "learning.confident"]).splitlines()
+    assert where.endswith("of task confident, beside those of classify")
+    assert line.split() == [
+      "price",
+      "identity",
+      "0.1",
+      "number",
+      "at",
+      "least",
+      "0;",
+      "of",
+      "answers",
+      "that",
+      "are",
+      "unsure",
+    ]
+  with pytest.raises(UserError, match="fields --config takes a config file"):
+    commands.look_up(["fields", "--config"])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +111,11 @@ def test_the_whole_example_runs(run, tmp_path):
     ('image_filter("contrast"', 'image_filter("contrasts"', "config.filters.contrast: rule 'contrasts' (did you mean"),
     ('task="confident"', 'task="confidant"', "config.learners.confident: task 'confidant' (did you mean"),
     ('imported_set("inverted:', 'imported_set("invert:', "source 'invert:first' (did you mean 'inverted'?)"),
+    ("price=0.2", "price=-1.0", "config.learners.confident: price is at least 0, not -1.0"),
+    ("price=0.2", 'price="much"', "learner: price is a float, not 'much'"),
+    ('task="confident", ', "", "config.learners.confident: price: task classify has no such field"),
+    ("Amount] = 0.1", "Amount]", "task confident: Price.price has no default"),
+    ("price: Identity[Amount]", "price: float", "task confident: Price.price has no kind"),
     ('RULES.register("contrast")', 'RULES.register("clip")', "rule 'clip' ships with synthjax"),
   ],
 )  # fmt: skip

@@ -34,6 +34,8 @@ from synthjax.filters.rule import ScoreRule
 from synthjax.learning import settings
 from synthjax.learning.tasks import TASKS
 from synthjax.prompts.writers import WRITERS, Sentence
+from synthjax.spec.fields import Classify
+from synthjax.spec.group import Amount, Identity
 
 
 @WRITERS.register("seasons")
@@ -89,21 +91,25 @@ class Contrast(ScoreRule):
     return f"grey values spread by more than {self.threshold:g}"
 
 
+class Price(Classify):
+  """A task's fields: those of classify, and one of its own. The line is all that there is to write of it."""
+
+  price: Identity[Amount] = 0.1  # of answers that are unsure
+
+
+@TASKS.register("confident", fields=Price)
 class Confident:
   """A task has `init`, `loss` and `predict`: here those of classify, and a price on answers that are unsure."""
 
   def __init__(self, fields, classes):
-    self._classify, self.classes = settings.task(fields, classes), classes
+    self._classify, self.classes, self._price = settings.task(fields, classes), classes, fields.price
     self.init, self.predict = self._classify.init, self._classify.predict
 
   def loss(self, variables, batch, key, step):
     loss, (updates, metrics) = self._classify.loss(variables, batch, key, step)
     shares = jax.nn.softmax(self.predict(variables, batch["pixels"]))
     entropy = -(shares * jax.numpy.log(shares + 1e-9)).sum(-1).mean()
-    return loss + 0.1 * entropy, (updates, metrics | {"entropy": entropy})
-
-
-TASKS.register("confident")(Confident)
+    return loss + self._price * entropy, (updates, metrics | {"entropy": entropy})
 
 
 def get_config(arg: str = ""):
@@ -119,5 +125,5 @@ def get_config(arg: str = ""):
   config.arms["inverted+CE"] = arm("inverted/contrast")
   config.tuning.steps = 20
   config.learning.update(model="resnet-mini", size=8, batch=20, steps=20)
-  config.learners.confident = learner("inverted/contrast", real="few", task="confident")
+  config.learners.confident = learner("inverted/contrast", real="few", task="confident", price=0.2)
   return config

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, config_flags
 
 from synthjax.cli import flags
 from synthjax.runtime.errors import UserError, nearest, one_line
-from synthjax.spec import renamed
+from synthjax.spec import renamed, tasks
 from synthjax.spec.command import Command
 from synthjax.spec.config import Config
 from synthjax.spec.validation import check
@@ -31,6 +31,7 @@ def parse(argv: list[str]) -> Command:
   path, _, arg = known.config.partition(":")
   config, notes = read_config_file(path, arg)
   rest, more = renamed.rename_overrides(config, rest)
+  tasks.complete(config)  # so that an override finds its field
   config = _apply_overrides(config, rest)
   check(config)
   return Command(

@@ -3,7 +3,8 @@
 synthjax run --config FILE.py[:arg] --workdir FOLDER [--stages a,b] [--config.a.b=value]
 synthjax plan | verify | predict | export | report    the same flags: what is missing; every byte read; those stages alone
 synthjax preview [N]                                  N images a class (8) of every set, and their contact sheets
-synthjax fields [GROUP] [WORD]                        every field of a config, or those of a group, or that a word is in
+synthjax fields [GROUP] [WORD]                        every field of a config, or those of a group, or that a word is in;
+                                                      with --config FILE.py those too of the tasks that it registers
 synthjax configs [FOLDER]                             the config files of a folder (configs), and what each is for
 synthjax completion bash|zsh                          a script by which the shell completes all of these: eval it
 """
@@ -19,9 +20,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import synthjax
+from synthjax.cli.command_line import load_config_file
 from synthjax.cli.completion import completion
 from synthjax.runtime.errors import UserError, nearest, one_line
-from synthjax.spec import reference
+from synthjax.spec import group, reference, tasks
 
 # Commands that are `run` with flags of their own.
 _RUNS = {
@@ -78,18 +80,33 @@ def look_up(argv: Sequence[str]) -> str:
 
 
 def fields(words: Sequence[str]) -> str:
-  groups = list(reference.GROUPS)
+  known, words = _groups(words)
+  groups = list(known)
   if words and words[0] in groups:
     groups, words = [words[0]], words[1:]
   width, found = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160, []
   for name in groups:
-    of, where = reference.GROUPS[name]
+    of, where = known[name]
     rows = [row for row in reference.rows(of) if all(w.lower() in str(row).lower() for w in words)]
     if rows:
       found += [f"{name}: {where}", *(line for row in rows for line in _line(row, width)), ""]
   if not found:
-    raise UserError(f"no field holds {' '.join(words)!r}{nearest(words[0], reference.GROUPS)}")
+    raise UserError(f"no field holds {' '.join(words)!r}{nearest(words[0], known)}")
   return "\n".join(found).rstrip()
+
+
+def _groups(words: Sequence[str]) -> tuple[dict[str, tuple[type[group.Group], str]], Sequence[str]]:
+  """(the groups that there are, the words without a config file's)."""
+  flag, equals, file = words[0].partition("=") if words else ("", "", "")
+  if flag != "--config":
+    return dict(reference.GROUPS), words
+  if not equals and len(words) == 1:
+    raise UserError("fields --config takes a config file: synthjax fields --config FILE.py")
+  file, words = (file, words[1:]) if equals else (words[1], words[2:])
+  load_config_file(*file.split(":", 1))
+  return dict(reference.GROUPS) | {
+    f"learning.{task}": reference.of_task(task) for task in tasks.GROUPS
+  }, words
 
 
 def _line(row: reference.Row, width: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synthjax.runtime.progress import readable
-from synthjax.spec.fields import Learning, Tuning
+from synthjax.spec.fields import Classify, Learning, Tuning
 
 _LOSSES = {
   "CE": "cross entropy",
@@ -36,6 +36,6 @@ def learning(fields: Learning, synthetic: str) -> str:
   """`synthetic`: the image set, as the config names it; "" = none."""
   real = f"real images of {fields.real}" if fields.real else ""
   parts = " and ".join(filter(None, [real, synthetic and f"synthetic ones of {synthetic}"]))
-  norms = f", {fields.norm} norms" if real and synthetic else ""
+  norms = f", {fields.norm} norms" if real and synthetic and isinstance(fields, Classify) else ""
   init = f", initialised from {fields.init.partition(':')[2]}" if fields.init else ""
   return f"{fields.model} on {parts}{norms}{init}"

@@ -38,8 +38,7 @@ class Trained:
   mesh: Mesh
 
   def tally(self, test: str, source: Source) -> Tally:
-    restricted = test in self.fields.subset_tests.split(",")
-    return classified(self._predicts, held(source, self.fields.size), restricted)
+    return classified(self._predicts, held(source, self.fields.size), self.fields.is_restricted(test))
 
   def probe(self, probe: str, known: Source, source: Source, classes: int) -> Tally:
     """What its features are good for: those of a test beside those of images whose classes are known."""

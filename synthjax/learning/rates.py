@@ -20,16 +20,9 @@ from synthjax.spec.fields import Learning
 
 _SESSION = {"images": int, "seconds": float, "device": str, "local_devices": int}
 _TIMING = {"examples": int, "examples_per_second_per_device": float, "device": str}
-_PROGRAM = (
-  "model",
-  "size",
-  "batch",
-  "dtype",
-  "remat",
-  "accumulate",
-  "norm",
-  "freeze",
-)  # what decides a learner's rate
+# What decides a learner's rate; and what does where its task has such a field.
+_PROGRAM = ("task", "model", "size", "batch", "dtype", "remat", "accumulate", "freeze")
+_OF_TASKS = ("norm",)
 
 
 def of_sessions(folder: epath.Path) -> float:
@@ -48,7 +41,7 @@ def of_training(*folders: epath.Path) -> float:
 
 def of_learners(root: epath.Path, fields: Learning) -> float:
   """Likewise, of all learners of a workdir that run the same program."""
-  program = {key: fields.to_dict()[key] for key in _PROGRAM}
+  program = _program(fields.to_dict())
   runs = snapshot.once((root, "rates of learners"), lambda: list(_learners(root / "runs")))
   return _mean(rate for own, rate in runs if own == program)
 
@@ -59,13 +52,17 @@ def peak() -> float:
   return len(local) * (peaks.published(local[0].device_kind) or 0.0) * 1e12
 
 
+def _program(fields: Mapping[str, Any]) -> dict[str, Any]:
+  return {key: fields.get(key) for key in (*_PROGRAM, *_OF_TASKS)}
+
+
 def _learners(runs: epath.Path) -> Iterable[tuple[dict[str, Any], float]]:
   for name in workdir.names(runs, "*"):
     about = _read(runs / name / "run.json", {"fields": dict.fromkeys(_PROGRAM, object)})
     if about and (
       rate := of_training(*((runs / name / seed) for seed in workdir.names(runs / name, "seed-*")))
     ):
-      yield {key: about["fields"][key] for key in _PROGRAM}, rate
+      yield _program(about["fields"]), rate
 
 
 def _examples_a_second(file: epath.Path) -> float:

@@ -13,6 +13,7 @@ from synthjax.learning.classify import DOMAINS, Classify
 from synthjax.learning.loop import Pace
 from synthjax.learning.optimizer import Recipe, decays, frozen
 from synthjax.models import networks, vit
+from synthjax.spec.fields import Classify as Fields
 from synthjax.spec.fields import Learning, RuntimeFields
 
 _OF_RECIPE = (
@@ -25,13 +26,13 @@ _OF_AUGMENT = (
 )  # fmt: skip
 
 
-def task(fields: Learning, classes: int) -> Classify:
+def task(fields: Fields, classes: int) -> Classify:
   auxiliary = fields.norm == "auxiliary"
   module = networks.build(
     fields.model,
     classes,
     domains=len(DOMAINS) if auxiliary else 1,
-    test_domain=int(fields.test_norm == "auxiliary"),
+    test_domain=fields.test_domain,
     drop_path=fields.drop_path,
     dtype=fields.dtype,
     remat=fields.remat,
@@ -70,8 +71,11 @@ def pace(fields: Learning, runtime: RuntimeFields) -> Pace:
 
 
 def decays_otherwise(fields: Learning) -> bool:
-  """Whether a parameter that learns decayed by the older rule, which asked for two dimensions alone, and does not now."""
-  if not fields.weight_decay or fields.decay_all:
+  """Whether a parameter that learns decayed by the older rule, which asked for two dimensions alone, and does not now.
+
+  The rule was corrected before there were tasks without the fields of classify.
+  """
+  if not isinstance(fields, Fields) or not fields.weight_decay or fields.decay_all:
     return False
   if fields.norm != "auxiliary" and fields.model not in vit.SIZES:
     return False

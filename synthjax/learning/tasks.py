@@ -1,16 +1,29 @@
-"""What a learner may learn: `config.learning.task` by name. classify ships; a config file may register others in TASKS."""
+"""What a learner may learn: `config.learning.task` by name. classify ships; a config file may register others in TASKS:
+
+    class Fields(Classify):
+      price: Identity[Amount] = 0.1
+
+    @TASKS.register("confident", fields=Fields)
+    class Confident:
+      def __init__(self, fields: Fields, classes: int): ...
+
+Its fields are a class derived from `spec.fields.Learning`, what every task has, or from another task's. They are set by
+`config.learners.NAME.price`, or for all learners of the task by `config.learning.price`, and belong to its learners' identity. A
+name that another task has too must be the same line there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 
 from synthjax.learning import settings
 from synthjax.learning.loop import Task, Variables
 from synthjax.runtime.registry import Registry
-from synthjax.spec.fields import Learning
+from synthjax.spec import tasks
+from synthjax.spec.fields import Classify, Learning
 
 
 class LearnerTask(Task, Protocol):
@@ -30,5 +43,16 @@ class LearnerTask(Task, Protocol):
     ...
 
 
-# A function of a learner's fields and its number of classes.
-TASKS: Registry[Callable[[Learning, int], LearnerTask]] = Registry("task", {"classify": settings.task})
+# Makes a task of a learner's fields, which are of the group that the task declares, and its number of classes.
+MakesTask = Callable[[Any, int], LearnerTask]
+
+
+class Tasks(Registry[MakesTask]):
+  def register(self, name: str, fields: type[Learning] = Classify) -> Callable[[MakesTask], MakesTask]:
+    """Without fields of its own a task has those of classify."""
+    add = super().register(name)
+    tasks.declare(name, fields)
+    return add
+
+
+TASKS = Tasks("task", {"classify": settings.task})

@@ -152,7 +152,7 @@ class Learner(Run):
     (folder, is_said), found = self._naming.place, []
     for seed in range(self.seeds):
       for test, metric in self._asked:
-        subset = "+subset" if metric == TOP1 and test in self.fields.subset_tests.split(",") else ""
+        subset = "+subset" if metric == TOP1 and self.fields.is_restricted(test) else ""
         ending = "" if metric == TOP1 else f".{metric}"
         ending += "" if is_said else self._naming.result(metric)
         stem = f"{test}-{self._source(test).digest[:8]}{subset}{ending}.{seed}"
@@ -320,7 +320,7 @@ class Learner(Run):
     """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
     if self._from:
       file = self._from.learnt_file(seed if seed < self._from.seeds else 0)
-      return checksums.read(file, self._from.name), int(self._from.fields.test_norm == "auxiliary")
+      return checksums.read(file, self._from.name), self._from.fields.test_domain
     return begin_folder(self.fields)
 
   def _measured(

@@ -28,8 +28,7 @@ from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
 from synthjax.weights import read
 
-_LEARNING = group.fields(fields_of.Learning)
-_EVALUATING = ("probe", "neighbours", "test_norm")
+_EVALUATING = ("probe", "neighbours", "test_norm")  # those of them that the task has
 _NOT_HASHED = (
   "images_per_class",
   "ratio",
@@ -53,6 +52,8 @@ class Naming:
     self._config, self._root, self._fields = config, root, fields
     self._labels, self._study_labels = labels, study_labels
     self._selection, self._from = selection, begun_from
+    self._known = group.fields(type(fields))
+    self._evaluating = [field for field in _EVALUATING if field in self._known]
 
   @property
   def identities(self) -> list[dict[str, Any]]:
@@ -69,7 +70,7 @@ class Naming:
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
     learnt |= TASKS.identity(self._fields.task)
     learnt |= corrections.applied(decay=settings.decays_otherwise(self._fields)) if is_corrected else {}
-    default = {field: _LEARNING[field].default for field in _EVALUATING}
+    default = {field: self._known[field].default for field in self._evaluating}
     found: dict[str, dict[str, Any]] = {}
     for evaluated in (default, self._evaluated):
       for digest in images:
@@ -91,10 +92,10 @@ class Naming:
   def result(self, metric: str) -> str:
     """What tells a result from the same run's with other values; "" where these are at their defaults."""
     fields = self._fields
-    found = "+auxiliary" if fields.test_norm == "auxiliary" else ""
+    found = "+auxiliary" if fields.test_domain else ""
     if metric != "top1":
       found += f"+{records.digest(self._probe)[:8]}"
-    if metric == "knn" and fields.neighbours != _LEARNING["neighbours"].default:
+    if metric == "knn" and fields.neighbours != self._known["neighbours"].default:
       found += f"+{fields.neighbours}"
     return found
 
@@ -118,7 +119,7 @@ class Naming:
 
   @property
   def _evaluated(self) -> dict[str, Any]:
-    return {field: getattr(self._fields, field) for field in _EVALUATING} | {"probe": self._probe}
+    return {field: getattr(self._fields, field) for field in self._evaluating} | {"probe": self._probe}
 
   @functools.cached_property
   def _real(self) -> Any:
@@ -139,7 +140,7 @@ class Naming:
     if not self._from:
       return [self._begun_folder]
     begun = self._from._identities(self._from._images, is_corrected)
-    domain = {"test_norm": self._from._fields.test_norm}
+    domain = {field: value for field, value in self._from._evaluated.items() if field == "test_norm"}
     return list(dict.fromkeys(records.digest(identity | domain) for identity in begun))
 
   @functools.cached_property

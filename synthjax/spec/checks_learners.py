@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from synthjax.runtime.errors import UserError
 from synthjax.spec.checks import known, pattern
+from synthjax.spec.fields import Classify
 from synthjax.spec.study import Learner, StudySpec
 
 
@@ -18,8 +19,6 @@ def check_learner(study: StudySpec, name: str) -> None:
     raise UserError(f"{where}: batch {own.batch} is not a multiple of accumulate {own.accumulate}")
   _check_data(where, own, study)
   _check_init(name, own, study)
-  for test in filter(None, own.subset_tests.split(",")):
-    known(f"{where}: subset_tests", test, study.tests)
   pattern(f"{where}: freeze", own.freeze)
 
 
@@ -32,10 +31,8 @@ def _check_data(where: str, own: Learner, study: StudySpec) -> None:
   has_both = bool(own.images and own.real)
   if own.ratio and not has_both:
     raise UserError(f"{where}: ratio counts synthetic images by the real ones; it needs both")
-  if own.norm == "auxiliary" and not has_both:
-    raise UserError(f"{where}: norm auxiliary keeps real and synthetic images apart; it needs both")
-  if own.test_norm == "auxiliary" and own.norm != "auxiliary":
-    raise UserError(f"{where}: test_norm auxiliary needs norm auxiliary")
+  if isinstance(own, Classify):
+    _check_classify(where, own, study, has_both)
   synthetic = round(own.share * own.batch)
   if has_both and not 0 < synthetic < own.batch:
     part = "real" if synthetic else "synthetic"
@@ -47,6 +44,15 @@ def _check_data(where: str, own: Learner, study: StudySpec) -> None:
     raise UserError(
       f"{where}: set {own.images.set} is of the classes of {labels}, the real images are of {study.labels}"
     )
+
+
+def _check_classify(where: str, own: Classify, study: StudySpec, has_both: bool) -> None:
+  if own.norm == "auxiliary" and not has_both:
+    raise UserError(f"{where}: norm auxiliary keeps real and synthetic images apart; it needs both")
+  if own.test_norm == "auxiliary" and own.norm != "auxiliary":
+    raise UserError(f"{where}: test_norm auxiliary needs norm auxiliary")
+  for test in filter(None, own.subset_tests.split(",")):
+    known(f"{where}: subset_tests", test, study.tests)
 
 
 def _check_init(name: str, own: Learner, study: StudySpec) -> None:

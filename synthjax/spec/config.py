@@ -6,19 +6,23 @@ Config files import these from `synthjax.config`. The fields themselves, and wha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict, config_dict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import fields, group, renamed
+from synthjax.spec import fields, group, renamed, tasks
 
 Config: TypeAlias = Any  # a ConfigDict, of whose attributes a type checker knows nothing
 
 
 def _group(of: type[group.Group]) -> Config:
-  return ConfigDict({name: field.default for name, field in group.fields(of).items()})
+  return _defaults(group.fields(of))
+
+
+def _defaults(known: Mapping[str, group.Field]) -> Config:
+  return ConfigDict({name: field.default for name, field in known.items()})
 
 
 def study_config(labels: str = "digits") -> Config:
@@ -41,7 +45,7 @@ def study_config(labels: str = "digits") -> Config:
   config.seeds = 3  # of every arm; may grow
   config.sampling = _group(fields.Sampling)
   config.tuning = _group(fields.Tuning)
-  config.learning = _group(fields.Learning)
+  config.learning = _defaults(tasks.fields_of(*tasks.SHIPPED))
   config.predict = _group(fields.Predict)
   config.export = _group(fields.Export)
   config.report = _group(fields.Report)
@@ -113,7 +117,9 @@ def network(task: str, **given: Any) -> Config:
 
 def image_set(prompts: str, **given: Any) -> Config:
   """An image set for `config.sets`: a prompt list sampled by `config.sampling` and what is overridden here."""
-  return _override(ConfigDict(dict(prompts=prompts, **_empty(fields.Sampling))), given, "image_set")
+  return _override(
+    ConfigDict(dict(prompts=prompts, **_empty(group.fields(fields.Sampling)))), given, "image_set"
+  )
 
 
 def imported_set(source: str, **given: Any) -> Config:
@@ -129,13 +135,14 @@ def real_images(source: str, **given: Any) -> Config:
 def arm(images: str = "", **given: Any) -> Config:
   """A line of the result, for `config.arms`: a set, or SET/FILTER for what a filter kept of it, and `config.tuning`
   but for what is overridden here. Without images it is the zero-shot classifier, and nothing is learnt."""
-  return _override(ConfigDict(dict(images=images, **_empty(fields.Tuning))), given, "arm")
+  return _override(ConfigDict(dict(images=images, **_empty(group.fields(fields.Tuning)))), given, "arm")
 
 
 def learner(images: str = "", **given: Any) -> Config:
   """A network to train, for `config.learners`: on a set, or SET/FILTER, on `real` images, or on both; by `config.learning`
   but for what is overridden here."""
-  return _override(ConfigDict(dict(images=images, **_empty(fields.Learning))), given, "learner")
+  known = tasks.fields_of(*tasks.SHIPPED, str(given.get("task", "")))
+  return _override(ConfigDict(dict(images=images, **_empty(known))), given, "learner", tasks.is_field)
 
 
 def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]:
@@ -159,19 +166,23 @@ def training_case(model: str, **given: Any) -> Config:
   return _override(_group(fields.TrainingCase), dict(model=model, **given), "training_case")
 
 
-def _empty(of: type[group.Group]) -> dict[str, Any]:
-  return {name: config_dict.placeholder(field.type) for name, field in group.fields(of).items()}
+def _empty(known: Mapping[str, group.Field]) -> dict[str, Any]:
+  return {name: config_dict.placeholder(field.type) for name, field in known.items()}
 
 
-def _override(config: Config, given: dict[str, Any], where: str) -> Config:
+def _override(
+  config: Config, given: dict[str, Any], where: str, is_later: Callable[[str], bool] = lambda name: False
+) -> Config:
+  """Some fields are found only once the whole file has been read: by older names, which a note says, or of a learner's task,
+  which `config.learning` may name."""
   for name, value in given.items():
-    if renamed.newer_name(name, config):
-      config[name] = value  # renamed, with a note, once the whole file has been read
+    if renamed.newer_name(name, config) or (name not in config and is_later(name)):
+      config[name] = value
       continue
     if name not in config:
       raise UserError(f"{where} has no field {name!r}{nearest(name, config)}")
     try:
       config[name] = value
     except TypeError:
-      raise UserError(f"{where}: {name} is a {type(config[name]).__name__}, not {value!r}") from None
+      raise UserError(f"{where}: {name} is a {config.get_type(name).__name__}, not {value!r}") from None
   return config

@@ -219,7 +219,7 @@ class Tuning(Group):
   method: Runtime[str] = ""  # what the page calls it beside other shots and draws; "" = a line of its own
 
 
-# Learning a network's own weights from real images, synthetic ones, or both in every batch.
+# Learning a network's own weights from real images, synthetic ones, or both in every batch: what every task has.
 class Learning(Group):
   task: Identity[str] = "classify"  # classify, or one that a config file registers
   # resnet18, 50, 101, each also -cifar; vit-ti16, -s, -b, -l; resnet-mini, vit-mini.
@@ -230,8 +230,6 @@ class Learning(Group):
   images_per_class: Identity[Count] = 0  # of the set: the first n a class; 0 = all that were asked for
   ratio: Identity[Amount] = 0.0  # of the set: so many times the real images; 0 = images_per_class says it
   share: Identity[Share] = 0.5  # of each batch that is synthetic, where there are both
-  norm: Identity[Norm] = "shared"  # auxiliary: synthetic images have norms of their own (Yu et al.)
-  test_norm: Identity[Literal["main", "auxiliary"]] = "main"  # whose statistics the test uses
   init: Identity[str] = ""  # random; learner:NAME; folder:PATH of safetensors, timm's or transformers' names
   steps: Identity[Count] = 0  # how long: steps, or
   epochs: Identity[Amount] = 0.0  # passes over the larger of the two parts, or
@@ -252,7 +250,6 @@ class Learning(Group):
   accumulate: Identity[Positive] = 1
   freeze: Identity[str] = ""  # a pattern of parameters that stay
   ema: Identity[Share] = 0.0
-  smoothing: Identity[Share] = 0.0
   drop_path: Identity[Share] = 0.0
   crop: Identity[Share] = 1.0  # random resized crop: least share of the area
   flip: Identity[bool] = False
@@ -267,18 +264,42 @@ class Learning(Group):
   shear: Identity[Amount] = 0.0
   elastic: Identity[Amount] = 0.0  # pixels
   erasing: Identity[Share] = 0.0
-  mixup: Identity[Amount] = 0.0
-  cutmix: Identity[Amount] = 0.0
   dtype: Identity[Dtype] = "float32"  # bfloat16: of products and convolutions
   # Other values of these two, and of test_norm, are measured on the same weights: nothing is learnt again.
   probe: Identity[str] = ""  # of config.real: k-NN and a linear probe on these
   neighbours: Identity[Positive] = 20  # of k-NN
-  subset_tests: Identity[str] = ""  # names, by commas: logits are restricted to the classes these hold
   remat: Runtime[bool] = False  # less memory, more time
   evaluate_steps: Runtime[Count] = 0  # between evaluations on the tests; 0 = only at the end
   keep_steps: Runtime[Count] = 0  # checkpoints of every n-th step stay
   prefetch: Annotated[Runtime[Count], Renamed("ahead")] = 2  # batches that are read ahead
   per_device_batch: Runtime[Positive] = 256  # of evaluations
+
+  @property
+  def test_domain(self) -> int:
+    """Whose norms the test uses, of a network that keeps domains apart: a place in `learning.classify.DOMAINS`."""
+    return 0
+
+  def is_restricted(self, test: str) -> bool:
+    """Whether a class that the test lacks is never the answer."""
+    del test
+    return False
+
+
+# What task classify has beside.
+class Classify(Learning):
+  norm: Identity[Norm] = "shared"  # auxiliary: synthetic images have norms of their own (Yu et al.)
+  test_norm: Identity[Literal["main", "auxiliary"]] = "main"  # whose statistics the test uses
+  smoothing: Identity[Share] = 0.0
+  mixup: Identity[Amount] = 0.0
+  cutmix: Identity[Amount] = 0.0
+  subset_tests: Identity[str] = ""  # names, by commas: logits are restricted to the classes these hold
+
+  @property
+  def test_domain(self) -> int:
+    return int(self.test_norm == "auxiliary")
+
+  def is_restricted(self, test: str) -> bool:
+    return test in self.subset_tests.split(",")
 
 
 # Using a tuned classifier: `--stages predict`.

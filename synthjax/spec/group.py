@@ -228,3 +228,9 @@ def fields(group: type[Group]) -> Mapping[str, Field]:
       next((mark.older for mark in marks if isinstance(mark, Renamed)), ""),
     )
   return found
+
+
+def own_fields(group: type[Group]) -> dict[str, Field]:
+  """Those that no base class has."""
+  inherited = {name for base in group.__bases__ if base is not Group for name in fields(base)}
+  return {name: field for name, field in fields(group).items() if name not in inherited}

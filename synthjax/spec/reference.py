@@ -13,9 +13,18 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from synthjax.spec import fields, group
+from synthjax.spec import fields, group, tasks
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
+
+
+def of_task(task: str) -> tuple[type[group.Group], str]:
+  """The group of a learner's task, and where its own fields stand."""
+  of = tasks.GROUPS[task]
+  others = [other for other, base in tasks.GROUPS.items() if base is not of and issubclass(of, base)]
+  beside = "".join(f", beside those of {other}" for other in others)
+  return of, f"config.learning, and config.learners.NAME, of task {task}{beside}"
+
 
 # Where a group stands in a config, and what of the study may set its fields apart.
 GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
@@ -28,6 +37,7 @@ GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
   "filters": (fields.Filter, "config.filters.NAME = image_filter(rule, ...)"),
   "tuning": (fields.Tuning, "config.tuning, and config.arms.NAME = arm(images, ...)"),
   "learning": (fields.Learning, "config.learning, and config.learners.NAME = learner(images, ...)"),
+  **{f"learning.{task}": of_task(task) for task in tasks.SHIPPED},
   "predict": (fields.Predict, "config.predict"),
   "export": (fields.Export, "config.export"),
   "report": (fields.Report, "config.report"),
@@ -52,7 +62,8 @@ class Row:
 
 
 def rows(of: type[group.Group]) -> Iterator[Row]:
-  for name, field in group.fields(of).items():
+  """Those of a group that it has of another stand there."""
+  for name, field in group.own_fields(of).items():
     about = [_comments(of).get(name, ""), field.older_name and f"older name: `{field.older_name}`"]
     yield Row(name, field.kind.value, _values(field), repr(field.default), "; ".join(filter(None, about)))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from synthjax.spec import config, fields, group
+from synthjax.spec import config, fields, group, tasks
 
 FILE = Path(__file__).parents[1] / "config.pyi"
 # Constructor -> the group whose fields it takes, which of them it takes by place or sets itself, and how the first is written.
@@ -53,10 +53,16 @@ def _constructor(name: str) -> Iterator[str]:
   if first:
     yield f"  {first},\n"
   yield "  *,\n"
-  for field in group.fields(of).values():
-    if field.name != own:
-      yield f"  {field.name}: {_type(field)} = ...,\n"
+  yield from _arguments(field for field in group.fields(of).values() if field.name != own)
+  for task, group_of_task in tasks.SHIPPED.items() if of is fields.Learning else ():
+    yield f"  # of task {task}\n"
+    yield from _arguments(group.own_fields(group_of_task).values())
   yield f') -> ConfigDict:\n  """{" ".join(docstring.split())}"""\n'
+
+
+def _arguments(known: Iterable[group.Field]) -> Iterator[str]:
+  for field in known:
+    yield f"  {field.name}: {_type(field)} = ...,\n"
 
 
 def _type(field: group.Field) -> str:

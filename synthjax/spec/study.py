@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from synthjax.spec import fields, group, renamed
+from synthjax.spec import fields, group, renamed, tasks
 from synthjax.spec.config import Config
 from synthjax.spec.references import ImagesRef, named
 
@@ -36,7 +37,7 @@ class Arm(fields.Tuning):
 
 
 class Learner(fields.Learning):
-  """A network that is trained."""
+  """A network that is trained. Its own class has its task's fields too."""
 
   images: ImagesRef = ImagesRef()
 
@@ -44,6 +45,11 @@ class Learner(fields.Learning):
   def begins_with(self) -> str:
     """The learner whose weights it begins with; "" = none."""
     return named("learner", self.init)
+
+
+@functools.cache
+def _learner_of_task(of: type[fields.Learning]) -> type[Learner]:
+  return type(of.__name__, (Learner, of), {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +135,11 @@ def arm_of(config: Config, name: str) -> Arm:
 
 
 def learner_of(config: Config, name: str) -> Learner:
+  """One learner: of all fields that it and `config.learning` hold, those of its task."""
   own = config.learners[name]
-  return Learner(images=ImagesRef.parse(own.images or ""), **_merged(fields.Learning, config.learning, own))
+  of = tasks.GROUPS.find(own.task or config.learning.task, f"config.learners.{name}")
+  values = _merged(of, config.learning, own)
+  return _learner_of_task(of)(images=ImagesRef.parse(own.images or ""), **values)
 
 
 def _each(of: type[G], named: Config) -> dict[str, G]:
@@ -138,4 +147,6 @@ def _each(of: type[G], named: Config) -> dict[str, G]:
 
 
 def _merged(of: type[group.Group], common: Config, own: Config) -> dict[str, Any]:
-  return {name: common[name] if own[name] is None else own[name] for name in group.fields(of)}
+  """What neither has is left to the group: a config that was not checked need not hold the fields of every task."""
+  values = {name: common.get(name) if own.get(name) is None else own[name] for name in group.fields(of)}
+  return {name: value for name, value in values.items() if value is not None}

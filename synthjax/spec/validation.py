@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import fields, group
+from synthjax.spec import fields, group, tasks
 from synthjax.spec.checks import at_least, known
 from synthjax.spec.checks_arms import check_arm
 from synthjax.spec.checks_filters import check_filter
@@ -31,7 +31,6 @@ _NAMED: dict[str, tuple[type[group.Group], tuple[str, ...], str, bool]] = {
   "encoders": (fields.Encoder, (), "encoder(...)", False),
   "filters": (fields.Filter, (), "image_filter(...)", False),
   "arms": (fields.Tuning, ("images",), "arm(...)", True),
-  "learners": (fields.Learning, ("images",), "learner(...)", True),
   "benchmark.sampling": (fields.SamplingCase, (), "sampling_case(...)", False),
   "benchmark.encoding": (fields.EncodingCase, (), "encoding_case(...)", False),
   "benchmark.training": (fields.TrainingCase, (), "training_case(...)", False),
@@ -39,7 +38,6 @@ _NAMED: dict[str, tuple[type[group.Group], tuple[str, ...], str, bool]] = {
 _GROUPS: dict[str, type[group.Group]] = {
   "sampling": fields.Sampling,
   "tuning": fields.Tuning,
-  "learning": fields.Learning,
   "predict": fields.Predict,
   "export": fields.Export,
   "report": fields.Report,
@@ -55,6 +53,7 @@ def check(config: Config) -> None:
     _check_matrix(config)
     return
   _check_groups(config)
+  _check_learning(config)
   _check_texts(config)
   study = resolve(config)
   _check_values(study)
@@ -88,6 +87,19 @@ def _check_groups(config: Config) -> None:
         _complete(f"config.sets.{name}", own, group.fields(fields.Import), "imported_set(...)")
         continue
       _complete(f"config.{where}.{name}", own, (*others, *group.fields(of)), maker, may_be_none)
+
+
+def _check_learning(config: Config) -> None:
+  """The groups whose fields go by a learner's task."""
+  tasks.complete(config)
+  known = tasks.fields_of(*tasks.GROUPS)
+  _complete("config.learning", config.learning, known)
+  for name, own in config.learners.items():
+    check_name(name, "config.learners:")
+    where = f"config.learners.{name}"
+    if isinstance(own, ConfigDict):
+      tasks.check_taken(where, own, str(own.get("task") or config.learning.task))
+    _complete(where, own, ("images", *known), "learner(...)", True)
 
 
 def _check_texts(config: Config) -> None:

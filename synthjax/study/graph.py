@@ -13,7 +13,6 @@ from synthjax.data.sources import label_space, open_real, open_source
 from synthjax.encoders.encoder import Encoder, encoder_of
 from synthjax.filters.registry import RULES
 from synthjax.labels.spaces import LabelSpace
-from synthjax.learning.tasks import TASKS
 from synthjax.products.base import P, Product
 from synthjax.runtime.errors import UserError
 from synthjax.spec.config import Config
@@ -144,8 +143,6 @@ def _check_names(spec: StudySpec) -> None:
   """Those that rooms below register, beside what ships."""
   for name, own in spec.filters.items():
     RULES.find(own.rule, f"config.filters.{name}")
-  for name, learner in spec.learners.items():
-    TASKS.find(learner.task, f"config.learners.{name}")
 
 
 def check(products: Iterable[Product]) -> None:
