@@ -5,7 +5,8 @@ cannot depend on how many devices there are, and nothing can be silently replica
 (guidance, noise key, prompt, parent) is data; what is common to a set (steps, size, whether guided) is compiled in.
 
 XLA's CPU kernels round differently for different shapes (seen: 1 to 3 and 32 images at once against 8, one grey level
-in one pixel of ten thousand). So on CPUs images are computed in groups of a fixed size, whatever the batch.
+in one pixel of ten thousand). So on CPUs images are computed in groups of a fixed size, whatever the batch. Of a short
+batch the devices take the groups by turns, and compute no others.
 
 Prompts are encoded inside the program, again for each image: 0.01 % of the work of an SD1.5 image of 50 steps, and in
 return no cache of conditionings (24 GB for 200,000 prompts) and no wait for one between batches.
@@ -42,9 +43,28 @@ class Samples(Protocol):
 
   batch_size: int
 
-  def sample(self, images: Sequence[Image]) -> Array | np.ndarray:
-    """Pixels [batch_size, H, W, 3] uint8, the given images first; returns before they are computed."""
+  def sample(self, images: Sequence[Image]) -> Sampled | np.ndarray:
+    """Their pixels [N, H, W, 3] uint8, or more of which theirs come first; returns before they are computed."""
     ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+  """Pixels that the devices compute. `np.asarray` waits for them."""
+
+  pixels: Array  # uint8 [batch_size, H, W, 3]
+  rows: np.ndarray  # of the images that were asked for
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    del copy
+    return np.asarray(self.pixels, dtype)[self.rows]
+
+  def block_until_ready(self) -> Sampled:
+    self.pixels.block_until_ready()
+    return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +129,7 @@ class SamplingProgram:
     )
     ids = generator.tokenize([setting.negative_prompt]).ids
     self._without = jax.jit(negative, out_shardings=everywhere)(params, ids)
-    common, each = (devices.REPLICATED,) * 3, (devices.BATCH,) * (4 if setting.has_parents else 3)
+    common, each = (devices.REPLICATED,) * 4, (devices.BATCH,) * (4 if setting.has_parents else 3)
     self.program = jax.jit(
       jax.shard_map(
         self._draw,
@@ -121,9 +141,9 @@ class SamplingProgram:
     )
     self._encode = jax.jit(
       jax.shard_map(
-        lambda params, pixels: self._in_groups(functools.partial(self._encode_group, params), pixels),
+        lambda params, n, pixels: self._in_groups(functools.partial(self._encode_group, params), n, pixels),
         mesh=mesh,
-        in_specs=(devices.REPLICATED, devices.BATCH),
+        in_specs=(devices.REPLICATED, devices.REPLICATED, devices.BATCH),
         out_specs=devices.BATCH,
         check_vma=False,
       )
@@ -137,7 +157,10 @@ class SamplingProgram:
 
   def arguments(self, images: Sequence[Image]) -> tuple[Any, ...]:
     """The program's arguments; a short batch is filled up with its first image."""
-    filled = [*images, *[images[0]] * (self.batch_size - len(images))]
+    order = self._rows_of(len(images))
+    filled = [images[0]] * self.batch_size
+    for row, image in zip(order, images, strict=True):
+      filled[row] = image
     data: tuple[np.ndarray, ...] = (
       self.generator.tokenize([image.prompt for image in filled]).ids,
       np.array([image.guidance for image in filled], np.float32),
@@ -146,7 +169,20 @@ class SamplingProgram:
     if self.setting.has_parents:
       data += (self._parents_latents(filled),)
     placed = jax.device_put(data, devices.place(self._mesh, devices.BATCH))
-    return (self._params, self._rows, self._without, *placed)
+    return (self._params, self._rows, self._without, self._groups_of(len(images)), *placed)
+
+  def _rows_of(self, n: int) -> np.ndarray:
+    """Of the batch, where each of n images is computed: groups are dealt to the devices in turn."""
+    rows, group = np.arange(self.batch_size), self.setting.group
+    if not group or n == self.batch_size:
+      return rows[:n]
+    by_device = rows.reshape(self._mesh.size, -1, group)
+    return by_device.swapaxes(0, 1).reshape(-1)[:n]
+
+  def _groups_of(self, n: int) -> np.int32:
+    """That each device computes, for n images."""
+    at_once = self._mesh.size * (self.setting.group or self.per_device)
+    return np.int32(-(-n // at_once))
 
   def _parents_latents(self, images: Sequence[Image]) -> np.ndarray:
     """[B, C, H, W] of each image's parent; those not met before are encoded, so many as a batch at once."""
@@ -158,10 +194,11 @@ class SamplingProgram:
       }
     if new:
       pixels = [self._parent(image) for image in new.values()]
-      filled = np.stack([*pixels, *[pixels[0]] * (self.batch_size - len(pixels))])
+      filled, order = np.stack([pixels[0]] * self.batch_size), self._rows_of(len(pixels))
+      filled[order] = pixels
       placed = jax.device_put(filled, devices.place(self._mesh, devices.BATCH))
-      latents = np.asarray(self._encode(self._params, placed))
-      self._latents_of |= dict(zip(new, latents, strict=False))
+      latents = np.asarray(self._encode(self._params, self._groups_of(len(pixels)), placed))
+      self._latents_of |= dict(zip(new, latents[order], strict=True))
     return np.stack([self._latents_of[image.parent_id] for image in images])
 
   def _shapes(self) -> tuple[Any, ...]:
@@ -176,7 +213,8 @@ class SamplingProgram:
       data.append(((b, *self._latent_shape), jnp.float32))
     batch = devices.place(self._mesh, devices.BATCH)
     shapes = (jax.ShapeDtypeStruct(*shape, sharding=batch) for shape in data)
-    return (self._params, self._rows, self._without, *shapes)
+    groups = jax.ShapeDtypeStruct((), jnp.int32)
+    return (self._params, self._rows, self._without, groups, *shapes)
 
   def check(self) -> None:
     """Traces the program: networks that do not fit together, or the size, fail here and not at the first batch."""
@@ -230,20 +268,22 @@ class SamplingProgram:
       self.generator, self._params, self.setting, self._mesh, per_device_batch, self._parent
     )
 
-  def sample(self, images: Sequence[Image]) -> Array:
-    return self.compiled(*self.arguments(images))
+  def sample(self, images: Sequence[Image]) -> Sampled:
+    return Sampled(self.compiled(*self.arguments(images)), self._rows_of(len(images)))
 
   # --- the program ---------------------------------------------------------------------------------
 
-  def _draw(self, params: Any, rows: Any, without: Conditioning, *images: Array) -> Array:
-    """Per device: tokens, guidance, noise keys and parents to 8-bit pixels, group by group."""
-    return self._in_groups(functools.partial(self._draw_group, params, rows, without), *images)
+  def _draw(self, params: Any, rows: Any, without: Conditioning, n: Array, *images: Array) -> Array:
+    """Per device: tokens, guidance, noise keys and parents to 8-bit pixels, of the first n groups."""
+    return self._in_groups(functools.partial(self._draw_group, params, rows, without), n, *images)
 
-  def _in_groups(self, function: Callable[..., Array], *images: Array) -> Array:
+  def _in_groups(self, function: Callable[..., Array], n: Array, *images: Array) -> Array:
     if not self.setting.group:
       return function(*images)
     groups = [x.reshape(-1, self.setting.group, *x.shape[1:]) for x in images]
-    done = jax.lax.map(lambda group: function(*group), groups)
+    found = jax.eval_shape(function, *(x[0] for x in groups))
+    nothing = jnp.zeros((len(groups[0]), *found.shape), found.dtype)
+    done = jax.lax.fori_loop(0, n, lambda i, done: done.at[i].set(function(*(x[i] for x in groups))), nothing)
     return done.reshape(-1, *done.shape[2:])
 
   def _encode_group(self, params: Any, parents_BxSxSx3: Array) -> Array:

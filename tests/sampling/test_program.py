@@ -56,6 +56,23 @@ def test_bytes_do_not_depend_on_devices_batch_or_neighbours(weights, eta):
   np.testing.assert_array_equal(sample_all(program(weights, 2, 16, eta=eta), images[::-1]), reference[::-1])
 
 
+def test_a_short_batch_costs_as_many_groups_as_it_fills(weights, monkeypatch):
+  """Dealt to the devices in turn: 10 images in a batch of 64 take one group of 8 on each of two devices, and not four."""
+  d, computed = program(weights, 2, 32), []
+  group = d._draw_group
+
+  def counted(params, *data):
+    jax.debug.callback(lambda: computed.append(1))
+    return group(params, *data)
+
+  monkeypatch.setattr(d, "_draw_group", counted)
+  for n, groups in ((10, 2), (16, 2), (17, 4), (64, 8)):
+    computed.clear()
+    assert len(np.asarray(d.sample(some_images(n)))) == n
+    jax.effects_barrier()
+    assert len(computed) == groups
+
+
 def test_the_output_is_sharded_and_the_work_is_shared(weights):
   """A sampler that ran replicated would return the right images, n times as slowly."""
   flops = {}
