@@ -79,6 +79,8 @@ class SetEmbeddings(Product):
       self._write_growth(plan.size(needed))
       return True
     records.settle(self.folder, self._record())
+    if not self.is_any_free(self._file(i).name for i in missing):
+      return False
     residents.begin(self.uses)
     total = plan.size(needed)
     progress = self.progress(total, total - sum(len(plan.shards[i]) for i in missing))

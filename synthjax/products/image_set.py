@@ -106,7 +106,8 @@ class ImageSet(Product, Generic[Fields]):
     plan = self.plan(dataset.grow(self.folder, self._wanted))
     needed = plan.needed(self.target)
     have = self._published(plan, needed)
-    if len(have) < needed and not self._fill(plan, needed, have, stop):
+    missing = [shards.shard_name(i) for i in sorted(set(range(needed)).difference(have))]
+    if missing and not (self.is_any_free(missing) and self._fill(plan, needed, have, stop)):
       return False
     return self._finish(plan, needed, stop)
 

@@ -11,10 +11,12 @@ from synthjax.products.base import DONE, STALE, Product
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
-from synthjax.store.claims import Lost, heartbeats
+from synthjax.store.claims import Heartbeats, Lost, heartbeats
+from synthjax.store.sharing import poll_after
 
-_POLL_SECONDS = 1.0  # how often to look whether other processes have finished
-_LOOK_SECONDS = 30.0  # and whether what was made already has become stale, or nobody lives
+_POLL_SECONDS = 1.0  # how often to look at first whether other processes have finished
+_LOOK_SECONDS = 30.0  # and whether what was made already has become stale, or nobody lives; likewise
+_LONGER, _LONGEST = 1.5, 8  # times: each than the one before, the last than the first
 
 
 def check_inputs(chosen: Sequence[Product]) -> None:
@@ -54,13 +56,15 @@ class _Others:
 
   def __init__(self, stale_seconds: float):
     self._patience = 2 * stale_seconds + 10 * _POLL_SECONDS
-    self._every, self._due = min(stale_seconds, _LOOK_SECONDS), 0.0
+    self._stale_seconds, self._due = stale_seconds, 0.0
     self._is_announced = False
     self.moved()
 
   def moved(self) -> None:
-    self._seen: Mapping[str, float] = {}
+    self._seen: Mapping[str, Heartbeats] = {}
     self._since = time.monotonic()
+    self._poll, self._every = _POLL_SECONDS, min(self._stale_seconds, _LOOK_SECONDS)
+    self._least_often = _LONGEST * self._every
 
   def is_due(self) -> bool:
     """Whether to read again what hardly ever changes: of a large study that costs seconds."""
@@ -70,20 +74,22 @@ class _Others:
     if not self._is_announced and devices.is_main_process():
       print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
     self._is_announced = True
-    stop.sleep(_POLL_SECONDS)
+    stop.sleep(self._poll)
+    self._poll = max(poll_after(self._poll, self._stale_seconds), _POLL_SECONDS)
     if self.is_due():
       self._due = time.monotonic() + self._every
+      self._every = min(_LONGER * self._every, self._least_often)
       with snapshot.one_look():
-        seen = _heartbeats(left)
+        seen = _heartbeats(left, self._seen)
       if seen != self._seen:
         self._seen, self._since = seen, time.monotonic()
       elif time.monotonic() - self._since > self._patience:
         raise UserError(_why(left))
 
 
-def _heartbeats(products: Sequence[Product]) -> dict[str, float]:
-  """When each process that works on these products, or on what they are made from, last showed that it lives."""
-  found: dict[str, float] = {}
+def _heartbeats(products: Sequence[Product], before: Mapping[str, Heartbeats]) -> dict[str, Heartbeats]:
+  """Of the processes that work on these products, or on what they are made from, by folder."""
+  found: dict[str, Heartbeats] = {}
   seen, pending = set(), list(products)
   while pending:
     if id(product := pending.pop()) in seen:
@@ -91,7 +97,8 @@ def _heartbeats(products: Sequence[Product]) -> dict[str, float]:
     seen.add(id(product))
     pending += product.inputs
     if all(needed.status().state == DONE for needed in product.inputs):  # else its folder has no name yet
-      found |= heartbeats(product.folder / workdir.WORKING)
+      working = product.folder / workdir.WORKING
+      found[str(working)] = heartbeats(working, before.get(str(working), Heartbeats()))
   return found
 
 
