@@ -32,7 +32,7 @@ def check_inputs(chosen: Sequence[Product]) -> None:
 
 def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
   """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
-  pending, others = list(chosen), _Others(stale_seconds)
+  pending, others = _to_make(chosen), _Others(stale_seconds)
   while pending := pending or _stale(chosen):  # a filter may have had more images drawn
     left = _left(pending, stop)
     if len(left) == len(pending) and others.is_due():
@@ -44,6 +44,22 @@ def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
     else:
       others.moved()
     pending = left
+
+
+def _to_make(chosen: Sequence[Product]) -> list[Product]:
+  """Without what needs nothing, by one look at the disk: of a finished study each of hundreds of runs would take its own.
+  What becomes stale meanwhile is found at the end."""
+  if devices.is_joined():  # they go through all in one order
+    return list(chosen)
+  with snapshot.one_look():
+    return [product for product in chosen if not _is_idle(product)]
+
+
+def _is_idle(product: Product) -> bool:
+  try:
+    return product.status().is_idle
+  except UserError:  # which is told when it is its turn
+    return False
 
 
 def _stale(chosen: Sequence[Product]) -> list[Product]:
