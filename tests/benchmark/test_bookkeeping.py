@@ -26,7 +26,7 @@ def test_the_same_seed_gives_the_same_counts():
   assert cost_of(load) == cost_of(load)
 
 
-def test_a_shard_costs_as_many_operations_whoever_many_hosts_share_them():
+def test_a_shard_costs_as_many_operations_however_many_hosts_share_them():
   """Each host has 20 shards. When hosts looked at one another's claims, a shard cost seven operations a host."""
   few, many = (cost_of(Load(hosts, shards=20 * hosts, die=2, seed=4)) for hosts in (8, 48))
   assert many.operations_a_shard < 10
