@@ -24,6 +24,7 @@ from synthjax.disk import documents
 from synthjax.runtime import errors, processes
 from synthjax.runtime.errors import UserError
 
+Stamp = tuple[int, int, int]
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 _DRAFT = re.compile(r"\.(?P<final>.+)\.(?P<tag>[0-9a-f]{32})", re.DOTALL)
@@ -355,6 +356,15 @@ def modified(path: epath.Path) -> float | None:
     return os.stat(path).st_mtime
   except FileNotFoundError:
     return None
+
+
+def stamp(path: epath.Path) -> Stamp | None:
+  """Another one is another file, or one that was written further."""
+  try:
+    found = os.stat(path)
+  except FileNotFoundError:
+    return None
+  return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def touch(path: epath.Path) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import functools
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol, Self, TypeVar
 
@@ -27,7 +29,9 @@ from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import RuntimeFields
 from synthjax.spec.study import StudySpec
-from synthjax.store import records, shards
+from synthjax.store import records, shards, sharing
+from synthjax.store.claim_files import DiskFiles
+from synthjax.store.claiming import Seen
 from synthjax.store.claims import Owner
 from synthjax.weights import hub
 
@@ -49,6 +53,7 @@ class Status:
   seconds: Callable[[], float] = float  # left, as measured on such devices; 0 = not known
   speed: Callable[[], float] = float  # FLOP/s, likewise, of what is there
   why: str = ""  # it is made again, or is refused: for --plan
+  is_idle: bool = False  # it is done, and so is all that it is made from: to make it would change nothing
 
 
 class Study(Protocol):
@@ -172,8 +177,21 @@ class Product(Described):
     """This process's hold on parts of it."""
     runtime = self._runtime
     return Owner(
-      self.folder, heartbeat_seconds=runtime.heartbeat_seconds, stale_seconds=runtime.stale_seconds
+      self.folder,
+      heartbeat_seconds=runtime.heartbeat_seconds,
+      stale_seconds=runtime.stale_seconds,
+      seen=self._owners_seen,
     )
+
+  @functools.cached_property
+  def _owners_seen(self) -> Seen:
+    """Who is at work on it too."""
+    return Seen()
+
+  def is_any_free(self, parts: Iterable[str]) -> bool:
+    """False where all of these parts, which are missing, are held by processes that were alive a moment ago."""
+    files, now = DiskFiles(self.folder), time.monotonic()
+    return sharing.is_any_free(files, parts, self._owners_seen, self._runtime.stale_seconds, now)
 
   @contextlib.contextmanager
   def claimed(self, part: str, stop: Stop) -> Iterator[Owner | None]:
@@ -183,13 +201,11 @@ class Product(Described):
 
   def unclaimed(self, files: Iterable[epath.Path], owner: Owner, stop: Stop) -> Iterator[epath.Path]:
     """Of files that several processes share, those for this one: each must be there before the next is asked for."""
-    for file in files:
+    by_name = {file.name: file for file in files}
+    for name in owner.share(list(by_name)):
       stop.check()
-      if file.exists() or not owner.take(file.name):
-        continue
-      if not file.exists():
-        yield file
-      owner.release(file.name)
+      yield by_name[name]
+      owner.release(name)
 
   def _needs_one_process(self) -> None:
     if devices.is_joined():

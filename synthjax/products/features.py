@@ -46,6 +46,7 @@ class SetEmbeddings(Product):
     self._folder = root / "embeddings" / set_name / encoder.name
     self.inputs = (image_set,)
     self._set, self._encoder, self._runtime = image_set, encoder, config.runtime
+    self._reached = 0  # shards that are embedded, from the first on, as last listed
     self._compared: set[int] = set()  # with the plan: a million ids take ten seconds
 
   @classmethod
@@ -66,7 +67,8 @@ class SetEmbeddings(Product):
       return Status(MISSING, 0, whole.want)
     records.compare(self.folder, self._record())
     plan, needed = self._set.requested()
-    have = sum(len(plan.shards[i]) for i in range(needed) if self._file(i).exists())
+    missing = set(self._missing(needed))
+    have = sum(len(plan.shards[i]) for i in range(needed) if i not in missing)
     state = DONE if have == whole.want else STALE if have else MISSING
     return Status(state, have, whole.want)
 
@@ -74,11 +76,13 @@ class SetEmbeddings(Product):
     if self._set.status().state != DONE:
       return False
     plan, needed = self._set.requested()
-    missing = [i for i in range(needed) if not self._file(i).exists()]
+    missing = self._missing(needed)
     if not missing:
       self._write_growth(plan.size(needed))
       return True
     records.settle(self.folder, self._record())
+    if not self.is_any_free(self._file(i).name for i in missing):
+      return False
     residents.begin(self.uses)
     total = plan.size(needed)
     progress = self.progress(total, total - sum(len(plan.shards[i]) for i in missing))
@@ -111,16 +115,28 @@ class SetEmbeddings(Product):
       raise UserError(f"{self._set.name}: {e}; --stages verify says what to remove") from None
 
   def _file(self, index: int) -> epath.Path:
-    return self.folder / f"{index:05d}.npz"
+    return self.folder / self._file_name(index)
+
+  def _file_name(self, index: int) -> str:
+    return f"{index:05d}.npz"
 
   def has(self, needed: int) -> bool:
     """Whether the first so many shards are embedded."""
-    return all(self._file(i).exists() for i in range(needed))
+    return not self._missing(needed)
+
+  def _missing(self, needed: int) -> list[int]:
+    """By one listing, of which is remembered how far all is there: each result that depends on them asks."""
+    there = set(workdir.names(self.folder))
+    missing = [i for i in range(needed) if self._file_name(i) not in there]
+    self._reached = missing[0] if missing else needed
+    return missing
 
   def reach(self) -> int:
     """How many shards are embedded, from the first on. A filter, or another process, may just have asked for more."""
     _, needed = self._set.requested()
-    return next((i for i in range(needed) if not self._file(i).exists()), needed)
+    if self._reached < needed:
+      self._missing(needed)
+    return min(self._reached, needed)
 
   def load(self, reach: int) -> Features:
     """Of the first so many shards."""

@@ -14,12 +14,13 @@ import numpy as np
 from etils import epath
 
 from synthjax.data.set_images import SetImages
-from synthjax.disk import checksums, snapshot
+from synthjax.disk import checksums, snapshot, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import contact_sheet
 from synthjax.pages.inputs import About, Asked, Images, Picture
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status
+from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import Import, Sampling
 from synthjax.spec.study import StudySpec
@@ -46,6 +47,7 @@ class ImageSet(Product, Generic[Fields]):
     self._requested_plan: tuple[Plan, int, int] | None = None
     self._last_source: tuple[tuple[Plan, int], SetImages] | None = None
     self._filters_need = 0
+    self._bytes: dict[int, int] = {}  # of the shards that were found unchanged, which is looked at once
 
   @classmethod
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
@@ -106,7 +108,8 @@ class ImageSet(Product, Generic[Fields]):
     plan = self.plan(dataset.grow(self.folder, self._wanted))
     needed = plan.needed(self.target)
     have = self._published(plan, needed)
-    if len(have) < needed and not self._fill(plan, needed, have, stop):
+    missing = [shards.shard_name(i) for i in sorted(set(range(needed)).difference(have))]
+    if missing and not (self.is_any_free(missing) and self._fill(plan, needed, have, stop)):
       return False
     return self._finish(plan, needed, stop)
 
@@ -185,15 +188,27 @@ class ImageSet(Product, Generic[Fields]):
   def _published(self, plan: Plan, needed: int) -> list[int]:
     """The needed shards that are there, each unchanged since it was published."""
     have = [i for i in shards.published(self.folder) if i < needed]
-    for index in have:
-      shards.check_published(self.folder, index, len(plan.shards[index]))
+    if unknown := [i for i in have if i not in self._bytes]:
+      facts = self._listed_facts()
+      for i in unknown:
+        known = facts.get(shards.shard_name(i))
+        self._bytes[i] = shards.check_published(self.folder, i, len(plan.shards[i]), known)
     return have
+
+  def _listed_facts(self) -> dict[str, shards.Facts]:
+    """Of the shards whose own facts are there too: where these are missing they are derived."""
+    try:
+      listed = dataset.listed_facts(self.folder)
+    except UserError:
+      return {}  # it is damaged, and is written again
+    there = set(workdir.names(self.folder / shards.FACTS))
+    return {name: facts for name, facts in listed.items() if f"{name}.json" in there}
 
   def _status_of(
     self, state: str, have: list[int], images: int, total: int, left: int, planned: int = 0
   ) -> Status:
     planned = planned or -(-total // self.fields.images_per_shard)
-    on_disk = sum((self.folder / shards.shard_name(i)).stat().length for i in have)
+    on_disk = sum(self._bytes[i] for i in have)
     each = on_disk / images if images else self._bytes_each()
     flops = self._flops_each
     return Status(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import collections
 import functools
 import json
+import os
 from collections.abc import Mapping
 from typing import Self
 
@@ -52,6 +53,7 @@ class ImportedSet(ImageSet[Import]):
     own = config.sets[name]
     assert isinstance(own, Import)
     super().__init__(config, root, name, labels, own)
+    self._index_seen = False
 
   @classmethod
   def describes(cls, spec: StudySpec, *key: str) -> bool:
@@ -95,7 +97,8 @@ class ImportedSet(ImageSet[Import]):
 
   @property
   def _has_index(self) -> bool:
-    return (self.folder / INDEX).exists()
+    self._index_seen = self._index_seen or os.path.exists(self.folder / INDEX)  # each status asks many times
+    return self._index_seen
 
   def _is_ready(self) -> bool:
     return self._has_index
@@ -127,7 +130,8 @@ class ImportedSet(ImageSet[Import]):
 
   @property
   def _wanted(self) -> list[int]:
-    return [min(self.asked, n) for n in self._available]
+    asked, available = self.asked, self._available  # each looks at the disk
+    return [min(asked, n) for n in available]
 
   @property
   def imported_from(self) -> str:

@@ -139,7 +139,7 @@ class Run(Product):
     have = sum(results.file_of(x.stem) is not None for x in files) + self.counts_weights * learnt
     is_described = (folder / RUN).exists() and (folder / ROWS).exists()
     if have == want and learnt == self.seeds and is_described:
-      return Status(DONE, have, want, "results")
+      return Status(DONE, have, want, "results", is_idle=True)
     state, seconds = STALE if have else MISSING, functools.partial(self._seconds, self.seeds - learnt)
     return Status(state, have, want, "results", seconds=seconds, why=self._why(is_ready=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import cast
 
@@ -27,12 +28,19 @@ class Chosen:
   digests: tuple[str, ...]  # of their ids; then those that older releases gave to the same images
 
 
+_Found = dict[
+  tuple[str, int], tuple[Hashable, Chosen]
+]  # (keep-list, images a class) -> what it is of, and the choice
+# Runs that learn from the same images share the choice: each file of ids is read once, and not by each run.
+_FOUND: weakref.WeakKeyDictionary[SetEmbeddings, _Found] = weakref.WeakKeyDictionary()
+
+
 class Selection:
   """Of one run. Ids are let go of: of two million they take 200 MB a run."""
 
   def __init__(self, run: str, image_set: ImageSet, keep: KeepList | None, per_class: Callable[[], int]):
     self._run, self._set, self._keep, self._per_class = run, image_set, keep, per_class
-    self._last: tuple[Hashable, Chosen] | None = None
+    self._found: _Found = {}
     self._held: Chosen | None = None
 
   def _state(self) -> Hashable:
@@ -63,8 +71,9 @@ class Selection:
     """The first n a class, of the kept ones where there is a filter: all of these, unless the run wants fewer."""
     if held := self._held:
       return held
-    key = self._state(), self._keep.version if self._keep else "", self._per_class()
-    if self._last is None or self._last[0] != key:
+    of = self._keep.name if self._keep else "", self._per_class()
+    key = self._state(), self._keep.version if self._keep else "", self._set.asked
+    if of not in self._found or self._found[of][0] != key:
       labels, ids = self._names()
       kept = self._keep.ids() if self._keep else None
       per_class = self._per_class() or (0 if self._keep else self._set.asked)
@@ -73,8 +82,8 @@ class Selection:
       except UserError as e:
         raise UserError(f"{self._run}: {e}") from None
       self._check(labels[places])
-      self._last = key, Chosen(places, self._digests(ids, places))
-    return self._last[1]
+      self._found[of] = key, Chosen(places, self._digests(ids, places))
+    return self._found[of][1]
 
   def source(self, name: str) -> Source:
     """The chosen images, as images to learn from."""
@@ -106,6 +115,7 @@ class EmbeddedSelection(Selection):
   ):
     super().__init__(run, image_set, keep, lambda: per_class)
     self._embeddings = embeddings
+    self._found = _FOUND.setdefault(embeddings, {})
 
   def _state(self) -> Hashable:
     return self._embeddings.reach()  # what was drawn since the inputs were whole is for others

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -54,7 +54,7 @@ def sample(
   writer = _Writer(sink, owner, progress)
   in_flight: collections.deque[tuple[list[_Item], object]] = collections.deque()
   try:
-    for batch in _batches(_items(plan, needed, sink.folder, owner, progress, stop), program.batch_size):
+    for batch in _batches(_items(plan, needed, owner, progress, stop), program.batch_size):
       in_flight.append((batch, program.sample([item.image for item in batch])))
       if len(in_flight) == 2:
         writer.put(*in_flight.popleft())
@@ -73,22 +73,17 @@ class _Item:
   image: Image
 
 
-def _items(
-  plan: Plan, needed: int, folder: epath.Path, owner: Owner, progress: Progress, stop: Stop
-) -> Iterator[_Item]:
+def _items(plan: Plan, needed: int, owner: Owner, progress: Progress, stop: Stop) -> Iterator[_Item]:
   """The images of one claimed shard after another. A shard is claimed when its first image is asked for."""
-  done = set(published(folder))
-  for shard in plan.shards[:needed]:
+  wanted = {shard_name(shard.index): shard for shard in plan.shards[:needed]}
+
+  def listed(there: Collection[str]) -> None:
+    progress.seen(sum(len(shard) for name, shard in wanted.items() if name in there))
+
+  for name in owner.share(list(wanted), listed):
     if stop.requested:
       return
-    name = shard_name(shard.index)
-    if shard.index in done or not owner.take(name):
-      continue
-    done = set(published(folder))
-    progress.seen(sum(len(s) for s in plan.shards[:needed] if s.index in done))
-    if shard.index in done:  # published between the look and the claim
-      owner.release(name)
-      continue
+    shard = wanted[name]
     for i, image in enumerate(plan.images(shard)):
       if stop.requested and not _fits(len(shard) - i, progress, stop):
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -101,6 +103,12 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, lab
 
 def listed(folder: epath.Path) -> int:
   """Images that the metadata list; 0 where they are damaged or do not agree, and must be written again."""
+  return _listed(folder, *(workdir.stamp(folder / name) for name in (MANIFEST, INFO)))
+
+
+@functools.lru_cache(maxsize=64)  # every status asks, and of thousands of shards they take long to parse
+def _listed(folder: epath.Path, *stamps: workdir.Stamp | None) -> int:
+  del stamps  # others are other files
   try:
     manifest = checksums.read_json(folder / MANIFEST, "manifest", {"images": int})
     splits = checksums.read_json(folder / INFO, "data set info", dict).get("splits", [])
@@ -112,7 +120,7 @@ def listed(folder: epath.Path) -> int:
 
 def listed_facts(folder: epath.Path) -> dict[str, shards.Facts]:
   """Of each shard by its name, as the manifest has them; what is part of another set has no manifest."""
-  if not (folder / MANIFEST).exists():
+  if not os.path.exists(folder / MANIFEST):
     return {}
   each = {"name": str, "count": int, "bytes": int, "sha256": str}
   rows = checksums.read_json(folder / MANIFEST, "manifest", {"shards": [each]})["shards"]

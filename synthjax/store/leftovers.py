@@ -73,7 +73,7 @@ def _sweep_product(place: epath.Path, owner: Owner, lists: bool, checkpoints: li
   if lists and owner.take(kept.CLAIM):
     kept.sweep(place)
     owner.release(kept.CLAIM)
-  owner.take_from_dead()
+  owner.take_all_from_dead()
 
 
 def _places(folder: epath.Path, depth: int) -> Iterator[epath.Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 
@@ -164,18 +165,24 @@ def derive_facts(folder: epath.Path, index: int) -> Facts:
   with shard.open("rb") as file:
     while block := file.read(1 << 22):
       sha.update(block)
-  return Facts(len(ShardReader(shard)), shard.stat().length, sha.hexdigest())
+  return Facts(len(ShardReader(shard)), os.stat(shard).st_size, sha.hexdigest())
 
 
-def check_published(folder: epath.Path, index: int, count: int) -> None:
-  """Cheap enough to do at every start, since it hashes nothing: a published shard keeps its length."""
-  path, length = facts_file(folder, index), (folder / shard_name(index)).stat().length
+def check_published(folder: epath.Path, index: int, count: int, listed: Facts | None = None) -> int:
+  """Cheap enough to do at every start, since it hashes nothing: a published shard keeps its length, which is returned.
+
+  `listed`: its facts as the manifest of a whole set has them, so that thousands of small files are not read.
+  """
+  path, length = facts_file(folder, index), os.stat(folder / shard_name(index)).st_size
+  if listed and (listed.bytes, listed.count) == (length, count):
+    return length
   known = _parsed(path) if path.exists() else facts(folder, index)
   if length != known.bytes or known.count != count:
     raise UserError(
       f"shard {folder / shard_name(index)} is corrupt ({length} bytes with {known.count} images, expected {known.bytes} "
       f"with {count}); remove it and {FACTS}/{shard_name(index)}.json and run again: its images will be the same"
     )
+  return length
 
 
 def fault(folder: epath.Path, index: int) -> str:

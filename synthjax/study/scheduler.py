@@ -11,10 +11,12 @@ from synthjax.products.base import DONE, STALE, Product
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
-from synthjax.store.claims import Lost, heartbeats
+from synthjax.store.claims import Heartbeats, Lost, heartbeats
+from synthjax.store.sharing import poll_after
 
-_POLL_SECONDS = 1.0  # how often to look whether other processes have finished
-_LOOK_SECONDS = 30.0  # and whether what was made already has become stale, or nobody lives
+_POLL_SECONDS = 1.0  # how often to look at first whether other processes have finished
+_LOOK_SECONDS = 30.0  # and whether what was made already has become stale, or nobody lives; likewise
+_LONGER, _LONGEST = 1.5, 8  # times: each than the one before, the last than the first
 
 
 def check_inputs(chosen: Sequence[Product]) -> None:
@@ -30,7 +32,7 @@ def check_inputs(chosen: Sequence[Product]) -> None:
 
 def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
   """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
-  pending, others = list(chosen), _Others(stale_seconds)
+  pending, others = _to_make(chosen), _Others(stale_seconds)
   while pending := pending or _stale(chosen):  # a filter may have had more images drawn
     left = _left(pending, stop)
     if len(left) == len(pending) and others.is_due():
@@ -44,6 +46,22 @@ def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
     pending = left
 
 
+def _to_make(chosen: Sequence[Product]) -> list[Product]:
+  """Without what needs nothing, by one look at the disk: of a finished study each of hundreds of runs would take its own.
+  What becomes stale meanwhile is found at the end."""
+  if devices.is_joined():  # they go through all in one order
+    return list(chosen)
+  with snapshot.one_look():
+    return [product for product in chosen if not _is_idle(product)]
+
+
+def _is_idle(product: Product) -> bool:
+  try:
+    return product.status().is_idle
+  except UserError:  # which is told when it is its turn
+    return False
+
+
 def _stale(chosen: Sequence[Product]) -> list[Product]:
   with snapshot.one_look():
     return [p for p in chosen if p.status().state == STALE]
@@ -54,13 +72,15 @@ class _Others:
 
   def __init__(self, stale_seconds: float):
     self._patience = 2 * stale_seconds + 10 * _POLL_SECONDS
-    self._every, self._due = min(stale_seconds, _LOOK_SECONDS), 0.0
+    self._stale_seconds, self._due = stale_seconds, 0.0
     self._is_announced = False
     self.moved()
 
   def moved(self) -> None:
-    self._seen: Mapping[str, float] = {}
+    self._seen: Mapping[str, Heartbeats] = {}
     self._since = time.monotonic()
+    self._poll, self._every = _POLL_SECONDS, min(self._stale_seconds, _LOOK_SECONDS)
+    self._least_often = _LONGEST * self._every
 
   def is_due(self) -> bool:
     """Whether to read again what hardly ever changes: of a large study that costs seconds."""
@@ -70,20 +90,22 @@ class _Others:
     if not self._is_announced and devices.is_main_process():
       print(f"waiting for other processes: {', '.join(p.name for p in left)}", file=sys.stderr)
     self._is_announced = True
-    stop.sleep(_POLL_SECONDS)
+    stop.sleep(self._poll)
+    self._poll = max(poll_after(self._poll, self._stale_seconds), _POLL_SECONDS)
     if self.is_due():
       self._due = time.monotonic() + self._every
+      self._every = min(_LONGER * self._every, self._least_often)
       with snapshot.one_look():
-        seen = _heartbeats(left)
+        seen = _heartbeats(left, self._seen)
       if seen != self._seen:
         self._seen, self._since = seen, time.monotonic()
       elif time.monotonic() - self._since > self._patience:
         raise UserError(_why(left))
 
 
-def _heartbeats(products: Sequence[Product]) -> dict[str, float]:
-  """When each process that works on these products, or on what they are made from, last showed that it lives."""
-  found: dict[str, float] = {}
+def _heartbeats(products: Sequence[Product], before: Mapping[str, Heartbeats]) -> dict[str, Heartbeats]:
+  """Of the processes that work on these products, or on what they are made from, by folder."""
+  found: dict[str, Heartbeats] = {}
   seen, pending = set(), list(products)
   while pending:
     if id(product := pending.pop()) in seen:
@@ -91,7 +113,8 @@ def _heartbeats(products: Sequence[Product]) -> dict[str, float]:
     seen.add(id(product))
     pending += product.inputs
     if all(needed.status().state == DONE for needed in product.inputs):  # else its folder has no name yet
-      found |= heartbeats(product.folder / workdir.WORKING)
+      working = product.folder / workdir.WORKING
+      found[str(working)] = heartbeats(working, before.get(str(working), Heartbeats()))
   return found
 
 

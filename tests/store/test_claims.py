@@ -6,7 +6,10 @@ from etils import epath
 
 from synthjax.disk import workdir
 from synthjax.runtime.stopping import Stop
+from synthjax.store.claim_files import DiskFiles
+from synthjax.store.claiming import Seen
 from synthjax.store.claims import Lost, Owner
+from synthjax.store.sharing import is_any_free
 from tests.conftest import dead_process
 
 
@@ -193,3 +196,78 @@ def test_an_owner_whose_folder_was_removed_meanwhile_takes_parts_again(product):
     shutil.rmtree(product / workdir.WORKING)
     assert owner.take("x") or owner.take("x")
   assert workdir.names(product) == []
+
+
+# --- parts that are shared ------------------------------------------------------------------------------
+
+
+def publish(product, owner: Owner, name: str) -> str:
+  (product / name).write_text(owner.id)
+  owner.release(name)
+  return name
+
+
+NAMES = [f"part-{i:05d}" for i in range(12)]
+
+
+def test_who_is_alone_takes_the_parts_in_their_order(product):
+  with Owner(product) as owner:
+    assert [publish(product, owner, name) for name in owner.share(NAMES)] == NAMES
+    assert list(owner.share(NAMES)) == []
+  assert workdir.names(product) == NAMES
+
+
+def test_owners_beside_one_another_share_all_parts_without_overlap(product):
+  from concurrent.futures import ThreadPoolExecutor
+
+  names = [f"part-{i:05d}" for i in range(200)]
+
+  def work(_):
+    made = []
+    with Owner(product, heartbeat_seconds=0.1, stale_seconds=30) as owner:
+      for name in owner.share(names):
+        time.sleep(0.002)
+        assert not (product / name).exists()
+        made.append(publish(product, owner, name))
+    return made
+
+  with ThreadPoolExecutor(8) as pool:
+    made = list(pool.map(work, range(8)))
+  assert sorted(name for some in made for name in some) == names == workdir.names(product)
+  assert sum(bool(some) for some in made) > 4
+
+
+def test_parts_of_the_dead_come_last_and_those_of_the_living_stay_with_them(product):
+  dead_process(product, NAMES[3])
+  with Owner(product) as other, Owner(product) as owner:
+    assert other.take(NAMES[5])
+    made = [publish(product, owner, name) for name in owner.share(NAMES)]
+    assert made[-1] == NAMES[3] and sorted(made) == [n for n in NAMES if n != NAMES[5]]
+    assert other.holds(NAMES[5])
+
+
+def test_what_is_published_between_the_listing_and_the_claim_is_not_given(product):
+  with Owner(product) as owner:
+    parts = owner.share(NAMES[:3])
+    assert next(parts) == NAMES[0]
+    (product / NAMES[1]).write_text("made by another")
+    assert next(parts) == NAMES[2]
+    assert not owner.holds(NAMES[1])
+
+
+def test_a_claim_that_came_since_the_last_listing_is_of_the_living(product):
+  """So it is not inspected before its owner's heartbeat can be stale; but then it is."""
+  seen, files, now = Seen(), DiskFiles(product), 1000.0
+  with Owner(product, stale_seconds=60) as other:
+    assert is_any_free(files, NAMES[:1], seen, 60, now)
+    assert other.take(NAMES[0])
+    assert not is_any_free(files, NAMES[:1], seen, 60, now + 59)
+    assert is_any_free(files, NAMES[:1], seen, 60, now + 60)
+    assert is_any_free(files, NAMES[:2], seen, 60, now)
+
+
+def test_a_claim_of_a_dead_process_of_this_host_is_worth_a_look_at_once(product):
+  seen, files = Seen(), DiskFiles(product)
+  assert is_any_free(files, NAMES[:1], seen, 60, 0.0)
+  dead_process(product, NAMES[0])
+  assert is_any_free(files, NAMES[:1], seen, 60, 1.0)
