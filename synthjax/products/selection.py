@@ -48,7 +48,8 @@ class Selection:
     """Older releases hashed all of the set as it lay there, too."""
     chosen = image_ids.at(ids, places)
     reach = int(places[-1]) + 1 if len(places) else 0
-    older = (part_digest(ids[:n], chosen) for n in self._set.sizes() if n >= reach)
+    # Where all of the first n are chosen, that is the digest of what is chosen.
+    older = (part_digest(ids[:n], chosen) for n in self._set.sizes() if n >= reach and n > len(chosen))
     return tuple(dict.fromkeys([digest(chosen), *older]))
 
   def _check(self, labels: Array) -> None:

@@ -12,23 +12,20 @@ Array = np.ndarray
 class SampleOrder:
   """Of so many images of each class, after so many that it has `before`.
 
-  Between one class's first or last sample and the next class's, sample i is there of the same classes, so that their
-  number tells what stands at a place.
+  It is made of stretches. Within one, every sample index has the same classes, so that arithmetic says what is at a place.
   """
 
   def __init__(self, before: Sequence[int] | Array, counts: Sequence[int] | Array):
-    self._before, counts_C = np.asarray(before, np.int64), np.asarray(counts, np.int64)
-    self._ends = self._before + counts_C
-    self._is_there = counts_C > 0
-    begins, ends = np.sort(self._before[self._is_there]), np.sort(self._ends[self._is_there])
+    self._before = np.asarray(before, np.int64)
+    self._ends = self._before + np.asarray(counts, np.int64)
+    has_any = self._ends > self._before
+    begins, ends = np.sort(self._before[has_any]), np.sort(self._ends[has_any])
     edges = np.unique(np.concatenate([begins, ends]))
-    self._samples = edges[:-1]  # the first of each stretch
-    self._classes = np.searchsorted(begins, self._samples, "right") - np.searchsorted(
-      ends, self._samples, "right"
-    )  # how many
-    self._places = np.concatenate(
-      [[0], np.cumsum(np.diff(edges) * self._classes)]
-    )  # where each stretch begins
+    # Of each stretch: its first sample index, of how many classes it has images, and its first place.
+    self._samples = edges[:-1]
+    begun, ended = (np.searchsorted(known, self._samples, "right") for known in (begins, ends))
+    self._classes = begun - ended
+    self._places = np.concatenate([[0], np.cumsum(np.diff(edges) * self._classes)])
 
   def __len__(self) -> int:
     return int(self._places[-1])
@@ -46,7 +43,7 @@ class SampleOrder:
       if self._places[at] >= stop:
         break
       sample = self._samples[at]
-      there = np.flatnonzero(self._is_there & (self._before <= sample) & (sample < self._ends))
+      there = np.flatnonzero((self._before <= sample) & (sample < self._ends))
       if len(there):
         since = np.arange(max(start, self._places[at]), min(stop, self._places[at + 1])) - self._places[at]
         samples.append(sample + since // len(there))

@@ -153,7 +153,7 @@ def test_no_object_is_made_an_image_and_no_id_is_computed_twice(monkeypatch):
 
 
 def test_ids_are_shared_as_far_as_the_segments_are_the_same():
-  first, other = plan((5, 5), (1, 1)), plan((5, 5), (2, 3))
+  first, other = plan((5, 5), (1, 3)), plan((5, 5), (3, 1))
   first.ids(len(first.shards))
   other.share_ids(first)
   assert other.ids(len(other.shards)) == [i.image_id for i in images(other)]
