@@ -9,15 +9,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from synthjax.data.selection import chosen_digest
 from synthjax.data.source import Source
 from synthjax.labels.spaces import LabelSpace
 from synthjax.runtime.errors import UserError
+from synthjax.store import image_ids
 
 Array = np.ndarray
 
@@ -25,31 +27,33 @@ Array = np.ndarray
 class Part(Source):
   """The images of another source at `places`, in its order."""
 
-  def __init__(self, whole: Source, places: Sequence[int], what: str):
-    self._whole, self._places = whole, [int(i) for i in places]
+  def __init__(self, whole: Source, places: image_ids.Places, what: str):
+    self._whole, self._places = whole, np.asarray(places, np.intp)
     self.name, self.split = whole.name, f"{whole.split}, {what}"
     self.labels = None if whole.labels is None else whole.labels[self._places]
-    self.keys = [whole.keys[i] for i in self._places]
+    self.keys = image_ids.at(whole.keys, self._places)
+
+  def _place(self, i: int) -> int:
+    return int(self._places[i])
 
   def encoded(self, i: int) -> bytes:
-    return self._whole.encoded(self._places[i])
+    return self._whole.encoded(self._place(i))
 
   def where(self, i: int) -> str:
-    return self._whole.where(self._places[i])
+    return self._whole.where(self._place(i))
 
   def image(self, i: int) -> Image.Image:
-    return self._whole.image(self._places[i])
+    return self._whole.image(self._place(i))
 
   def pixels(self, i: int) -> np.ndarray | None:
-    return self._whole.pixels(self._places[i])
+    return self._whole.pixels(self._place(i))
 
   def about(self, i: int) -> Mapping[str, Any]:
-    return self._whole.about(self._places[i])
+    return self._whole.about(self._place(i))
 
   @functools.cached_property
   def digest(self) -> str:
-    chosen = "\0".join(self.keys).encode(errors="surrogateescape")
-    return hashlib.sha256(self._whole.digest.encode() + chosen).hexdigest()
+    return chosen_digest(self._whole.digest, self.keys)
 
 
 def draw(

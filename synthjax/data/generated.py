@@ -122,7 +122,7 @@ def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Sour
       )
     source = Part(source, [places_of[i] for i in kept], f"kept by {here.name}")
   if source.labels is not None and (source.labels < 0).any():
-    source = Part(source, np.flatnonzero(source.labels >= 0).tolist(), "mapped")
+    source = Part(source, np.flatnonzero(source.labels >= 0), "mapped")
   return source
 
 

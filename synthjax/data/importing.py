@@ -7,6 +7,7 @@ its ids. `noise_id` is empty, `guidance` 0.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import math
@@ -21,7 +22,7 @@ from synthjax.data.decoding import Unreadable, decode
 from synthjax.data.source import Source
 from synthjax.disk.documents import is_writable
 from synthjax.store import schema
-from synthjax.store.plan import Image, Plan, Segment, stable_hash
+from synthjax.store.plan import Image, Plan, Segment, Shard, stable_hash
 
 _ID = re.compile("[0-9a-f]{32}")
 _LARGE = 3.4e38  # beyond it a number of 32 bits is inf
@@ -69,6 +70,19 @@ class ImportedPlan(Plan):
     for entry in entries:
       of_class[entry.class_id].append(entry)
     self._entries = [of_class[c] for c in class_ids]
+
+  def ids(self, n_shards: int) -> Sequence[str]:
+    """The entries' own, which a source may have chosen."""
+    return self._ids[: self.size(n_shards)]
+
+  def shard_ids(self, shard: Shard) -> Sequence[str]:
+    stop = self.ends[shard.index]
+    return self._ids[stop - len(shard) : stop]
+
+  @functools.cached_property
+  def _ids(self) -> list[str]:
+    rows = zip(self.samples().tolist(), self.labels().tolist(), strict=True)
+    return [self._entries[label][i].image_id for i, label in rows]
 
   def entry(self, image: Image) -> Entry:
     return self._entries[image.label][image.sample_index]

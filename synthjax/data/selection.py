@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from synthjax.runtime.errors import UserError
+from synthjax.store import image_ids
 
 Array = np.ndarray
 
@@ -44,5 +45,20 @@ def digest(ids: Sequence[str]) -> str:
 
 def part_digest(whole: Sequence[str], ids: Sequence[str]) -> str:
   """Of chosen images and of the set that they lie in, which is how releases named them that took a growing set for another."""
-  names = hashlib.sha256("\0".join(whole).encode()).hexdigest()
-  return hashlib.sha256(names.encode() + "\0".join(ids).encode()).hexdigest()
+  return chosen_digest(names_digest(whole), ids)
+
+
+def names_digest(ids: Sequence[str]) -> str:
+  """Of all images of a set."""
+  return _hashed(hashlib.sha256(), ids, "strict")
+
+
+def chosen_digest(of_whole: str, keys: Sequence[str]) -> str:
+  """Of chosen images and the digest of what they lie in. Keys of a source may be file names, in any encoding."""
+  return _hashed(hashlib.sha256(of_whole.encode()), keys, "surrogateescape")
+
+
+def _hashed(sha: hashlib._Hash, ids: Sequence[str], errors: str) -> str:
+  for block in image_ids.joined(ids, errors):
+    sha.update(block)
+  return sha.hexdigest()

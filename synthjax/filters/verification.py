@@ -17,8 +17,8 @@ from synthjax.disk.checksums import Fault
 from synthjax.filters.choose import Choice
 from synthjax.filters.scored_images import rows
 from synthjax.runtime.errors import UserError
+from synthjax.store import image_ids, records, schema, shards
 from synthjax.store import kept as lists
-from synthjax.store import records, schema, shards
 from synthjax.store.export import Examples
 from synthjax.store.kept import Kept
 from synthjax.store.kept_dataset import DATASET
@@ -90,14 +90,12 @@ def _disagreements(kept: Kept, plan: Plan, class_ids: Sequence[str], choose: _Ch
       yield "other images stay in scores.npz than its scores say"
     elif counted != rows(class_ids, choice):
       yield "summary.json does not count what scores.npz holds"
-  planned = [image for shard in plan.shards for image in plan.images(shard)]
-  place_of = {image.image_id: place for place, image in enumerate(planned)}
-  places = np.array([place_of.get(image_id, -1) for image_id in scored], int)
+  places = image_ids.places_of(scored, plan.ids(len(plan.shards)))
   if (places < 0).any():
     yield f"scores.npz holds {(places < 0).sum()} images that are none of the set's"
-  elif (np.diff(places) <= 0).any() or [planned[i].label for i in places] != labels.tolist():
+  elif (np.diff(places) <= 0).any() or not np.array_equal(plan.labels()[places], labels):
     yield "scores.npz holds the set's images in another order, or under other classes"
-  elif kept.name and not np.array_equal([planned[i].sample_index for i in places], rank(labels)):
+  elif kept.name and not np.array_equal(plan.samples()[places], rank(labels)):
     yield "scores.npz leaves out some of the first images of a class"
 
 

@@ -47,7 +47,7 @@ class SetEmbeddings(Product):
     self.inputs = (image_set,)
     self._set, self._encoder, self._runtime = image_set, encoder, config.runtime
     self._reached = 0  # shards that are embedded, from the first on, as last listed
-    self._compared: set[int] = set()  # with the plan: a million ids take ten seconds
+    self._compared: set[int] = set()  # with the plan: ids are hashes, a million take seconds
 
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:
@@ -92,7 +92,7 @@ class SetEmbeddings(Product):
         rows = list(self._set.read_shard(index))
         labels = np.array([row["label"] for row in rows], np.int32)
         ids = np.array([row["image_id"].decode() for row in rows])
-        planned = [image.image_id for image in plan.images(plan.shards[index])]
+        planned = plan.shard_ids(plan.shards[index])
         dataset.check_ids(self._set.folder, index, ids.tolist(), planned)
         found = self._encoder.embed(progress.counting(in_threads(self._pixels, rows)))
         features.write(file, Features(found, labels, ids))
@@ -157,8 +157,8 @@ class SetEmbeddings(Product):
 
   def _differs(self, plan: Plan, index: int, labels: Array, ids: Array) -> str:
     """Whether a file holds the features of another shard than the one that it is named by."""
-    planned = plan.images(plan.shards[index])
-    if ids.tolist() == [x.image_id for x in planned] and labels.tolist() == [x.label for x in planned]:
+    shard = plan.shards[index]
+    if ids.tolist() == list(plan.shard_ids(shard)) and np.array_equal(labels, plan.shard_labels(shard)):
       return ""
     return f"{self._file(index)} holds features of other images than shard {index}; remove it and run again"
 

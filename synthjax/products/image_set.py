@@ -7,10 +7,10 @@ import dataclasses
 import functools
 import itertools
 import sys
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 from etils import epath
 
 from synthjax.data.set_images import SetImages
@@ -28,6 +28,10 @@ from synthjax.store import dataset, records, shards
 from synthjax.store.plan import Plan, Segment
 
 SHEET = "contact_sheet.png"
+# Of this process, by (folder, identity, segments), for as long as anything reads the set.
+_PLANS: weakref.WeakValueDictionary[tuple[epath.Path, str, tuple[Segment, ...]], Plan] = (
+  weakref.WeakValueDictionary()
+)
 _SHEET_COLUMNS = 8
 
 
@@ -43,7 +47,7 @@ class ImageSet(Product, Generic[Fields]):
     self.name, self._folder = f"images/{name}", root / "images" / name
     self.set_name, self.fields, self.labels = name, fields, labels
     self._root, self._runtime = root, config.runtime
-    # A status looks at it, and plans take half a second a million.
+    # A status looks at it.
     self._requested_plan: tuple[Plan, int, int] | None = None
     self._last_source: tuple[tuple[Plan, int], SetImages] | None = None
     self._filters_need = 0
@@ -132,19 +136,26 @@ class ImageSet(Product, Generic[Fields]):
     segments, target = tuple(dataset.grown(have, self._wanted)), self.target
     last = self._requested_plan
     if last is None or last[0].segments != segments:
-      last = self.plan(list(segments)), 0, -1
+      last = self._shared_plan(segments, last[0] if last else None), 0, -1
     if last[2] != target:
       last = last[0], last[0].needed(target), target
     self._requested_plan = last
     return last[:2]
 
+  def _shared_plan(self, segments: tuple[Segment, ...], earlier: Plan | None) -> Plan:
+    """That of another study of this process which has the same set, if one does; else `earlier`, grown."""
+    key = self.folder, self.identity_hash(), segments
+    if (found := _PLANS.get(key)) is None:
+      found = self.plan(list(segments))
+      if earlier:
+        found.share_ids(earlier)
+      found = _PLANS.setdefault(key, found)
+    return found
+
   def sizes(self) -> list[int]:
     """How many images were needed after each growth, up to now."""
-    whole, found = self.requested()[0], []
-    for n in range(1, len(whole.segments) + 1):
-      plan = self.plan(list(whole.segments[:n]))
-      found.append(plan.size(plan.needed(self.asked)))
-    return found
+    plan = self.requested()[0]
+    return [plan.size(plan.needed(self.asked, n)) for n in range(1, len(plan.segments) + 1)]
 
   def identity_hash(self) -> str:
     """What depends on the set records this: growth does not change it."""
@@ -161,10 +172,10 @@ class ImageSet(Product, Generic[Fields]):
     return self._last_source[1]
 
   def _source_of(self, plan: Plan, needed: int) -> SetImages:
-    images = [image for i in range(needed) for image in plan.images(plan.shards[i])]
-    ends = np.cumsum([len(plan.shards[i]) for i in range(needed)]).tolist()
-    labels, ids = [image.label for image in images], [image.image_id for image in images]
-    return SetImages(self.name, np.array(labels, np.int32), ids, self.read_shard, ends)
+    return SetImages(self.name, plan.labels(needed), plan.ids(needed), self._open_shard, plan.ends[:needed])
+
+  def _open_shard(self, index: int) -> Sequence[bytes]:
+    return shards.ShardReader(self.folder / shards.shard_name(index))
 
   def top_up(self, counts: Sequence[int], have: int, asked_by: str) -> None:
     """A further round: so many more of each class, as segment number `have`, unless another process was first."""

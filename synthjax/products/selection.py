@@ -17,7 +17,7 @@ from synthjax.products.features import SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList
 from synthjax.runtime.errors import UserError
-from synthjax.store import records
+from synthjax.store import image_ids, records
 
 Array = np.ndarray
 
@@ -54,9 +54,10 @@ class Selection:
 
   def _digests(self, ids: Sequence[str], places: Array) -> tuple[str, ...]:
     """Older releases hashed all of the set as it lay there, too."""
-    chosen = [ids[int(i)] for i in places]
+    chosen = image_ids.at(ids, places)
     reach = int(places[-1]) + 1 if len(places) else 0
-    older = (part_digest(ids[:n], chosen) for n in self._set.sizes() if n >= reach)
+    # Where all of the first n are chosen, that is the digest of what is chosen.
+    older = (part_digest(ids[:n], chosen) for n in self._set.sizes() if n >= reach and n > len(chosen))
     return tuple(dict.fromkeys([digest(chosen), *older]))
 
   def _check(self, labels: Array) -> None:
@@ -87,7 +88,7 @@ class Selection:
 
   def source(self, name: str) -> Source:
     """The chosen images, as images to learn from."""
-    return Part(self._set.as_source(), self.now().places.tolist(), name)
+    return Part(self._set.as_source(), self.now().places, name)
 
   @contextlib.contextmanager
   def held(self) -> Iterator[None]:

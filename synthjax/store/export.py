@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +11,9 @@ from etils import epath
 
 from synthjax.disk import checksums, workdir
 from synthjax.store import dataset, shards
+from synthjax.store.open_shards import OpenShards
 
 _PER_SHARD = 4096
-_OPEN = 64  # shards at once
 _BATCH = 64  # examples handed over at once: one by one, grain's threads manage a few thousand a second
 
 
@@ -24,10 +23,7 @@ class Examples:
   def __init__(self, folder: epath.Path, places: Sequence[int] | None = None):
     indices = shards.published(folder)
     self._starts = [0, *itertools.accumulate(shards.facts(folder, i).count for i in indices)]
-    # A process may hold a thousand files open; past that a reader sees an empty shard.
-    self._reader = functools.lru_cache(maxsize=_OPEN)(
-      lambda i: shards.ShardReader(folder / shards.shard_name(indices[i]))
-    )
+    self._shards = OpenShards(lambda i: shards.ShardReader(folder / shards.shard_name(indices[i])))
     self._places = range(self._starts[-1]) if places is None else places
 
   def __len__(self) -> int:
@@ -36,7 +32,7 @@ class Examples:
   def __getitem__(self, index: int) -> bytes:
     place = self._places[index]
     shard = bisect.bisect_right(self._starts, place) - 1
-    return self._reader(shard)[place - self._starts[shard]]
+    return self._shards[shard][place - self._starts[shard]]
 
 
 def write_part(

@@ -8,20 +8,25 @@ nothing about the images of earlier segments changes.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from synthjax.store.image_ids import KnownIds
 from synthjax.store.prompt import Prompt
+from synthjax.store.sample_order import SampleOrder
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
+_DIGITS = 32
 
 
 def stable_hash(*parts: object) -> str:
   """128 bits in hex. JSON keeps ("a", "bc") and ("ab", "c") apart."""
-  return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
+  return hashlib.sha256(_json(parts).encode()).hexdigest()[:_DIGITS]
 
 
 def noise_id_of(class_id: str, text: str, use: int, parent_id: str, seed: int) -> str:
@@ -77,6 +82,8 @@ class Plan:
   """All images of a set, by shard. `drawing` is the hash of whatever decides a pixel beside the noise.
 
   With `parents`, ids of real images by class, sample i of a class begins as parent i mod their number.
+
+  It holds no object an image: 16 bytes once its id has been asked for. All who read a set share its plan.
   """
 
   def __init__(
@@ -98,67 +105,108 @@ class Plan:
       by_class[prompt.class_id] += [prompt] * prompt.repeat
     self._lists = [by_class[c] for c in class_ids]
     self._uses = [_uses(prompts) for prompts in self._lists]
+    self._begins = [[b""] * len(prompts) for prompts in self._lists]  # of the texts of noise ids
     self._drawing, self._guidance, self._seed = drawing, guidance, seed
     self._parents, self._strength = parents, strength
     self.segments = tuple(segments)
     self.shards: list[Shard] = []
+    self._orders: list[SampleOrder] = []
+    before = np.zeros(len(self._class_ids), np.int64)
     for s, segment in enumerate(self.segments):
-      total = sum(segment.counts)
+      self._orders.append(SampleOrder(before, segment.counts))
+      before = before + np.asarray(segment.counts, np.int64)
+      total = len(self._orders[-1])
       for start in range(0, total, images_per_shard):
         stop = min(start + images_per_shard, total)
         self.shards.append(Shard(len(self.shards), s, start, stop))
+    self._ends = list(itertools.accumulate(map(len, self.shards)))
+    self._known = KnownIds(self._ends)
 
   def __len__(self) -> int:
     return self.size(len(self.shards))
 
+  @property
+  def ends(self) -> Sequence[int]:
+    """Of each shard, in images."""
+    return self._ends
+
   def size(self, n_shards: int) -> int:
     """Images in the first so many shards."""
-    return sum(map(len, self.shards[:n_shards]))
+    return self._ends[min(n_shards, len(self._ends)) - 1] if n_shards and self._ends else 0
 
-  def needed(self, target: int) -> int:
-    """How many shards, from the first on, hold the first `target` images of every class, and every top-up."""
+  def needed(self, target: int, segments: int | None = None) -> int:
+    """How many shards, from the first on, hold the first `target` images of every class, and every top-up.
+
+    `segments`: when the set had so many of them; None = all.
+    """
     for shard in reversed(self.shards):
-      samples, _ = self._order(shard.segment)
-      if self.segments[shard.segment].round or samples[shard.start] < target:
+      if segments is not None and shard.segment >= segments:
+        continue
+      order = self._orders[shard.segment]
+      if self.segments[shard.segment].round or order.sample(shard.start) < target:
         return shard.index + 1
     return 0
 
   def counts(self, n_shards: int) -> list[int]:
     """Images of each class in the first so many shards."""
-    counts = np.zeros(len(self._class_ids), int)
-    for shard in self.shards[:n_shards]:
-      _, labels = self._order(shard.segment)
-      counts += np.bincount(labels[shard.start : shard.stop], minlength=len(counts))
-    return counts.tolist()
+    return np.bincount(self.labels(n_shards), minlength=len(self._class_ids)).tolist()
 
   def asked_by(self) -> np.ndarray:
     """Who asked for each image of the set, in plan order."""
     return np.repeat([s.asked_by for s in self.segments], [sum(s.counts) for s in self.segments])
 
-  def labels(self) -> np.ndarray:
-    """Of each image of the set, in plan order."""
-    return np.concatenate([self._order(s)[1] for s in range(len(self.segments))])
+  def labels(self, n_shards: int | None = None) -> np.ndarray:
+    """Of each image of the set, or of the first so many shards, in plan order."""
+    return self._rows(n_shards)[1]
+
+  def samples(self) -> np.ndarray:
+    """The index within its class of each image of the set, in plan order."""
+    return self._rows(None)[0]
+
+  def ids(self, n_shards: int) -> Sequence[str]:
+    """Of the images of the first so many shards, in plan order."""
+    return self._known.of(range(min(n_shards, len(self.shards))), self._packed_ids)
+
+  def shard_ids(self, shard: Shard) -> Sequence[str]:
+    return self._known.of(range(shard.index, shard.index + 1), self._packed_ids)
+
+  def shard_labels(self, shard: Shard) -> np.ndarray:
+    return self._order(shard)[1]
 
   def images(self, shard: Shard) -> list[Image]:
-    samples, labels = self._order(shard.segment)
-    rows = zip(samples[shard.start : shard.stop], labels[shard.start : shard.stop], strict=True)
-    return [self._image(int(i), int(c), self.segments[shard.segment].round) for i, c in rows]
+    """With all that their records will say: an object each, for those who sample or verify a shard."""
+    rows, round_ = zip(*self._order(shard), strict=True), self.segments[shard.segment].round
+    return [self._image(int(i), int(c), round_) for i, c in rows]
 
   def image_id(self, shard: Shard, place: int) -> str:
     """Of one image of it: a plan of millions is asked for few."""
-    samples, labels = self._order(shard.segment)
     at = shard.start + place
-    return self._image(int(samples[at]), int(labels[at]), self.segments[shard.segment].round).image_id
+    (sample,), (label,) = self._orders[shard.segment].rows(at, at + 1)
+    return self._image(int(sample), int(label), self.segments[shard.segment].round).image_id
 
-  @functools.lru_cache(maxsize=2)  # noqa: B019  a plan lives as long as its stage
-  def _order(self, segment: int) -> tuple[np.ndarray, np.ndarray]:
-    """(sample index, label) of each image of a segment, sample-major."""
-    counts = np.array(self.segments[segment].counts)
-    before = np.sum([s.counts for s in self.segments[:segment]], axis=0, initial=0) + np.zeros_like(counts)
-    labels = np.repeat(np.arange(len(counts)), counts)
-    samples = np.concatenate([np.arange(b, b + n) for b, n in zip(before, counts, strict=True)])
-    order = np.lexsort((labels, samples))
-    return samples[order], labels[order]
+  def share_ids(self, earlier: Plan) -> None:
+    """Takes over what a plan of the same set, with fewer segments, knows: growth changes no image."""
+    same = 0
+    for own, other in zip(self.shards, earlier.shards, strict=False):
+      if own != other or self.segments[own.segment] != earlier.segments[own.segment]:
+        break
+      same += 1
+    self._known.take(earlier._known, same)
+
+  def _order(self, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+    """(index within its class, label) of each image of a shard."""
+    return self._orders[shard.segment].rows(shard.start, shard.stop)
+
+  def _rows(self, n_shards: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Likewise, of the first so many."""
+    left = len(self) if n_shards is None else self.size(n_shards)
+    samples, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for order in self._orders:
+      found = order.rows(0, min(left, len(order)))
+      left -= len(found[0])
+      samples.append(found[0])
+      labels.append(found[1])
+    return np.concatenate(samples), np.concatenate(labels)
 
   def _image(self, i: int, label: int, round_: int) -> Image:
     prompts = self._lists[label]
@@ -180,6 +228,36 @@ class Plan:
       parent_id=parent,
       strength=self._strength,
     )
+
+  def _packed_ids(self, shards: range) -> np.ndarray:
+    """The image ids of shards: what `_image` says of each, with the JSON of its hashes put together from parts."""
+    rows = [self._order(self.shards[index]) for index in shards]
+    samples, labels = (np.concatenate(column) for column in zip(*rows, strict=True))
+    by_class = np.argsort(labels, kind="stable")  # a class's prompts are at hand then: twice as fast
+    sha256, image = hashlib.sha256, hashlib.sha256(f'["image", {_json(self._drawing)}, "'.encode())
+    found = []
+    for noise in self._noise_texts(samples[by_class], labels[by_class]):
+      own = image.copy()
+      own.update(sha256(noise).hexdigest()[:_DIGITS].encode() + b'"]')
+      found.append(own.digest()[: _DIGITS // 2])
+    packed = np.empty((len(found), _DIGITS // 2), np.uint8)
+    packed[by_class] = np.frombuffer(b"".join(found), np.uint8).reshape(packed.shape)
+    return packed
+
+  def _noise_texts(self, samples: np.ndarray, labels: np.ndarray) -> Iterator[bytes]:
+    """What the noise id of each image is the hash of."""
+    end = f', "", {_json(self._seed)}]'.encode()
+    for i, label in zip(samples.tolist(), labels.tolist(), strict=True):
+      begins = self._begins[label]
+      cycle, place = divmod(i, len(begins))
+      if not (begin := begins[place]):
+        text = self._lists[label][place].text
+        begin = begins[place] = _json(["noise", self._class_ids[label], text])[:-1].encode()
+      if self._parents:
+        parents = self._parents[label]
+        end = f", {_json(parents[i % len(parents)])}, {_json(self._seed)}]".encode()
+      earlier, in_list = self._uses[label][place]
+      yield b"%b, %d%b" % (begin, cycle * in_list + earlier, end)
 
 
 def _uses(prompts: Sequence[Prompt]) -> list[tuple[int, int]]:

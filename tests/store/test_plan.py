@@ -106,3 +106,62 @@ def test_ids_are_pinned():
 def test_key_words_are_a_threefry_key(noise_id):
   key = jax.random.wrap_key_data(key_words(noise_id), impl="threefry2x32")
   assert int(noise_id[:16], 16) == int(np.asarray(jax.random.key_data(key)).astype(object) @ [2**32, 1])
+
+
+WRITTEN = [  # texts that JSON quotes, spells out or keeps as they are
+  Prompt("a", 'an "ant"\\ \n\t\x01 {%d} é 蟻'),
+  Prompt("a", "%b", repeat=3),
+  Prompt("b", ""),
+]
+
+
+@pytest.mark.parametrize("parents", [(), (("p0", "é\\"), ("q",))])
+def test_ids_alone_are_those_of_the_images(parents):
+  of_drawing = dict(drawing='d"é', guidance=1.0, seed=-3, parents=parents)
+  segments = [Segment((5, 2)), Segment((0, 4), 1, "x"), Segment((9, 1))]
+  whole = Plan(("a", "b"), WRITTEN, segments, images_per_shard=4, **of_drawing)
+  expected = images(whole)
+  for n in range(len(whole.shards) + 1):
+    assert whole.ids(n) == [i.image_id for i in expected[: whole.size(n)]]
+    assert whole.labels(n).tolist() == [i.label for i in expected[: whole.size(n)]]
+  assert whole.samples().tolist() == [i.sample_index for i in expected]
+  for shard in whole.shards:
+    own = whole.images(shard)
+    assert whole.shard_ids(shard) == [i.image_id for i in own]
+    assert whole.shard_labels(shard).tolist() == [i.label for i in own]
+    assert [whole.image_id(shard, k) for k in range(len(shard))] == [i.image_id for i in own]
+
+
+def test_no_object_is_made_an_image_and_no_id_is_computed_twice(monkeypatch):
+  made, hashed = [], []
+  monkeypatch.setattr(Plan, "_image", lambda *_: made.append(1))
+  noise_texts = Plan._noise_texts
+
+  def counted(self, samples, labels):
+    for text in noise_texts(self, samples, labels):
+      hashed.append(text)
+      yield text
+
+  monkeypatch.setattr(Plan, "_noise_texts", counted)
+  small, large = plan((50, 50)), plan((50, 50), (30, 30))
+  assert len(small.ids(3)) == 12 and len(hashed) == 12
+  assert len(small.ids(len(small.shards))) == 100 and len(hashed) == 100
+  small.ids(len(small.shards)), small.shard_ids(small.shards[2]), small.labels(), small.needed(9)
+  large.share_ids(small)  # growth computes what is new
+  assert large.ids(len(large.shards))[:100] == small.ids(len(small.shards))
+  assert len(large.ids(len(large.shards))) == len(set(hashed)) == len(hashed) == 160 and not made
+
+
+def test_ids_are_shared_as_far_as_the_segments_are_the_same():
+  first, other = plan((5, 5), (1, 3)), plan((5, 5), (3, 1))
+  first.ids(len(first.shards))
+  other.share_ids(first)
+  assert other.ids(len(other.shards)) == [i.image_id for i in images(other)]
+
+
+def test_shards_needed_when_the_set_had_fewer_segments():
+  whole = plan((10, 10), Segment((0, 3), round=1), (10, 10))
+  for n in range(1, 4):
+    earlier = plan(*whole.segments[:n])
+    for target in (0, 1, 7, 10, 13, 20):
+      assert whole.needed(target, n) == earlier.needed(target)

@@ -1,0 +1,61 @@
+"""Packed ids are the texts that they stand for; each is computed once."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from synthjax.store import image_ids
+from synthjax.store.image_ids import KnownIds, PackedIds
+
+TEXTS = [hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(image_ids._BLOCK * 2 + 7)]
+
+
+def packed(texts) -> PackedIds:
+  return PackedIds(np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, image_ids.WIDTH))
+
+
+@pytest.mark.parametrize("n", [0, 1, image_ids._BLOCK, len(TEXTS)])
+def test_they_are_read_as_a_list_of_texts(n):
+  ids, texts = packed(TEXTS[:n]), TEXTS[:n]
+  assert len(ids) == n and list(ids) == texts and ids == texts and texts == ids
+  assert [ids[i] for i in range(min(n, 3))] == texts[:3]
+  assert ids[1:5] == texts[1:5] and ids[: n // 2] == packed(texts[: n // 2])
+  assert b"".join(image_ids.joined(ids)) == b"".join(image_ids.joined(texts)) == "\0".join(texts).encode()
+
+
+def test_other_ids_are_not_equal():
+  assert packed(TEXTS[:3]) != packed(TEXTS[1:4])
+  assert packed(TEXTS[:3]) != TEXTS[:2] and packed(TEXTS[:2]) != TEXTS[1:3]
+
+
+def test_some_of_them_are_packed_too_and_all_of_them_are_no_copy():
+  ids = packed(TEXTS)
+  assert image_ids.at(ids, np.array([5, 0, 5])) == [TEXTS[5], TEXTS[0], TEXTS[5]]
+  assert image_ids.at(TEXTS, [5, 0]) == [TEXTS[5], TEXTS[0]]
+  assert isinstance(image_ids.at(ids, [1, 2]), PackedIds) and image_ids.at(ids, range(len(ids))) is ids
+  assert image_ids.at(ids, []) == []
+
+
+def test_where_ids_stand():
+  wanted = [TEXTS[4], "f" * 32, TEXTS[0], TEXTS[4]]
+  for ids in (TEXTS, packed(TEXTS)):
+    assert image_ids.places_of(wanted, ids).tolist() == [4, -1, 0, 4]
+
+
+def test_each_shard_is_computed_once_and_only_when_asked_for():
+  ends, asked = [3, 5, 5, 9], []
+  rows = np.arange(9 * image_ids.WIDTH, dtype=np.uint8).reshape(9, -1)
+
+  def pack(shards: range) -> np.ndarray:
+    asked.extend(shards)
+    return rows[ends[shards.start - 1] if shards.start else 0 : ends[shards[-1]]]
+
+  known = KnownIds(ends)
+  assert known.of(range(1, 2), pack) == PackedIds(rows[3:5]) and asked == [1]
+  assert known.of(range(2), pack) == PackedIds(rows[:5]) and asked == [1, 0]
+  assert known.of(range(0), pack) == [] and known.of(range(2), pack) == PackedIds(rows[:5])
+  grown = KnownIds([3, 5, 5, 9, 10])
+  grown.take(known, 4)
+  assert grown.of(range(2), pack) == PackedIds(rows[:5]) and asked == [1, 0]
+  assert known.of(range(4), pack) == PackedIds(rows) and asked == [1, 0, 2, 3]
