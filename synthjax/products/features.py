@@ -6,7 +6,6 @@ that grows is embedded where it grew, and processes share the shards by claims.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
@@ -140,15 +139,15 @@ class SetEmbeddings(Product):
 
   def load(self, reach: int) -> Features:
     """Of the first so many shards."""
-    plan, parts = self._plan(reach), []
-    for i in range(reach):
-      parts.append(features.read(self._file(i)))
-      if i not in self._compared and (why := self._differs(plan, i, parts[-1].labels, parts[-1].ids)):
-        raise UserError(f"{self.name}: {why}")
-      self._compared.add(i)
-    return Features(
-      *(np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Features))
-    )
+    plan = self._plan(reach)
+    return features.joined((self._read(plan, i) for i in range(reach)), plan.size(reach))
+
+  def _read(self, plan: Plan, index: int) -> Features:
+    found = features.read(self._file(index))
+    if index not in self._compared and (why := self._differs(plan, index, found.labels, found.ids)):
+      raise UserError(f"{self.name}: {why}")
+    self._compared.add(index)
+    return found
 
   def _plan(self, reach: int) -> Plan:
     if not reach:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from etils import epath
@@ -33,7 +33,22 @@ class Features:
     return len(self.labels)
 
   def at(self, places: Array) -> Features:
-    return Features(*(getattr(self, f.name)[places] for f in dataclasses.fields(Features)))
+    return Features(self.features[places], self.labels[places], self.ids[places])
+
+
+def joined(parts: Iterable[Features], n: int) -> Features:
+  """Of n images in all, one after another. No more than one part is held beside the whole, which may be gigabytes."""
+  whole, done, labels, ids = np.zeros((0, 0), np.float32), 0, [], []
+  for part in parts:
+    if not done:
+      whole = np.empty((n, *part.features.shape[1:]), part.features.dtype)
+    assert part.features.dtype == whole.dtype
+    whole[done : done + len(part)] = part.features
+    done += len(part)
+    labels.append(part.labels)
+    ids.append(part.ids)
+  assert done == n
+  return Features(whole, np.concatenate(labels), np.concatenate(ids))
 
 
 def write(file: epath.Path, features: Features) -> None:
