@@ -1,10 +1,14 @@
 """Several CPU devices, a small generator, and the oracle: PyTorch, which CI must have."""
 
+import ctypes
+import gc
 import importlib.util
+import itertools
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
@@ -16,6 +20,7 @@ import pytest
 from synthjax.generators import random_weights
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
+from tests import cache_of_programs, forked_commands
 
 ROOT = Path(__file__).parent.parent
 
@@ -102,11 +107,27 @@ def torch():
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_cache(tmp_path_factory) -> str:
-  """Of this session, for this process and those it starts: many tests compile the same programs."""
-  folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("xla"))
-  jax.config.update("jax_compilation_cache_dir", folder)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  """Of this session, for its workers and the processes that they start: many tests compile the same programs."""
+  folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+  if not folder:
+    base = tmp_path_factory.getbasetemp()
+    folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "xla")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "1e9"  # who is started reads and does not write
+  cache_of_programs.use(folder)
   return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory():
+  """What jax keeps of the programs of a hundred modules comes to gigabytes: it is given back between two of them."""
+  yield
+  with open("/proc/self/statm") as file:
+    resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+  if resident > 2 * 2**30:
+    jax.clear_caches()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
@@ -117,21 +138,30 @@ def without_torch(tmp_path_factory) -> str:
   return str(folder)
 
 
-@pytest.fixture
-def command(compile_cache, without_torch):
-  """Starts `python -m synthjax.main` in a process of its own; whatever still runs at the end of the test is ended."""
-  started: list[subprocess.Popen] = []
+@pytest.fixture(scope="session")
+def environment_of(compile_cache, without_torch) -> Callable[[int, dict | None], dict[str, str]]:
+  """Of a process with so many devices."""
 
-  def start(*args: str, devices: int = 1, env: dict | None = None, **kwargs) -> subprocess.Popen:
-    environment = os.environ | {
+  def make(devices: int, env: dict | None = None) -> dict[str, str]:
+    return os.environ | {
       "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
       "PYTHONPATH": f"{without_torch}{os.pathsep}{ROOT}",
       "USE_TORCH": "0",
       **(env or {}),
     }
-    line = [sys.executable, "-m", "synthjax.main", f"--config.runtime.compile_cache={compile_cache}", *args]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) | kwargs
-    started.append(subprocess.Popen(line, env=environment, cwd=ROOT, **pipes))
+
+  return make
+
+
+@pytest.fixture
+def command(environment_of):
+  """Starts `python -m synthjax.main` in a process of its own; whatever still runs at the end of the test is ended."""
+  started: list[subprocess.Popen] = []
+
+  def start(*args: str, devices: int = 1, env: dict | None = None) -> subprocess.Popen:
+    line = [sys.executable, "-m", "synthjax.main", "--config.runtime.compile_cache=", *args]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started.append(subprocess.Popen(line, env=environment_of(devices, env), cwd=ROOT, **pipes))
     return started[-1]
 
   yield start
@@ -139,6 +169,24 @@ def command(compile_cache, without_torch):
     if process.poll() is None:
       process.kill()
     process.communicate()
+
+
+@pytest.fixture
+def forked(environment_of, tmp_path_factory):
+  """Does what `command` does, without the seconds of a start; for tests that are not about the start."""
+  folder, numbers, started = tmp_path_factory.mktemp("said"), itertools.count(), []
+
+  def start(
+    *args: str, devices: int = 1, env: dict | None = None, prepare: Callable[[Path], object] | None = None
+  ) -> forked_commands.Forked:
+    line, log = ["--config.runtime.compile_cache=", *args], folder / f"{next(numbers):03d}.log"
+    started.append(forked_commands.start(line, environment_of(devices, env), log, prepare))
+    return started[-1]
+
+  yield start
+  for process in started:
+    process.kill()
+    process.wait()
 
 
 def said_of(run) -> str:

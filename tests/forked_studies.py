@@ -1,12 +1,14 @@
-"""Studies in forked processes, each stopped or killed at one of its changes to the disk. A start takes no imports."""
+"""Studies that are stopped or killed at one of their changes to the disk."""
 
-import faulthandler
+import atexit
+import functools
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from tests.forked_commands import Forked
 
 _CHANGES = ("link", "replace", "rename", "unlink", "rmdir")
 ALL_CHANGES = (*_CHANGES, "mkdir", "symlink")
@@ -42,53 +44,28 @@ class Places:
       os.kill(os.getpid(), self._by)
 
 
-def _study(
-  config: str, workdir: Path, stop_at: int | None, by: int, changes: Sequence[str], log: Path, *flags: str
-) -> None:
-  """In a process of its own, which has imported everything: what `python -m synthjax.main` does."""
-  from synthjax import main
-
-  with log.open("w") as out:
-    os.dup2(out.fileno(), 1)
-    os.dup2(out.fileno(), 2)
-  faulthandler.register(signal.SIGUSR1, file=2)
+def _count(workdir: Path, stop_at: int | None, by: int, changes: Sequence[str], log: Path) -> None:
+  """In the process of the study; what it changed is told at its end."""
   places = Places(workdir, stop_at, by, changes)
-  try:
-    code = main.main([f"--config={config}", f"--workdir={workdir}", "--distributed=off", *flags])
-  except SystemExit as e:
-    code = e.code
-  log.with_suffix(".json").write_text(json.dumps(places.seen))
-  os._exit(code or 0)
+  atexit.register(lambda: log.with_suffix(".json").write_text(json.dumps(places.seen)))
 
 
 class Studies:
-  """Starts studies as forks of one process without threads or devices: a start takes no imports."""
+  """Starts them as forks (the fixture `forked`)."""
 
-  def __init__(self, folder: Path, by: int = signal.SIGSTOP, changes: Sequence[str] = _CHANGES):
-    self._by, self._changes = by, changes
-    self._context, self._folder, self._n = multiprocessing.get_context("forkserver"), folder, 0
-    self._context.set_forkserver_preload(["synthjax.main", "synthjax.study.graph"])
+  def __init__(
+    self, forked: Callable[..., Forked], by: int = signal.SIGSTOP, changes: Sequence[str] = _CHANGES
+  ):
+    self._forked, self._by, self._changes = forked, by, changes
 
-  def start(self, config: str, workdir: Path, stop_at: int | None = None, *flags: str):
-    self._n += 1
-    log = self._folder / f"{self._n:03d}.log"
-    process = self._context.Process(
-      target=_study, args=(config, workdir, stop_at, self._by, self._changes, log, *flags)
-    )
-    process.start()
-    process.log = log
-    return process
+  def start(self, config: str, workdir: Path, stop_at: int | None = None, *flags: str) -> Forked:
+    line = [f"--config={config}", f"--workdir={workdir}", "--distributed=off", *flags]
+    return self._forked(*line, prepare=functools.partial(_count, workdir, stop_at, self._by, self._changes))
 
-  def finish(self, process) -> None:
+  def finish(self, process: Forked) -> None:
     """It ends, and well."""
-    process.join(timeout=300)
-    if process.exitcode is None:
-      os.kill(process.pid, signal.SIGUSR1)  # it says where each of its threads is
-      process.join(timeout=5)
-      process.kill()
-      process.join()
-      raise AssertionError(f"still running: {process.log.read_text()}")
-    assert process.exitcode == 0, f"exit code {process.exitcode}: {process.log.read_text()}"
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, f"exit code {process.returncode}: {err}"
 
   def run(self, config: str, workdir: Path, *flags: str) -> list[str]:
     process = self.start(config, workdir, None, *flags)

@@ -5,7 +5,6 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def get_config(arg=""):
   config.sampling.generator = {weights!r}
   config.sampling.images_per_class = {images}
   config.sampling.images_per_shard = {per_shard}
-  config.sampling.steps = int(arg)
+  config.sampling.steps = 5
   config.runtime.heartbeat_seconds = 0.5
   config.runtime.stale_seconds = 3.0
   return config
@@ -40,35 +39,26 @@ def study_file(tmp_path_factory, weights) -> Path:
 
 
 @pytest.fixture
-def start(command, study_file):
+def start(forked, study_file):
   """Starts the study in a workdir."""
 
-  def run(workdir: Path, *flags: str, steps: int = 5, **kwargs):
-    return command(f"--config={study_file}:{steps}", f"--workdir={workdir}", *flags, **kwargs)
+  def run(workdir: Path, *flags: str, start=forked, **kwargs):
+    return start(f"--config={study_file}", f"--workdir={workdir}", *flags, **kwargs)
 
   return run
 
 
-_undisturbed: dict[int, dict[str, str]] = {}
+_undisturbed: dict[str, str] = {}
 
 
 @pytest.fixture
-def undisturbed_at(start, tmp_path) -> Callable[[int], dict[str, str]]:
-  """Hashes of the shards of a run of so many steps an image that nobody disturbed."""
-
-  def made(steps: int) -> dict[str, str]:
-    if steps not in _undisturbed:
-      finish(start(tmp_path / "undisturbed", "--distributed=off", steps=steps))
-      _undisturbed[steps] = hashes(tmp_path / "undisturbed")
-      assert len(_undisturbed[steps]) == -(-10 * IMAGES // PER_SHARD)
-    return _undisturbed[steps]
-
-  return made
-
-
-@pytest.fixture
-def undisturbed(undisturbed_at) -> dict[str, str]:
-  return undisturbed_at(5)
+def undisturbed(start, tmp_path) -> dict[str, str]:
+  """Hashes of the shards of a run that nobody disturbed."""
+  if not _undisturbed:
+    finish(start(tmp_path / "undisturbed", "--distributed=off"))
+    _undisturbed.update(hashes(tmp_path / "undisturbed"))
+    assert len(_undisturbed) == -(-10 * IMAGES // PER_SHARD)
+  return _undisturbed
 
 
 def finish(process, code: int = 0) -> str:
@@ -77,12 +67,15 @@ def finish(process, code: int = 0) -> str:
   return out + err
 
 
+def shards(workdir: Path) -> list[Path]:
+  return sorted((workdir / "images/LE").glob("train.array_record-?????"))
+
+
 def hashes(workdir: Path) -> dict[str, str]:
-  found = sorted((workdir / "images/LE").glob("train.array_record-?????"))
-  return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+  return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in shards(workdir)}
 
 
-def wait_for(condition, seconds: float = 90) -> None:
+def wait_for(condition, seconds: float = 240) -> None:
   until = time.monotonic() + seconds
   while not condition():
     assert time.monotonic() < until, "it did not happen"
@@ -111,24 +104,24 @@ def assert_clean(workdir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sigkill_at_twenty_random_moments(start, undisturbed_at, tmp_path):
-  rng, workdir, landed, steps = random.Random(0), tmp_path / "w", [], 12  # enough work for all the lives
-  undisturbed = undisturbed_at(steps)
-  for life in range(20):
-    process = start(workdir, "--distributed=off", steps=steps)
+def test_sigkill_at_ten_moments_of_loading_and_of_work(start, undisturbed, tmp_path):
+  rng, workdir, landed = random.Random(0), tmp_path / "w", []
+  for life in range(10):
+    process = start(workdir, "--distributed=off")
     if life % 4 == 0:
-      time.sleep(rng.uniform(0, 8))  # imports, loading, the first claim
+      time.sleep(rng.uniform(0, 2))  # loading, the first claim
     else:
-      wait_for(lambda: is_at_work(workdir, process))  # noqa: B023
-      time.sleep(rng.uniform(0, 1.2))
-    assert process.poll() is None, "the work was done before the twentieth kill: make it larger"
+      least = life * len(undisturbed) // 11  # shards: kills from the first to nearly the last
+      wait_for(lambda: is_at_work(workdir, process) and len(shards(workdir)) >= least)  # noqa: B023
+      time.sleep(rng.uniform(0, 0.3))
+    assert process.poll() is None, "the work was done before the tenth kill: make it larger"
     process.kill()
     process.wait()
     now = hashes(workdir)
     assert now.items() <= undisturbed.items()  # what has landed is whole, and stays
     landed.append(len(now))
-  finish(start(workdir, "--distributed=off", steps=steps))
-  print(f"\nshards landed after each of 20 kills: {landed} of {len(undisturbed)}")
+  finish(start(workdir, "--distributed=off"))
+  print(f"\nshards landed after each of 10 kills: {landed} of {len(undisturbed)}")
   assert hashes(workdir) == undisturbed
   assert_clean(workdir)
 
@@ -190,10 +183,12 @@ def test_the_death_of_one_host_does_not_stop_the_other(start, undisturbed, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_finishes_the_shard_in_hand_if_there_is_time(start, undisturbed, tmp_path, number, code):
+def test_a_stop_finishes_the_shard_in_hand_if_there_is_time(
+  start, command, undisturbed, tmp_path, number, code
+):
   workdir = tmp_path / "w"
-  process = start(workdir, "--distributed=off")
-  wait_for(lambda: len(hashes(workdir)) >= 2 and is_at_work(workdir, process))
+  process = start(workdir, "--distributed=off", start=command)
+  wait_for(lambda: len(shards(workdir)) >= 2 and is_at_work(workdir, process))
   before = len(hashes(workdir))
   process.send_signal(number)
   said = finish(process, code)
@@ -222,8 +217,8 @@ def test_a_stop_finishes_the_shard_in_hand_if_there_is_time(start, undisturbed, 
     ("auto", {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "5"}, "JAX_PROCESS_ID=5 do not name a process"),
   ],
 )
-def test_a_wrong_cluster_is_one_line(start, tmp_path, mode, environment, said):
-  out = finish(start(tmp_path / "w", f"--distributed={mode}", env=environment), code=2)
+def test_a_wrong_cluster_is_one_line(start, command, tmp_path, mode, environment, said):
+  out = finish(start(tmp_path / "w", f"--distributed={mode}", env=environment, start=command), code=2)
   assert said in out and len(out.splitlines()) == 1
 
 

@@ -43,7 +43,7 @@ def get_config():
   config.report.refresh_seconds = 0
   config.export.update(dict(images="LE/CF", format="folder"))
   config.predict.images = {theirs!r}
-  config.runtime.update(dict(heartbeat_seconds=0.1, stale_seconds=0.8, compile_cache={cache!r}))
+  config.runtime.update(dict(heartbeat_seconds=0.1, stale_seconds=0.8))
   return config
 """
 # What a process writes about itself: one a process, or none of one that was killed.
@@ -83,7 +83,7 @@ def contents(workdir: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory, compile_cache) -> str:
+def config(tmp_path_factory) -> str:
   folder = tmp_path_factory.mktemp("config")
   source, have = open_source("embedded:digits:first", load("digits")), dict.fromkeys(range(10), 0)
   for i, label in enumerate(source.labels.tolist()):
@@ -93,13 +93,13 @@ def config(tmp_path_factory, compile_cache) -> str:
       source.image(i).save(file)
       have[label] += 1
   file = folder / "study.py"
-  file.write_text(CONFIG.format(theirs=f"folder:{folder / 'theirs'}", cache=compile_cache))
+  file.write_text(CONFIG.format(theirs=f"folder:{folder / 'theirs'}"))
   return str(file)
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_to_the_same_bytes_and_leaves_nothing(config, tmp_path):
-  studies = Studies(tmp_path, signal.SIGKILL, ALL_CHANGES)
+def test_a_killed_study_goes_on_to_the_same_bytes_and_leaves_nothing(config, forked, tmp_path):
+  studies = Studies(forked, signal.SIGKILL, ALL_CHANGES)
   changes = studies.run(config, tmp_path / "undisturbed", f"--stages={STAGES}")
   wanted, known = contents(tmp_path / "undisturbed"), names(tmp_path / "undisturbed")
   assert len(wanted) > 40
@@ -112,9 +112,8 @@ def test_a_killed_study_goes_on_to_the_same_bytes_and_leaves_nothing(config, tmp
       f"{changes[(place - 1) // 2]}, {'before' if place % 2 else 'after'}",
     )
     killed = studies.start(config, workdir, place, f"--stages={STAGES}")
-    killed.join(timeout=300)
-    if killed.exitcode != -signal.SIGKILL:
-      return None if killed.exitcode == 0 else f"{what}: {killed.log.read_text()}"
+    if killed.wait(timeout=300) != -signal.SIGKILL:
+      return None if killed.returncode == 0 else f"{what}: {killed.log.read_text()}"
     try:
       studies.run(config, workdir, f"--stages={STAGES}")
     except AssertionError as e:

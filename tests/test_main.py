@@ -20,9 +20,9 @@ QUICK = (
 
 
 def test_the_terminal_shows_our_lines_alone(command, tmp_path):
-  process = command(*QUICK, f"--workdir={tmp_path}")
+  process = command(*QUICK, f"--workdir={tmp_path}", f"--config.runtime.compile_cache={tmp_path / 'xla'}")
   out, err = process.communicate(timeout=240)
-  assert process.returncode == 0
+  assert process.returncode == 0 and list((tmp_path / "xla").glob("*-cache"))
   kernels = [line.partition(": attention: ")[0] for line in err.splitlines() if ": attention: plain " in line]
   assert kernels == ["images/B", "images/LE", "encoder clip"]  # each once
   lines = [line for line in err.splitlines() if ": attention: " not in line]
@@ -54,8 +54,9 @@ def test_the_terminal_shows_our_lines_alone(command, tmp_path):
     (["--config.runtime.compile_cache=/dev/null/x"], "synthjax: config.runtime.compile_cache /dev/null/x"),
   ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(command, tmp_path, flags, said):
-  process = command(*QUICK, f"--workdir={tmp_path / 'w'}", *flags)
+def test_a_mistake_is_one_line_and_exit_code_2(command, forked, tmp_path, flags, said):
+  start = command if any(name in flags[0] for name in ("gidance", "workdir")) else forked
+  process = start(*QUICK, f"--workdir={tmp_path / 'w'}", *flags)
   out, err = process.communicate(timeout=120)
   assert process.returncode == 2 and out == ""
   assert err.startswith(said) and len(err.splitlines()) == 1
@@ -73,7 +74,7 @@ def test_the_scripts_are_sound():
     assert script.name == "environment.sh" or os.access(script, os.X_OK)
 
 
-def test_a_disk_that_fills_up_and_has_room_again(command, tmp_path):
+def test_a_disk_that_fills_up_and_has_room_again(forked, tmp_path):
   disk = tmp_path / "disk"
   disk.mkdir()
   mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], capture_output=True)
@@ -81,7 +82,7 @@ def test_a_disk_that_fills_up_and_has_room_again(command, tmp_path):
     pytest.skip("needs the right to mount a small disk")
   flags = (*QUICK, f"--workdir={disk / 'w'}", "--config.sampling.images_per_class=60")
   try:
-    process = command(*flags)
+    process = forked(*flags)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert (
@@ -90,7 +91,7 @@ def test_a_disk_that_fills_up_and_has_room_again(command, tmp_path):
     assert "Traceback" not in err and not list((disk / "w").rglob("*.part"))
     subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
     for extra in ([], ["--stages=verify"]):
-      process = command(*flags, *extra)
+      process = forked(*flags, *extra)
       out, err = process.communicate(timeout=120)
       assert process.returncode == 0, err
     assert all(f"images/{s}: every shard is as planned" in out for s in ("B", "LE"))

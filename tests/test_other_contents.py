@@ -127,7 +127,7 @@ def outcome(made: Made, path: Path, data: bytes, folder: Path) -> str:
   return ""
 
 
-EACH = int(os.environ.get("SYNTHJAX_EACH", "4"))  # of so many contents one is tried: all take half an hour
+EACH = int(os.environ.get("SYNTHJAX_EACH", "5"))  # of so many contents one is tried: all take half an hour
 
 
 def sweep(made: Made, folder: Path, only=lambda i: True, kinds="") -> tuple[Counter, list[str]]:

@@ -42,12 +42,12 @@ MOMENTS = {
 
 
 @pytest.fixture
-def start(command, tmp_path, weights):
+def start(forked, tmp_path, weights):
   file = tmp_path / "study.py"
   file.write_text(CONFIG.format(weights=str(weights)))
 
   def run(workdir: Path):
-    return command(f"--config={file}", f"--workdir={workdir}", "--distributed=off")
+    return forked(f"--config={file}", f"--workdir={workdir}", "--distributed=off")
 
   return run
 

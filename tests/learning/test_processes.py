@@ -11,7 +11,7 @@ import pytest
 from synthjax.weights import image_networks
 from tests.conftest import cluster
 
-KILLS = 20
+KILLS = 10
 CONFIG = """
 from synthjax.config import learner, real_images, study_config
 
@@ -29,14 +29,14 @@ def get_config(arg=""):
 
 
 @pytest.fixture
-def start(command, tmp_path):
+def start(forked, tmp_path):
   """Starts the training in a workdir."""
   file = tmp_path / "few.py"
   file.write_text(CONFIG)
 
   def run(workdir, steps, *flags, **kwargs):
     line = (f"--config={file}:{steps}", f"--workdir={workdir}", *flags)
-    return command(*line, **kwargs)
+    return forked(*line, **kwargs)
 
   return run
 
@@ -65,15 +65,13 @@ def saved(workdir) -> set[str]:
 
 
 @pytest.mark.slow
-def test_twenty_deaths_around_checkpoints_leave_no_trace(start, tmp_path):
-  steps, alone, disturbed = 500, tmp_path / "alone", tmp_path / "disturbed"
+def test_ten_deaths_around_checkpoints_leave_no_trace(start, tmp_path):
+  steps, alone, disturbed = 300, tmp_path / "alone", tmp_path / "disturbed"
   finish(start(alone, steps, "--distributed=off"))
   rng, torn, reached = random.Random(0), 0, []
   for _ in range(KILLS):
     before, wanted = saved(disturbed), rng.randint(1, 3)
-    process = start(
-      disturbed, steps, "--distributed=off", "--config.runtime.save_seconds=0.1", start_new_session=True
-    )
+    process = start(disturbed, steps, "--distributed=off", "--config.runtime.save_seconds=0.1")
     begun = set()  # checkpoints of this life: written, or being written
     while process.poll() is None and len(begun) < wanted:
       time.sleep(0.002)

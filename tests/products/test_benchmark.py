@@ -43,9 +43,9 @@ def test_what_does_not_fit_is_told_and_the_rest_goes_on(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_command_measures_and_leaves_a_table(command, tmp_path):
+def test_the_command_measures_and_leaves_a_table(forked, tmp_path):
   one = "--config.benchmark.sampling.tiny"
-  process = command(
+  process = forked(
     "--config=configs/benchmark.py:sampling,cpu",
     f"--workdir={tmp_path}",
     "--config.benchmark.rounds=2",

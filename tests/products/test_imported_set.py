@@ -208,12 +208,12 @@ def get_config(arg=""):
 
 
 @pytest.mark.slow
-def test_processes_share_it_and_one_may_be_killed(folder, tmp_path, command):
+def test_processes_share_it_and_one_may_be_killed(folder, tmp_path, forked):
   file = tmp_path / "study.py"
   file.write_text(CONFIG.format(source=f"folder:{folder}"))
 
   def start(workdir):
-    return command(f"--config={file}", f"--workdir={workdir}", "--distributed=off")
+    return forked(f"--config={file}", f"--workdir={workdir}", "--distributed=off")
 
   def finish(*processes):
     for process in processes:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -223,38 +222,35 @@ def test_the_page_shows_ours_beside_theirs_and_what_is_not_there():
   assert "over 1 data sets; published, 1" in html
 
 
-QUIET = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # pipes would have to be closed
-
-
 @pytest.mark.slow
-def test_two_processes_share_a_matrix(command, weights, tmp_path):
+def test_two_processes_share_a_matrix(forked, weights, tmp_path):
   file = tmp_path / "both.py"
   file.write_text(_CONFIG.format(weights=str(weights)))
   workdir = tmp_path / "w"
   line = [f"--config={file}", f"--workdir={workdir}", "--distributed=off"]
-  both = [command(*line, **QUIET) for _ in range(2)]
+  both = [forked(*line) for _ in range(2)]
   said = [process.communicate(timeout=400)[1] for process in both]
   assert [process.returncode for process in both] == [0, 0], said
   shared = (workdir / "matrix.csv").read_bytes()
   assert len(cells(workdir)) == 6
-  alone = command(f"--config={file}", f"--workdir={tmp_path / 'alone'}", "--distributed=off", **QUIET)
+  alone = forked(f"--config={file}", f"--workdir={tmp_path / 'alone'}", "--distributed=off")
   assert alone.wait(timeout=400) == 0
   assert (tmp_path / "alone" / "matrix.csv").read_bytes() == shared
 
 
 @pytest.mark.slow
-def test_a_matrix_killed_in_the_middle_goes_on_from_its_cells(command, weights, tmp_path):
+def test_a_matrix_killed_in_the_middle_goes_on_from_its_cells(forked, weights, tmp_path):
   file, workdir = tmp_path / "both.py", tmp_path / "w"
   file.write_text(_CONFIG.format(weights=str(weights)))
   line = [f"--config={file}", f"--workdir={workdir}", "--distributed=off"]
-  first = command(*line, **QUIET)
+  first = forked(*line)
   while not list((workdir / "a").glob("runs/*/rows.jsonl")) and first.poll() is None:
     time.sleep(0.05)
   first.kill()
   first.communicate()
   done = {p: p.stat().st_mtime_ns for p in workdir.glob("*/runs/*/tests/*.npz")}
   assert done
-  assert command(*line, **QUIET).wait(timeout=400) == 0
+  assert forked(*line).wait(timeout=400) == 0
   assert {p: p.stat().st_mtime_ns for p in done} == done and len(cells(workdir)) == 6
 
 
