@@ -94,6 +94,9 @@ def _command(
       os.dup2(opened.fileno(), fd)
   os.environ.clear()
   os.environ.update(environment)
+  sys.path[:0] = environment["PYTHONPATH"].split(
+    os.pathsep
+  )  # multiprocessing has put the parent's path there
   faulthandler.register(signal.SIGUSR1, file=2)
   from synthjax import main
   from synthjax.runtime import processes
