@@ -21,7 +21,8 @@ from synthjax.evaluation.predictions import predicted
 from synthjax.learning import settings
 from synthjax.learning.classify import DOMAINS
 from synthjax.learning.initial_weights import initial_weights
-from synthjax.learning.loop import Variables, Watch, train
+from synthjax.learning.loop import Watch, train
+from synthjax.learning.step import Variables
 from synthjax.learning.tasks import LearnerTask
 from synthjax.learning.training import Training
 from synthjax.runtime import devices, sharding
@@ -96,7 +97,7 @@ def learn(
     fit={"model": fields.model, "data seed": seed, "batch": sum(sizes), "classes": task.classes},
     init=initial_weights(task, fields, initial, seed),
   )
-  return jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
+  return jax.device_put(state.learnt, devices.place(mesh, devices.REPLICATED))
 
 
 def examples(fields: Learning, lengths: Sequence[int]) -> int:

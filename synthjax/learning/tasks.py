@@ -8,7 +8,7 @@ from typing import Protocol
 import jax
 
 from synthjax.learning import settings
-from synthjax.learning.loop import Task, Variables
+from synthjax.learning.step import Task, Variables
 from synthjax.runtime.registry import Registry
 from synthjax.spec.fields import Learning
 
