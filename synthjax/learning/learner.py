@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -97,7 +97,12 @@ def learn(
     fit={"model": fields.model, "data seed": seed, "batch": sum(sizes), "classes": task.classes},
     init=initial_weights(task, fields, initial, seed),
   )
-  return jax.device_put(state.learnt, devices.place(mesh, devices.REPLICATED))
+  return _gather(mesh)(state.learnt) if mesh.shape.get("fsdp", 1) > 1 else state.learnt
+
+
+@functools.lru_cache(maxsize=8)
+def _gather(mesh: Mesh) -> Callable[[Variables], Variables]:
+  return jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))
 
 
 def examples(fields: Learning, lengths: Sequence[int]) -> int:

@@ -102,7 +102,7 @@ class RunPrograms:
 
 def programs(task: Task, recipe: Recipe, batch: Batch, mesh: Mesh) -> RunPrograms:
   structure, leaves = _split(task)
-  arguments = jax.device_put((leaves, numbers_of(recipe)), devices.place(mesh, devices.REPLICATED))
+  arguments = sharding.replicate(mesh, (leaves, numbers_of(recipe)))
   shapes, tree = jax.tree.flatten(jax.tree.map(_shape, (arguments, batch)))
   return RunPrograms(_programs(structure, structure_of(recipe), mesh, tree, tuple(shapes)), arguments)
 
