@@ -19,7 +19,7 @@ from synthjax.data.augment import Augment
 from synthjax.data.pictures import Pictures, batches
 from synthjax.data.source import Source
 from synthjax.disk import workdir
-from synthjax.learning import loop
+from synthjax.learning import loop, step
 from synthjax.learning.classify import DOMAINS, Classify
 from synthjax.learning.optimizer import Recipe
 from synthjax.models import attention, networks
@@ -85,7 +85,7 @@ class TrainingCase:
     self._batch_at = batches([(domain, shown) for domain in sizes], tuple(sizes.values()), seed=0)
     self._key = jax.random.key(0)
     self._batch = sharding.placer(self._mesh)(dict(self._batch_at(0)))
-    begins = jax.jit(loop.init_state, static_argnums=(0, 1))
+    begins = jax.jit(step.init_state, static_argnums=(0, 1))
     self._state = begins(self._task, self._recipe(1), self._batch, self._key)
 
   @staticmethod
@@ -93,7 +93,7 @@ class TrainingCase:
     return Recipe(steps=steps, learning_rate=1e-4, weight_decay=0.05)
 
   def compile(self) -> tuple[jax.stages.Compiled, Any]:
-    steps = jax.jit(loop.train_step, static_argnums=(0, 1), donate_argnums=2)
+    steps = jax.jit(step.train_step, static_argnums=(0, 1), donate_argnums=2)
     with attention.recorded() as chosen:
       lowered = steps.lower(self._task, self._recipe(1), self._state, self._batch, self._key)
     self._program = lowered.compile()

@@ -8,13 +8,13 @@ are the paper's alpha and beta: fixed while the keys learn, then searched on val
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax.learning.tune import cross_entropy, unit
+from synthjax.learning.tune import cross_entropy, factor, unit
 
 Array = jax.Array
 LEAST = 0.1  # of both, in a search
@@ -25,6 +25,7 @@ def memory(unit_NxD: Any, keys_MxD: Any, values_MxK: Any, sharpness: float, exp:
   return exp(-sharpness * (1 - unit_NxD @ keys_MxD.T)) @ values_MxK
 
 
+@jax.tree_util.register_pytree_node_class
 class TipAdapter:
   """Batches: `real` with features [B, D] and labels [B]."""
 
@@ -36,9 +37,23 @@ class TipAdapter:
     ratio: float = 1.0,
     sharpness: float = 1.0,
   ):
-    self._zero_shot, self._ratio, self._sharpness = jnp.asarray(zero_shot_KxD), ratio, sharpness
+    self._zero_shot, self._ratio, self._sharpness = (
+      jnp.asarray(zero_shot_KxD),
+      factor(ratio),
+      factor(sharpness),
+    )
     self._keys = unit(jnp.asarray(features_MxD, jnp.float32))
     self._values = jax.nn.one_hot(labels_M, len(zero_shot_KxD))
+
+  def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
+    return (self._zero_shot, self._keys, self._values, self._ratio, self._sharpness), None
+
+  @classmethod
+  def tree_unflatten(cls, aux: None, children: tuple[Any, ...]) -> Self:
+    del aux
+    self = cls.__new__(cls)
+    self._zero_shot, self._keys, self._values, self._ratio, self._sharpness = children
+    return self
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
     del key, batch
@@ -49,9 +64,10 @@ class TipAdapter:
   ) -> tuple[Array, tuple[dict, dict]]:
     del key, step
     features, labels, fixed = unit(batch["real"]["features"]), batch["real"]["labels"], variables["memory"]
+    ratio, sharpness = (1.0 if x is None else x for x in (self._ratio, self._sharpness))
     with jax.default_matmul_precision("highest"):
-      added = memory(features, variables["params"]["keys"], fixed["values"], self._sharpness, jnp.exp)
-      logits = features @ fixed["W"].T + self._ratio * added
+      added = memory(features, variables["params"]["keys"], fixed["values"], sharpness, jnp.exp)
+      logits = features @ fixed["W"].T + ratio * added
     return cross_entropy(logits, labels).mean(), ({}, {"right_real": (logits.argmax(-1) == labels).mean()})
 
 

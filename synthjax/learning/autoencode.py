@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from synthjax.learning.of_config import OfConfig
 from synthjax.models.flax_classes import FlaxAutoencoderKL, apply_corrected, of_config
 
 Array = jax.Array
@@ -17,10 +18,11 @@ def to_model(pixels_BxHxWx3: Array) -> Array:
   return (pixels_BxHxWx3 / 127.5 - 1.0).transpose(0, 3, 1, 2)
 
 
-class Autoencode:
+class Autoencode(OfConfig):
   """Batches: pixels [B, H, W, 3] uint8. Squared and absolute error, and a light pull of the latent to a normal."""
 
   def __init__(self, config: dict[str, Any], kl_weight: float = 1e-4):
+    super().__init__(config, kl_weight)
     self._module = of_config(FlaxAutoencoderKL, config)
     self._kl_weight = kl_weight
 

@@ -29,7 +29,7 @@ from synthjax.learning.adapter import TipAdapter
 from synthjax.learning.head import Classifier, Memory
 from synthjax.learning.optimizer import Recipe
 from synthjax.learning.training import Training
-from synthjax.learning.tune import Tune
+from synthjax.learning.tune import Tune, factor
 from synthjax.learning.tune_images import TuneImages
 from synthjax.learning.views import Views
 from synthjax.spec.fields import MIX, REAL_FIRST, Tuning
@@ -156,7 +156,7 @@ def linear(
 ) -> list[Learnt]:
   """Several seeds side by side: every one goes through the images in orders of its own."""
   counts, state = {d: len(f) for d, f in parts.items()}, None
-  task = Tune(zero_shot, len(seeds), fields.loss == "SCE", fields.temperature, fields.real_weight)
+  task = Tune(zero_shot, len(seeds), fields.loss == "SCE", fields.temperature, factor(fields.real_weight))
   for phase in phases(fields, counts):
 
     def batch_at(step: int, phase: Phase = phase) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def through_images(
     fields.batch_norm == "unfrozen",
     fields.loss == "SCE",
     fields.temperature,
-    fields.real_weight,
+    factor(fields.real_weight),
   )
   learnt = []
   for seed in seeds:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from synthjax.encoders.towers import STATISTICS, Towers
+from synthjax.learning.of_config import OfConfig
 from synthjax.learning.tune import unit
 from synthjax.models import initial
 from synthjax.models.flax_classes import CLIPConfig, FlaxCLIPModule
@@ -35,10 +36,11 @@ def _loss(image_BxD: Array, text_BxD: Array, log_scale: Array, caption_B: Array)
   return contrastive_loss(image_BxD, text_BxD, scale, caption_B), {"found": found, "scale": scale}
 
 
-class Contrast:
+class Contrast(OfConfig):
   """Batches: pixels [B, H, W, 3] uint8, ids [B, L], caption [B] (equal numbers: equal captions)."""
 
   def __init__(self, config: CLIPConfig):
+    super().__init__(config.to_dict())
     self._module = FlaxCLIPModule(config)
 
   def _apply(self, params: Any, batch: Any) -> Any:

@@ -9,12 +9,13 @@ along with the UNet: in a small world there is no large one to borrow.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synthjax.learning.of_config import OfConfig
 from synthjax.models.flax_classes import (
   CLIPTextConfig,
   FlaxCLIPTextModule,
@@ -26,6 +27,15 @@ from synthjax.models.flax_classes import (
 Array = jax.Array
 
 
+class _Networks(OfConfig):
+  def __init__(self, unet: dict[str, Any], text_encoder: dict[str, Any], withheld: float):
+    super().__init__(unet, text_encoder, withheld)
+    self.unet = of_config(FlaxUNet2DConditionModel, unet)
+    self.text = FlaxCLIPTextModule(CLIPTextConfig(**text_encoder))
+    self.withheld = withheld
+
+
+@jax.tree_util.register_pytree_node_class
 class Denoise:
   """Batches: latents [B, C, H, W], already scaled to unit variance, and ids [B, L]."""
 
@@ -38,16 +48,25 @@ class Denoise:
     withheld: float = 0.1,
     init: dict[str, Any] | None = None,
   ):
-    self._unet = of_config(FlaxUNet2DConditionModel, unet)
-    self._text = FlaxCLIPTextModule(CLIPTextConfig(**text_encoder))
-    self._alpha_bar = np.asarray(alpha_bar, np.float32)
-    self._empty_ids, self._withheld = np.asarray(empty_ids), withheld
+    self._networks = _Networks(unet, text_encoder, withheld)
+    self._alpha_bar, self._empty_ids = np.asarray(alpha_bar, np.float32), np.asarray(empty_ids)
     self._init = init or {}  # parameters of parts that were trained before
+
+  def tree_flatten(self) -> tuple[tuple[Any, ...], _Networks]:
+    return (self._alpha_bar, self._empty_ids, self._init), self._networks
+
+  @classmethod
+  def tree_unflatten(cls, networks: _Networks, children: tuple[Any, ...]) -> Self:
+    self = cls.__new__(cls)
+    self._networks, (self._alpha_bar, self._empty_ids, self._init) = networks, children
+    return self
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
     ids, keys = batch["ids"][:1], jax.random.split(key)
-    text = self._text.init(keys[0], ids, jnp.ones_like(ids), jnp.arange(ids.shape[1])[None])["params"]
-    return {"params": {"text_encoder": text, "unet": self._unet.init_weights(keys[1])} | self._init}
+    text = self._networks.text.init(keys[0], ids, jnp.ones_like(ids), jnp.arange(ids.shape[1])[None])[
+      "params"
+    ]
+    return {"params": {"text_encoder": text, "unet": self._networks.unet.init_weights(keys[1])} | self._init}
 
   def loss(
     self, variables: dict[str, Any], batch: Any, key: Array, step: Array
@@ -59,10 +78,14 @@ class Denoise:
     noise = jax.random.normal(of_noise, x.shape)
     signal = jnp.asarray(self._alpha_bar)[t][:, None, None, None]
     noised = jnp.sqrt(signal) * x + jnp.sqrt(1 - signal) * noise
-    drop = jax.random.bernoulli(of_drop, self._withheld, (x.shape[0], 1))
+    drop = jax.random.bernoulli(of_drop, self._networks.withheld, (x.shape[0], 1))
     ids = jnp.where(drop, self._empty_ids, ids)
     positions = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
-    conditioning = apply_corrected(self._text, params["text_encoder"], ids, jnp.ones_like(ids), positions)[0]
-    predicted = apply_corrected(self._unet, params["unet"], noised, t, conditioning, train=True).sample
+    conditioning = apply_corrected(
+      self._networks.text, params["text_encoder"], ids, jnp.ones_like(ids), positions
+    )[0]
+    predicted = apply_corrected(
+      self._networks.unet, params["unet"], noised, t, conditioning, train=True
+    ).sample
     velocity = jnp.sqrt(signal) * noise - jnp.sqrt(1 - signal) * x
     return jnp.mean((predicted - velocity) ** 2), ({}, {})

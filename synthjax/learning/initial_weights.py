@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def initial_weights(
     return None
   side = fields.size
   pixels = np.zeros((1, side, side, 3), np.float32)
-  fresh = jax.jit(task.init)(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), {"pixels": pixels})
+  fresh = _init(task)(jax.random.fold_in(jax.random.key(seed), 2**31 - 1), {"pixels": pixels})
   if isinstance(source, Path):
     main = networks.build(fields.model, task.classes)
     shapes = jax.eval_shape(lambda key: main.init(key, pixels), jax.random.key(0))
@@ -32,3 +33,9 @@ def initial_weights(
     found, domain = image_networks.from_bytes(source[0]), source[1]
   own = image_networks.adapt(found, traverse_util.flatten_dict(fresh), domain)
   return jax.tree.map(lambda x: np.asarray(x, np.float32), traverse_util.unflatten_dict(own))
+
+
+@functools.lru_cache(maxsize=8)
+def _init(task: LearnerTask) -> Any:
+  """Compiled once for tasks that are equal."""
+  return jax.jit(task.init)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -21,7 +21,8 @@ from synthjax.evaluation.predictions import predicted
 from synthjax.learning import settings
 from synthjax.learning.classify import DOMAINS
 from synthjax.learning.initial_weights import initial_weights
-from synthjax.learning.loop import Variables, Watch, train
+from synthjax.learning.loop import Watch, train
+from synthjax.learning.step import Variables
 from synthjax.learning.tasks import LearnerTask
 from synthjax.learning.training import Training
 from synthjax.runtime import devices, sharding
@@ -95,7 +96,12 @@ def learn(
     fit={"model": fields.model, "data seed": seed, "batch": sum(sizes), "classes": task.classes},
     init=initial_weights(task, fields, initial, seed),
   )
-  return jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))(state.learnt)
+  return _gather(mesh)(state.learnt) if mesh.shape.get("fsdp", 1) > 1 else state.learnt
+
+
+@functools.lru_cache(maxsize=8)
+def _gather(mesh: Mesh) -> Callable[[Variables], Variables]:
+  return jax.jit(lambda x: x, out_shardings=devices.place(mesh, devices.REPLICATED))
 
 
 def examples(fields: Learning, lengths: Sequence[int]) -> int:

@@ -10,10 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
-SCHEDULES = ("cosine", "step", "wsd", "constant")
+from synthjax.learning.schedules import Schedule, schedule_of
+
 OPTIMIZERS = ("adamw", "sgd")
 _NORMS_AND_BIASES = ("scale", "bias")  # how Flax names them; those of several domains have two dimensions
+_CLIPS = 2.0  # of a structure: at a norm that is a number
 _TOKENS = (
   "pos_embed",
   "cls_token",
@@ -48,43 +51,73 @@ class Recipe:
   freeze: str = ""  # a pattern of parameters' paths ("conv1|layer1_.*"): what matches stays as it is
 
 
-def schedule(recipe: Recipe) -> optax.Schedule:
-  """Linear warm-up, then as the recipe says; cosine and wsd reach 0 after the last step."""
-  rate, warmup = recipe.learning_rate, recipe.warmup
-  rest = max(recipe.steps - warmup, 1)
-  if recipe.schedule == "cosine":
-    return optax.warmup_cosine_decay_schedule(
-      init_value=0.0 if warmup else rate,
-      peak_value=rate,
-      warmup_steps=warmup,
-      decay_steps=max(recipe.steps, warmup + 1),
-    )
-  if recipe.schedule == "step":
-    at = {max(round(share * recipe.steps) - warmup, 0): recipe.drop_factor for share in recipe.drops}
-    after = optax.piecewise_constant_schedule(rate, at)
-  elif recipe.schedule == "wsd":
-    falling = max(round(recipe.cooldown * recipe.steps), 1)
-    after = optax.linear_schedule(rate, 0.0, falling, transition_begin=max(rest - falling, 0))
-  else:
-    after = optax.constant_schedule(rate)
-  return (
-    optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup]) if warmup else after
+@struct.dataclass
+class Numbers:
+  """What a program takes of a recipe as its arguments: recipes that differ in these alone share it."""
+
+  schedule: Schedule
+  weight_decay: float
+  clip_norm: float
+  epsilon: float
+  momentum: float
+  ema: float
+
+
+def schedule(recipe: Recipe) -> Schedule:
+  return schedule_of(
+    recipe.schedule,
+    recipe.learning_rate,
+    recipe.steps,
+    recipe.warmup,
+    drops=recipe.drops,
+    drop_factor=recipe.drop_factor,
+    cooldown=recipe.cooldown,
   )
 
 
-def optimizer(recipe: Recipe) -> optax.GradientTransformation:
+def numbers_of(recipe: Recipe) -> Numbers:
+  return Numbers(
+    schedule(recipe), recipe.weight_decay, recipe.clip_norm, recipe.epsilon, recipe.momentum, recipe.ema
+  )
+
+
+def structure_of(recipe: Recipe) -> Recipe:
+  """What is left without its numbers and its seed: what a program is compiled for.
+
+  What is off stays off. To clip at 1, the default, also stays a constant: the compiler leaves that multiplication out, and
+  one more in its place was seen to change what it fuses, and so the last bits of a gradient.
+  """
+  return Recipe(
+    steps=1,
+    decay_all=recipe.decay_all,
+    betas=recipe.betas,
+    weight_decay=float(bool(recipe.weight_decay)),
+    clip_norm=_CLIPS if recipe.clip_norm not in (0.0, 1.0) else recipe.clip_norm,
+    copies=recipe.copies,
+    ema=float(bool(recipe.ema)),
+    optimizer=recipe.optimizer,
+    momentum=float(bool(recipe.momentum)),
+    nesterov=recipe.nesterov,
+    accumulate=recipe.accumulate,
+    freeze=recipe.freeze,
+  )
+
+
+def optimizer(recipe: Recipe, given: Numbers | None = None) -> optax.GradientTransformation:
+  """With the numbers that are given, or with its own."""
+  n = given or numbers_of(recipe)
+  weight_decay = n.weight_decay if recipe.weight_decay else 0.0
+  clip_norm = n.clip_norm if recipe.clip_norm != 1.0 else 1.0
   mask = None if recipe.decay_all else functools.partial(decays, copies=recipe.copies)
   if recipe.optimizer == "sgd":
     learner = optax.chain(
-      optax.add_decayed_weights(recipe.weight_decay, mask),
-      optax.sgd(schedule(recipe), recipe.momentum or None, recipe.nesterov),
+      optax.add_decayed_weights(weight_decay, mask),
+      optax.sgd(n.schedule, n.momentum if recipe.momentum else None, recipe.nesterov),
     )
   else:
-    learner = optax.adamw(
-      schedule(recipe), *recipe.betas, recipe.epsilon, weight_decay=recipe.weight_decay, mask=mask
-    )
+    learner = optax.adamw(n.schedule, *recipe.betas, n.epsilon, weight_decay=weight_decay, mask=mask)
   if recipe.clip_norm:
-    clip = optax.clip_by_global_norm(recipe.clip_norm)
+    clip = optax.clip_by_global_norm(clip_norm)
     learner = optax.chain(_each(clip) if recipe.copies else clip, learner)
   if recipe.freeze:
     learner = optax.partition(
@@ -125,7 +158,7 @@ def _each(transformation: optax.GradientTransformation) -> optax.GradientTransfo
   return optax.stateless(update)
 
 
-def averaged(ema: Any, values: Any, decay: float, step: jax.Array) -> Any:
+def averaged(ema: Any, values: Any, decay: float | jax.Array, step: jax.Array) -> Any:
   """The moving average; young averages forget the random start sooner."""
   kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
   return jax.tree.map(lambda e, p: kept * e + (1 - kept) * p, ema, values)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from synthjax.models.flops import flops_of
 from synthjax.runtime import peaks
 
 
-def share(mesh: Mesh, batch_size: int, step: Callable, *arguments: Any) -> Callable[[float], float] | None:
+def share(mesh: Mesh, batch_size: int, flops: Callable[[], float]) -> Callable[[float], float] | None:
   """From examples a second and device to a share of the 16-bit peak; None where the peak is not known, as on CPUs.
 
-  The arithmetic is that of `step(*arguments)`, a step of the whole batch before it is split."""
+  `flops` counts those of a step of the whole batch."""
   tera = peaks.published(mesh.devices.flat[0].device_kind)
   if tera is None:
     return None
-  flops = flops_of(step, *arguments) / batch_size
-  return lambda rate: rate * flops / (tera * 1e12)
+  of_example = flops() / batch_size
+  return lambda rate: rate * of_example / (tera * 1e12)
 
 
 class Profile:

@@ -9,6 +9,7 @@ denoise      a generator       text_encoder/ unet/ vae/ tokenizer/ scheduler/, o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -29,8 +30,9 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import contrast
 from synthjax.learning.autoencode import Autoencode
 from synthjax.learning.denoise import Denoise
-from synthjax.learning.loop import BatchAt, State, Task
+from synthjax.learning.loop import BatchAt
 from synthjax.learning.optimizer import Recipe
+from synthjax.learning.step import State, Task
 from synthjax.models.flax_classes import (
   CLIPConfig,
   CLIPTextConfig,
@@ -239,11 +241,16 @@ def _learnt(state: State) -> Any:
 
 def _latents(task: Autoencode, params: Any, pixels: Array, batch: int = 256) -> Array:
   """Means of the latents, NCHW, unscaled."""
-  encode = jax.jit(lambda p, x: task.encode(p, x).mean.transpose(0, 3, 1, 2))
+  encode = _encoder(task)
   pad = -len(pixels) % batch
   padded = np.concatenate([pixels, pixels[:1].repeat(pad, axis=0)])
   done = [np.asarray(encode(params, padded[i : i + batch])) for i in range(0, len(padded), batch)]
   return np.concatenate(done)[: len(pixels)]
+
+
+@functools.lru_cache(maxsize=8)
+def _encoder(task: Autoencode) -> Callable[[Any, Array], jax.Array]:
+  return jax.jit(lambda p, x: task.encode(p, x).mean.transpose(0, 3, 1, 2))
 
 
 def _float32(values: Any) -> jax.Array:

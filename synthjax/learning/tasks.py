@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import jax
 
 from synthjax.learning import settings
-from synthjax.learning.loop import Task, Variables
+from synthjax.learning.step import Task, Variables
 from synthjax.runtime.registry import Registry
 from synthjax.spec import tasks
 from synthjax.spec.fields import Classify, Learning

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 from etils import epath
 
-from synthjax.learning.loop import BatchAt, Pace, State, Task, train
+from synthjax.learning.loop import BatchAt, Pace, train
 from synthjax.learning.optimizer import Recipe
+from synthjax.learning.step import State, Task
 from synthjax.runtime import devices
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import RuntimeFields

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 Array = jax.Array
 
@@ -29,7 +30,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 def soft_target_loss(logits: Array, teacher: Array, temperature: float = 2.0) -> Array:
   """Cross entropy against the zero-shot classifier; the student is not tempered."""
-  targets = jax.nn.softmax(teacher / temperature)
+  targets = jax.nn.softmax(teacher * (1 / temperature))  # as a division by a constant is compiled
   return -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
 
 
@@ -40,19 +41,24 @@ def logits_of(head: dict[str, Array], features: Array) -> Array:
   )
 
 
+def factor(value: float) -> float | None:
+  """As an argument of a compiled step: None = 1, which stays a constant, as the compiler leaves the multiplication out."""
+  return None if value == 1 else value
+
+
 def mixed_loss(
   batch: dict[str, Any],
   see: Callable[[str], tuple[Array, Callable[[], Array]]],
   soft: bool,
   temperature: float,
-  real_weight: float,
+  real_weight: float | None,
 ) -> tuple[Array, dict[str, Array]]:
   """(loss [...] of logits [..., B, K], metrics): CE of each domain that the batch holds, mixed with soft targets for synthetic ones.
 
   `see` a domain: its logits, and what gives the teacher's.
   """
   total, metrics = jnp.float32(0), {}
-  for domain, weight in (("synthetic", 1.0), ("real", real_weight)):
+  for domain, weight in (("synthetic", 1.0), ("real", 1.0 if real_weight is None else real_weight)):
     if domain not in batch:
       continue
     (logits, teacher), labels = see(domain), batch[domain]["labels"]
@@ -64,34 +70,23 @@ def mixed_loss(
   return total, metrics
 
 
+@struct.dataclass
 class Tune:
   """Batches: `synthetic`, `real`, or both, each with features [S, B, D] and labels [S, B] of S seeds."""
 
-  def __init__(
-    self,
-    zero_shot_KxD: np.ndarray,
-    seeds: int,
-    soft: bool,
-    temperature: float = 2.0,
-    real_weight: float = 1.0,
-  ):
-    self._zero_shot, self._seeds = jnp.asarray(zero_shot_KxD), seeds
-    self._soft, self._temperature, self._real_weight = soft, temperature, real_weight
-    self._value = (np.asarray(zero_shot_KxD).tobytes(), seeds, soft, temperature, real_weight)
-
-  def __eq__(self, other: object) -> bool:
-    """Equal tasks share a compiled step: a few-shot study has hundreds."""
-    return isinstance(other, Tune) and self._value == other._value
-
-  def __hash__(self) -> int:
-    return hash(self._value)
+  zero_shot_KxD: Array | np.ndarray
+  seeds: int = struct.field(pytree_node=False)
+  soft: bool = struct.field(pytree_node=False)
+  temperature: float = 2.0
+  real_weight: float | None = None  # as `factor` gives it
 
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
     del key, batch
-    start = jnp.broadcast_to(self._zero_shot, (self._seeds, *self._zero_shot.shape))
+    zero_shot = jnp.asarray(self.zero_shot_KxD)
+    start = jnp.broadcast_to(zero_shot, (self.seeds, *zero_shot.shape))
     return {
       "params": {"W": start, "b": jnp.zeros(start.shape[:2])},
-      "teacher": {"W": self._zero_shot, "b": jnp.zeros(len(self._zero_shot))},
+      "teacher": {"W": zero_shot, "b": jnp.zeros(len(zero_shot))},
     }
 
   def loss(
@@ -103,5 +98,5 @@ class Tune:
       features = batch[domain]["features"]
       return logits_of(variables["params"], features), lambda: logits_of(variables["teacher"], features)
 
-    loss_S, metrics = mixed_loss(batch, see, self._soft, self._temperature, self._real_weight)
+    loss_S, metrics = mixed_loss(batch, see, self.soft, self.temperature, self.real_weight)
     return loss_S.sum(), ({}, metrics | {"loss_per_seed": loss_S.mean()})

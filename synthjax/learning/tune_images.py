@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
+from flax import struct, traverse_util
 
 from synthjax.encoders.towers import STATISTICS, Towers
 from synthjax.learning.tune import logits_of, mixed_loss
@@ -79,34 +79,30 @@ def check(towers: Towers, batch_norm: str) -> None:
     )
 
 
+@struct.dataclass
 class TuneImages:
   """Batches: `synthetic`, `real`, or both, each with preprocessed pixels [B, S, S, 3] and labels [B]."""
 
-  def __init__(
-    self,
-    towers: Towers,
-    classes: int,
-    learns: tuple[str, ...],
-    unfrozen: bool,
-    soft: bool,
-    temperature: float = 2.0,
-    real_weight: float = 1.0,
-  ):
-    self._towers, self._classes, self._learns, self._unfrozen = towers, classes, frozenset(learns), unfrozen
-    self._soft, self._temperature, self._real_weight = soft, temperature, real_weight
+  towers: Towers = struct.field(pytree_node=False)
+  classes: int = struct.field(pytree_node=False)
+  learns: tuple[str, ...] = struct.field(pytree_node=False)  # paths
+  unfrozen: bool = struct.field(pytree_node=False)
+  soft: bool = struct.field(pytree_node=False)
+  temperature: float = 2.0
+  real_weight: float | None = None  # as `factor` gives it
 
   def initial_params(self, params: Mapping[str, Any], zero_shot_KxD: Any) -> dict[str, Any]:
     """What it starts from: the encoder, and the zero-shot classifier as the head."""
-    own, head = flat(params), {"W": zero_shot_KxD, "b": jnp.zeros(self._classes)}
+    own, head = flat(params), {"W": zero_shot_KxD, "b": jnp.zeros(self.classes)}
     variables: dict[str, Any] = {
-      "params": head | {"encoder": {p: own[p] for p in sorted(self._learns)}},
-      "fixed": {p: x for p, x in own.items() if p not in self._learns} | {_SCALE: params[_SCALE]},
+      "params": head | {"encoder": {p: own[p] for p in sorted(self.learns)}},
+      "fixed": {p: x for p, x in own.items() if p not in self.learns} | {_SCALE: params[_SCALE]},
     }
     if STATISTICS in params:
       variables[STATISTICS] = params[STATISTICS]
-    if self._soft:
+    if self.soft:
       variables["teacher"] = head
-      variables["original"] = {p: own[p] for p in sorted(self._learns)} | (
+      variables["original"] = {p: own[p] for p in sorted(self.learns)} | (
         {STATISTICS: params[STATISTICS]} if STATISTICS in params else {}
       )
     return variables
@@ -114,10 +110,8 @@ class TuneImages:
   def init(self, key: Array, batch: Any) -> dict[str, Any]:
     """Shapes alone: training starts from `initial_params`."""
     del key, batch
-    shapes = self._towers.param_shapes()
-    shapes = self.initial_params(
-      shapes, jax.ShapeDtypeStruct((self._classes, self._towers.width), jnp.float32)
-    )
+    shapes = self.towers.param_shapes()
+    shapes = self.initial_params(shapes, jax.ShapeDtypeStruct((self.classes, self.towers.width), jnp.float32))
     return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
 
   def encoder_params(self, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,20 +132,20 @@ class TuneImages:
       nonlocal statistics
       pixels = batch[domain]["pixels"]
       tower = self._tower(variables, variables["params"]["encoder"], statistics)
-      if self._unfrozen:
-        features, statistics = self._towers.image_features_in_training(tower, pixels)
+      if self.unfrozen:
+        features, statistics = self.towers.image_features_in_training(tower, pixels)
       else:
-        features = self._towers.image_features(tower, pixels)
+        features = self.towers.image_features(tower, pixels)
       return _logits(variables["params"], features), lambda: self._taught(variables, pixels)
 
-    loss, metrics = mixed_loss(batch, see, self._soft, self._temperature, self._real_weight)
-    return loss, ({STATISTICS: statistics} if self._unfrozen else {}, metrics)
+    loss, metrics = mixed_loss(batch, see, self.soft, self.temperature, self.real_weight)
+    return loss, ({STATISTICS: statistics} if self.unfrozen else {}, metrics)
 
   def _taught(self, variables: dict[str, Any], pixels: Array) -> Array:
     """The zero-shot classifier's logits, on the encoder as it was."""
     original = dict(variables["original"])
     statistics = original.pop(STATISTICS, None)
-    features = self._towers.image_features(self._tower(variables, original, statistics), pixels)
+    features = self.towers.image_features(self._tower(variables, original, statistics), pixels)
     return _logits(variables["teacher"], features)
 
 

@@ -20,10 +20,12 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from synthjax.runtime import compile_cache as compile_cache_folder
 from synthjax.runtime.errors import UserError
 
 BATCH = PartitionSpec("data")  # split along the first dimension
 REPLICATED = PartitionSpec()
+_LEAST_SECONDS = 0.1  # of compiling: a faster program is not kept for later processes
 
 # Where launchers say how many processes they started, which one this is, and which on its host.
 _LAUNCHERS = (
@@ -84,8 +86,9 @@ def start(distributed: str = "auto", compile_cache: str = "", cpu_devices: int =
       raise UserError(
         f"config.runtime.compile_cache {folder}: {e.strerror}; set it to '' to do without"
       ) from e
+    compile_cache_folder.remove_incomplete(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
 
 
 def _join() -> None:

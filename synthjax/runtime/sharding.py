@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -128,3 +129,11 @@ def placer(mesh: Mesh) -> Callable[[dict[str, np.ndarray]], dict[str, jax.Array]
     return {k: jax.make_array_from_process_local_data(where, np.asarray(v)) for k, v in batch.items()}
 
   return place
+
+
+def replicate(mesh: Mesh, values: Any) -> Any:
+  """Numbers and arrays of the host, whole on every device. Joined processes leave theirs, which are equal, to the program
+  that takes them: a placement on all would compare them first, one by one."""
+  if devices.is_joined():
+    return jax.tree.map(jnp.asarray, values)
+  return jax.device_put(values, NamedSharding(mesh, PartitionSpec()))

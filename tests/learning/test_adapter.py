@@ -9,7 +9,7 @@ import pytest
 from synthjax.learning import classifier_tuning
 from synthjax.learning.adapter import TipAdapter, grid, search
 from synthjax.learning.head import Classifier, Memory, read
-from synthjax.learning.loop import init_state, train_step
+from synthjax.learning.step import init_state, train_step
 from synthjax.spec.fields import Tuning
 
 K, D, M = 3, 8, 12

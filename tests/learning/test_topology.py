@@ -25,6 +25,7 @@ from synthjax.learning import metrics
 from synthjax.learning.classify import Classify
 from synthjax.learning.loop import Pace, train
 from synthjax.learning.optimizer import Recipe
+from synthjax.learning.step import init_state, train_step
 from synthjax.models import networks
 from synthjax.runtime import sharding
 from synthjax.runtime.errors import UserError
@@ -193,14 +194,14 @@ def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
   task = Classify(networks.build("resnet-mini", 10), 10)
   batch = dict(batches([(0, pictures)], [128], seed=0)(0))
   recipe, mesh = Recipe(steps=20), sharding.training_mesh(1, jax.devices()[:1])
-  from synthjax.learning.loop import _programs
   from synthjax.runtime.sharding import placer
 
   key, placed = jax.random.key(0), placer(mesh)(batch)
   where = jax.NamedSharding(mesh, jax.P())
+  begins = jax.jit(init_state, static_argnums=(0, 1), out_shardings=where)
+  steps = jax.jit(train_step, static_argnums=(0, 1), donate_argnums=2, out_shardings=where)
 
   def bare() -> float:
-    begins, steps = _programs(where)
     state = begins(task, recipe, placed, key)
     jax.block_until_ready(state)
     begun = time.monotonic()

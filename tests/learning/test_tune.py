@@ -8,8 +8,8 @@ import pytest
 import scipy.optimize
 
 from synthjax.data.order import indices
-from synthjax.learning.loop import init_state, train_step
 from synthjax.learning.optimizer import Recipe
+from synthjax.learning.step import init_state, train_step
 from synthjax.learning.tune import Tune
 
 K, D, N = 4, 6, 60
@@ -183,9 +183,3 @@ def test_mix_training_adds_both_losses_and_only_synthetic_ones_are_soft(case):
   }
   assert float(loss) == pytest.approx(of["synthetic"][0] + 0.25 * of["real"][0], rel=1e-6)
   np.testing.assert_allclose(grads["W"][0], of["synthetic"][1] + 0.25 * of["real"][1], atol=1e-6)
-
-
-def test_equal_tasks_share_what_is_compiled(case):
-  _, _, W0 = case
-  assert Tune(W0, 2, True) == Tune(W0.copy(), 2, True) and hash(Tune(W0, 2, True)) == hash(Tune(W0, 2, True))
-  assert Tune(W0, 2, True) != Tune(W0 + 1, 2, True) and Tune(W0, 2, True) != Tune(W0, 2, False)

@@ -14,8 +14,8 @@ from synthjax.encoders.layouts import openclip_architecture
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.towers import STATISTICS, Towers
 from synthjax.learning import head, tune_images
-from synthjax.learning.loop import State, train_step
 from synthjax.learning.optimizer import Recipe, optimizer
+from synthjax.learning.step import State, train_step
 from synthjax.learning.tune import Tune
 from synthjax.learning.tune_images import TuneImages
 from synthjax.models import initial
