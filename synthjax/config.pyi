@@ -175,6 +175,7 @@ def learner(
   model: str = ...,
   size: int = ...,
   stored_size: int = ...,
+  decode: Literal["full", "scaled"] = ...,
   real: str = ...,
   images_per_class: int = ...,
   ratio: float = ...,

@@ -72,17 +72,25 @@ def plain_jpeg(data: bytes) -> np.ndarray | None:
 
   In three quarters of the time, and hardly any of it with the interpreter's lock held: threads of PIL wait for one another,
   so that 16 of them read fewer pictures than 4."""
+  try:
+    return simplejpeg.decode_jpeg(data) if plain_size(data) else None
+  except (ValueError, RuntimeError):  # `decode` says what is wrong with it
+    return None
+
+
+def plain_size(data: bytes) -> tuple[int, int] | None:
+  """(height, width) of a JPEG that asks for no care, by its header."""
   if not data.startswith(b"\xff\xd8\xff") or any(mark in data for mark in _TURNED):
     return None
   try:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    height, width = int(height), int(width)  # which they are; simplejpeg promises SupportsInt
-    careful = Image.MAX_IMAGE_PIXELS and height * width > Image.MAX_IMAGE_PIXELS
-    if colours != "YCbCr" or careful or max(height, width) > _LONGEST * min(height, width):
-      return None
-    return simplejpeg.decode_jpeg(data)
-  except (ValueError, RuntimeError):  # `decode` says what is wrong with it
+  except (ValueError, RuntimeError):
     return None
+  height, width = int(height), int(width)  # which they are; simplejpeg promises SupportsInt
+  careful = Image.MAX_IMAGE_PIXELS and height * width > Image.MAX_IMAGE_PIXELS
+  if colours != "YCbCr" or careful or max(height, width) > _LONGEST * min(height, width):
+    return None
+  return height, width
 
 
 def _plain(image: Image.Image, where: Path | str) -> Image.Image:

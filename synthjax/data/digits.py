@@ -42,9 +42,9 @@ class Digits(Source):
   def image(self, i: int) -> Image.Image:
     return Image.fromarray(self._pixels[i])
 
-  def pixels(self, i: int) -> np.ndarray | None:
-    del i
-    return None
+  def put(self, i: int, out_SxSx3: np.ndarray, scaled: bool = False) -> bool:
+    del i, out_SxSx3, scaled
+    return False  # they are no JPEGs
 
   @functools.cached_property
   def digest(self) -> str:

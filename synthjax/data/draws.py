@@ -45,8 +45,8 @@ class Part(Source):
   def image(self, i: int) -> Image.Image:
     return self._whole.image(self._place(i))
 
-  def pixels(self, i: int) -> np.ndarray | None:
-    return self._whole.pixels(self._place(i))
+  def put(self, i: int, out_SxSx3: Array, scaled: bool = False) -> bool:
+    return self._whole.put(self._place(i), out_SxSx3, scaled)
 
   def about(self, i: int) -> Mapping[str, Any]:
     return self._whole.about(self._place(i))

@@ -6,24 +6,30 @@ A batch is a function of the step. Of joined processes each reads its rows of th
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from synthjax.data.decoding import Unreadable
 from synthjax.data.order import indices
 from synthjax.data.source import Source
+from synthjax.data.squares import square
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 
 _HELD = 2e9
-_THREADS = devices.threads()
+_THREADS = devices.cores()
+# PIL's threads wait for one another: 16 of them read fewer pictures than 4.
+_BY_PIL = threading.BoundedSemaphore(devices.threads())
 
 
 class Pictures:
   """Square pictures, uint8 [n, S, S, 3]: the short side made S, the middle kept, or as `view` has it.
+
+  Scaled: JPEGs are decoded at less than their size where that suffices, and resized more simply (`squares.put_jpeg`).
 
   They are decoded once and for all where they take at most `held` bytes, else whenever they are asked for."""
 
@@ -33,9 +39,10 @@ class Pictures:
     size: int,
     view: Callable[[Image.Image], np.ndarray] | None = None,
     held: float = _HELD,
+    scaled: bool = False,
   ):
     assert source.labels is not None
-    self._view = view
+    self._view, self._scaled = view, scaled
     self.source, self.size, self.labels = source, size, source.labels
     self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
     self._all: np.ndarray | None = None
@@ -56,31 +63,24 @@ class Pictures:
 
     def put_some(start: int) -> None:
       for n in range(start, len(places), _THREADS):
-        out_NxSxSx3[n] = self._seen(int(places[n]))
+        self._put(int(places[n]), out_NxSxSx3[n])
 
     try:
       list(self._pool.map(put_some, range(min(_THREADS, len(places)))))
     except Unreadable as e:
       raise UserError(f"{self.source.name}: cannot be read: {e}; fix or remove it") from None
 
-  def _seen(self, i: int) -> np.ndarray:
-    if self._view:
-      return self._view(self.source.image(i))
-    pixels = self.source.pixels(i)
-    if pixels is not None and pixels.shape[:2] == (self.size, self.size):
-      return pixels
-    return square(self.source.image(i) if pixels is None else Image.fromarray(pixels), self.size)
+  def _put(self, i: int, out_SxSx3: np.ndarray) -> None:
+    if not self._view and self.source.put(i, out_SxSx3, self._scaled):
+      return
+    with _BY_PIL:
+      image = self.source.image(i)
+      out_SxSx3[:] = self._view(image) if self._view else square(image, self.size)
 
   def _read(self, places: np.ndarray) -> np.ndarray:
     found = np.empty((len(places), self.size, self.size, 3), np.uint8)
     self.put(places, found)
     return found
-
-
-def square(image: Image.Image, size: int) -> np.ndarray:
-  if image.mode == "RGB" and image.size == (size, size):
-    return np.asarray(image)
-  return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
 
 
 def batches(

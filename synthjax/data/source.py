@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from synthjax.data.decoding import decode, plain_jpeg
+from synthjax.data.decoding import decode
+from synthjax.data.squares import put_jpeg
 
 
 class Source:
-  """Images in a fixed order. `encoded` and `image` may be called from several threads."""
+  """Images in a fixed order. `encoded`, `image` and `put` may be called from several threads."""
 
   name: str
   split: str
@@ -43,9 +44,9 @@ class Source:
     """Upright, in any mode; raises Unreadable."""
     return decode(self.encoded(i), self.where(i))
 
-  def pixels(self, i: int) -> np.ndarray | None:
-    """Those of `image` [H, W, 3], where a quicker decoder has the same; None: ask for the image."""
-    return plain_jpeg(self.encoded(i))
+  def put(self, i: int, out_SxSx3: np.ndarray, scaled: bool = False) -> bool:
+    """Whether its middle square lies in `out` now, by a quicker decoder; False: ask for the image."""
+    return put_jpeg(self.encoded(i), out_SxSx3, scaled)
 
   def about(self, i: int) -> Mapping[str, Any]:
     """What the source knows beside the label, under the names that examples of an image set have: prompt, image_id, ..."""

@@ -67,8 +67,12 @@ def learn(
   `initial`: a folder of weights, or a learner's own and the domain that is taken of them; None = random. The tests are
   measured every `evaluate_steps`, and the first one decides which checkpoint is the best.
   """
-  side = fields.stored_size or fields.size
-  parts = [(i, Pictures(sources[domain], side)) for i, domain in enumerate(DOMAINS) if domain in sources]
+  side, scaled = fields.stored_size or fields.size, fields.decode == "scaled"
+  parts = [
+    (i, Pictures(sources[domain], side, scaled=scaled))
+    for i, domain in enumerate(DOMAINS)
+    if domain in sources
+  ]
   sizes = _sizes(fields, len(parts))
   steps = settings.steps(fields, [len(pictures) for _, pictures in parts], sizes)
   first = next(iter(tests), None)

@@ -20,6 +20,8 @@ from synthjax.store import records
 _PICTURED = 4  # filters whose pairs the page shows; the others' lie in their folders
 _AXES = ("images", "real", "ratio")  # of curves, in this order
 _ELSEWHERE = ("runtime.", "benchmark.", "predict.", "export.", "report.")  # bear on no result
+# Fields that finished pages are older than, at the value that says what was done before: no reason to render one again.
+_AS_BEFORE = {"learning.decode": "full"}
 _Curve = tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]
 
 
@@ -100,7 +102,7 @@ def summary(runs: Sequence[Run], tests: Sequence[str]) -> list[str]:
 def settings(config: StudySpec) -> Iterator[tuple[str, str]]:
   """Every field of the config that bears on the result."""
   for path, value in _leaves(config.given, ""):
-    if value is not None and not path.startswith(_ELSEWHERE):
+    if value is not None and not path.startswith(_ELSEWHERE) and value != _AS_BEFORE.get(path):
       yield path, str(value)
 
 

@@ -121,6 +121,16 @@ def threads() -> int:
   return min(len(allowed), 8)
 
 
+def cores() -> int:
+  """Cores that this process may use, by its affinity and the quota of its cgroup (a container's --cpus)."""
+  allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+  try:
+    quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    return min(len(allowed), max(round(int(quota) / int(period)), 1))
+  except (OSError, ValueError):  # no cgroup v2, or "max", which is no number
+    return len(allowed)
+
+
 def is_main_process() -> bool:
   """Process 0 alone writes to the terminal."""
   return _launched.index == 0

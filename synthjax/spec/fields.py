@@ -226,6 +226,8 @@ class Learning(Group):
   model: Identity[str] = "resnet18-cifar"
   size: Identity[Positive] = 32  # pixels a side
   stored_size: Identity[Count] = 0  # pixels a side that crops are cut from; 0 = size
+  # scaled: JPEGs to learn from at an eighth, a quarter or half of their size where that suffices, resized by two taps.
+  decode: IdentityUnlessDefault[Literal["full", "scaled"]] = "full"
   real: Identity[str] = ""  # of config.real; seed s learns from draw + s of it
   images_per_class: Identity[Count] = 0  # of the set: the first n a class; 0 = all that were asked for
   ratio: Identity[Amount] = 0.0  # of the set: so many times the real images; 0 = images_per_class says it

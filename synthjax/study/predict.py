@@ -16,9 +16,9 @@ from etils import epath
 from PIL import Image
 
 from synthjax.data.feeding import Readable
-from synthjax.data.pictures import square
 from synthjax.data.source import Source
 from synthjax.data.sources import open_source
+from synthjax.data.squares import square
 from synthjax.disk import workdir
 from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip

@@ -119,6 +119,13 @@ def test_what_was_looked_at_before_a_list_was_made_anew_is_not_remembered(tmp_pa
 # --- what its hash covers ---------------------------------------------------------------------------
 
 
+def test_how_jpegs_are_decoded_counts_once_it_is_not_as_ever(tmp_path):
+  as_ever = learner(tmp_path, "", real="few")
+  assert "decode" not in as_ever.fields.identity()
+  assert learner(tmp_path, "", real="few", decode="full").folder == as_ever.folder
+  assert learner(tmp_path, "", real="few", decode="scaled").folder != as_ever.folder
+
+
 def older_hash(one: Learner, chosen: list[str], whole: list[str] | None = None, **evaluated) -> str:
   """As releases hashed it that took the whole set, and the fields that evaluate, into account."""
   from synthjax.data.selection import part_digest
