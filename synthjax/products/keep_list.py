@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from etils import epath
 
+from synthjax.disk import snapshot
 from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder
 from synthjax.filters import verification
@@ -247,12 +248,19 @@ class KeepList(Product):
   # --- for others --------------------------------------------------------------------------------
 
   def summary(self) -> dict[str, Any] | None:
-    return self._read(Kept.summary) if lists.held(self.folder) else None
+    def read() -> dict[str, Any] | None:
+      return self._read(Kept.summary) if lists.held(self.folder) else None
+
+    return snapshot.once((self, "summary"), read)
 
   @property
   def version(self) -> str:
     """Another list has another one."""
-    return self._read(lambda kept: kept.name or records.digest(kept.summary()))
+
+    def read() -> str:
+      return self._read(lambda kept: kept.name or records.digest(kept.summary()))
+
+    return snapshot.once((self, "version"), read)
 
   def ids(self) -> list[str]:
     """Of the images that stay, in plan order; only of a list that was made for this config."""

@@ -64,6 +64,7 @@ class SampledSet(ImageSet[SampledSetSpec]):
     self._config, self.prompts = config, prompts
     self._network = network  # of this study, whose weights sample
     self.inputs = (prompts, network) if network else (prompts,)
+    self._sessions_read: dict[str, dict[str, Any]] = {}
 
   @classmethod
   def describes(cls, spec: StudySpec, *key: str) -> bool:
@@ -185,10 +186,7 @@ class SampledSet(ImageSet[SampledSetSpec]):
     return 600 + 0.25 * side**2  # JPEG at 2 bits a pixel
 
   def _record(self) -> records.Record:
-    sessions = [
-      checksums.read_json(self.folder / SESSIONS / n, "session", _SESSION)
-      for n in workdir.names(self.folder / SESSIONS, "*.json")
-    ]
+    sessions = self._sessions()
     runtime = self.fields.of_kind(Kind.RUNTIME)
     return records.Record(
       self.name,
@@ -202,6 +200,15 @@ class SampledSet(ImageSet[SampledSetSpec]):
         "images_drawn": sum(s["images"] for s in sessions),
       },
     )
+
+  def _sessions(self) -> list[dict[str, Any]]:
+    """Each is written once and read once: there are as many as processes that ever sampled."""
+    names = workdir.names(self.folder / SESSIONS, "*.json")
+    for name in names:
+      if name not in self._sessions_read:
+        file = self.folder / SESSIONS / name
+        self._sessions_read[name] = checksums.read_json(file, "session", _SESSION)
+    return [self._sessions_read[name] for name in names]
 
   def plan(self, segments: list[Segment]) -> Plan:
     return self._sampling.plan(self._identity, self.prompts.read(), segments)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, snapshot, workdir
 from synthjax.runtime.errors import UserError
 from synthjax.store import records
 
@@ -91,21 +92,27 @@ def find(folder: epath.Path, record: records.Record | None) -> Kept | None:
 
 def held(folder: epath.Path) -> Kept | None:
   """The list that holds, with all its files."""
+  return snapshot.once((folder, "list"), functools.partial(_held_now, folder))
+
+
+def _held_now(folder: epath.Path) -> Kept | None:
   kept = find(folder, records.load(folder))
   return kept if kept and kept.is_whole() else None
 
 
 def read(folder: epath.Path, name: str, what: Callable[[Kept], _Read]) -> _Read:
   """Of the list that holds: another process may be putting one in its place in this moment. `name`: for the error."""
+  kept = held(folder)
   while True:
-    kept = held(folder)
     if kept is None:
       raise UserError(f"{name} is missing, or not whole; run the same command again to make it again")
     try:
       return what(kept)
     except UserError:
-      if kept == held(folder):
+      now = _held_now(folder)
+      if kept == now:
         raise
+      kept = now
 
 
 def lay_down(folder: epath.Path, files: Mapping[str, bytes]) -> str:
