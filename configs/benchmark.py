@@ -17,6 +17,9 @@ another decoder since, not yet seen on a GPU. Compiled there, but not timed: SD1
 ResNet-50-aux, CLIP's L/14 and RN50. Not tried: SDXL, and ViT-B/16 learning. Aims: SD1.5 4.8 images/s (40 % of peak), SDXL 1.9
 (55 %). A case takes 1 to 2 min.
 PyTorch lives beside us: XLA_PYTHON_CLIENT_MEM_FRACTION=.6 leaves it room.
+
+`:bookkeeping` measures something else: what it costs to plan, choose from, claim and read 20,000, 200,000 and 2,000,000 images,
+and how that grows (docs/performance.md). No device is used.
 """
 
 from ml_collections import ConfigDict
@@ -30,9 +33,16 @@ def get_config(arg: str = ""):
   words = arg.split(",") if arg else []
   config = study_config()
   config.benchmark.rounds = 3
+  if "bookkeeping" in words:
+    if len(words) > 1:
+      raise UserError("configs/benchmark.py:bookkeeping is measured alone")
+    config.benchmark.bookkeeping = (20_000, 200_000, 2_000_000)
+    return config
   (_on_gpu if "gpu" in words else _on_cpu)(config.benchmark)
   kinds = {word: config.benchmark[kind] for word, kind in _KINDS.items()}
-  known = dict.fromkeys([*kinds, "cpu", "gpu", *(name for cases in kinds.values() for name in cases)])
+  known = dict.fromkeys(
+    [*kinds, "bookkeeping", "cpu", "gpu", *(name for cases in kinds.values() for name in cases)]
+  )
   for word in words:
     if word not in known:
       raise UserError(f"configs/benchmark.py knows {', '.join(known)}, not {word}")

@@ -46,7 +46,8 @@ class Benchmark(Product):
 
   @classmethod
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
-    return [()] if spec.benchmark.rounds else []
+    asked = spec.benchmark
+    return [()] if asked.rounds and (asked.sampling or asked.encoding or asked.training) else []
 
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:

@@ -24,7 +24,7 @@ _COLUMNS = (
 
 def of_cases(rows: Sequence[dict[str, Any]]) -> str:
   """Rates are of one device."""
-  lines = _aligned([_COLUMNS, *(_cells(row) for row in rows)])
+  lines = aligned([_COLUMNS, *(_cells(row) for row in rows)])
   measured = [row for row in rows if "refused" not in row]
   notes = ["rates are images/s of one device: median (least - most)"]
   if any(row["memory_by"] == "compiler" for row in measured):
@@ -67,7 +67,7 @@ def of_loops(rows: Sequence[dict[str, Any]]) -> str:
     (r["what"], r["against"], readable(r["ceiling"]["median"]), number(r["reached"]), number(r["ratio"]))
     for r in rows
   ]
-  return "\n".join(_aligned([("the whole loop", "against", "ceiling/s", "reached/s", "ratio"), *cells]))
+  return "\n".join(aligned([("the whole loop", "against", "ceiling/s", "reached/s", "ratio"), *cells]))
 
 
 def number(found: Spread | None, percent: bool = False) -> str:
@@ -78,7 +78,7 @@ def number(found: Spread | None, percent: bool = False) -> str:
   return f"{readable(found['median'])} ({readable(found['min'])} - {readable(found['max'])})"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
   """A short row's last cell is a sentence: it runs on over the columns that are left."""
   columns = len(rows[0])
   widths = [

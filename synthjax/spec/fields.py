@@ -323,6 +323,7 @@ class Benchmark(Group):
   # About, of each measurement: one batch at least, two where the host works beside it.
   seconds: Runtime[Annotated[float, AtLeast(0.01)]] = 2.0
   torch: Runtime[bool] = True  # PyTorch is timed beside, where it is installed
+  bookkeeping: Runtime[tuple[int, ...]] = ()  # numbers of images that it is measured at: two at least
 
 
 # What is measured: `config.benchmark.sampling.NAME`, `config.benchmark.encoding.NAME`, `config.benchmark.training.NAME`.

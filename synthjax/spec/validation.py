@@ -45,6 +45,8 @@ _GROUPS: dict[str, type[group.Group]] = {
   "benchmark": fields.Benchmark,
 }
 
+LEAST_COUNTED = 10_000  # images: of fewer, bookkeeping takes too short to be timed
+
 
 def check(config: Config) -> None:
   """The whole config of a study, or of a matrix of studies."""
@@ -175,7 +177,13 @@ def _check_process(runtime: fields.RuntimeFields) -> None:
 
 
 def _check_benchmark(benchmark: BenchmarkSpec) -> None:
-  if benchmark.rounds and not (benchmark.sampling or benchmark.encoding or benchmark.training):
+  sizes = benchmark.bookkeeping
+  if sizes and (len(set(sizes)) < 2 or min(sizes) < LEAST_COUNTED):
+    raise UserError(
+      f"config.benchmark.bookkeeping {sizes}: growth is seen at two numbers of images or more, of {LEAST_COUNTED:,} at least"
+    )
+  cases = benchmark.sampling or benchmark.encoding or benchmark.training
+  if benchmark.rounds and not (cases or sizes):
     raise UserError(
       "config.benchmark.rounds without anything to measure: name some, config.benchmark.sampling.NAME = sampling_case(...)"
     )

@@ -1,5 +1,5 @@
 """The files that claims are made of. Every method here is one operation on the shared disk's metadata, and is counted as
-such by benchmark/bookkeeping.py, which has a disk of its own for many hosts.
+such by benchmark/hosts.py, which has a disk of its own for many hosts.
 """
 
 from __future__ import annotations

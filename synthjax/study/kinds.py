@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synthjax.benchmark.bookkeeping import Bookkeeping
 from synthjax.benchmark.product import Benchmark
 from synthjax.products.arm import Arm
 from synthjax.products.base import Product
@@ -28,6 +29,7 @@ KINDS: tuple[type[Product], ...] = (
   Report,
   Matrix,
   Benchmark,
+  Bookkeeping,
 )
 STAGES = tuple(dict.fromkeys(kind.stage for kind in KINDS))
 ON_REQUEST = ("verify", "predict", "export")

@@ -1,48 +1,58 @@
-"""What hosts that share a product cost its disk: on a disk in memory, by a clock that is not real."""
+"""The benchmark of growth, from its config to its table, and what it must find: nothing here grows faster than the images."""
+
+import json
 
 import pytest
+from etils import epath
 
-from synthjax.benchmark.bookkeeping import Load, cost_of
-
-
-@pytest.mark.parametrize(
-  "load",
-  [
-    Load(hosts=1, shards=40),
-    Load(hosts=8, shards=120, die=3, stand_still=2),
-    Load(hosts=16, shards=16, die=8, seed=1),
-    Load(hosts=24, shards=10, stand_still=10, seed=2),
-  ],
-  ids=str,
-)
-def test_every_shard_is_made_and_nothing_is_left(load):
-  cost = cost_of(load)
-  assert cost.missing == 0 and cost.left == 0
-  assert load.shards <= cost.made <= load.shards + load.stand_still
+from synthjax.benchmark import growth
+from synthjax.benchmark.bookkeeping import Bookkeeping
+from synthjax.cli import command_line
+from synthjax.runtime.errors import UserError
+from synthjax.runtime.stopping import Stop
+from synthjax.spec import config as fields_of
+from synthjax.spec import validation
+from synthjax.spec.study import resolve
+from synthjax.study.graph import design
+from tests.conftest import ROOT
 
 
-def test_the_same_seed_gives_the_same_counts():
-  load = Load(hosts=6, shards=60, die=1, seed=3)
-  assert cost_of(load) == cost_of(load)
+def test_exponents():
+  assert growth.exponent({100: 2.0, 1000: 20.0}) == pytest.approx(1)
+  assert growth.exponent({10: 9.0, 100: 3.0, 1000: 3.0}) == pytest.approx(0)  # by the largest two
+  assert growth.extrapolated({100: 1.0, 1000: 100.0}, 10_000) == pytest.approx(10_000)
 
 
-def test_a_shard_costs_as_many_operations_however_many_hosts_share_them():
-  """Each host has 20 shards. When hosts looked at one another's claims, a shard cost seven operations a host."""
-  few, many = (cost_of(Load(hosts, shards=20 * hosts, die=2, seed=4)) for hosts in (8, 48))
-  assert many.operations_a_shard < 10
-  assert many.operations_a_shard < 1.5 * few.operations_a_shard
+def test_the_shipped_config_wants_it_and_no_other_case(tmp_path):
+  config = command_line.load_config_file(str(ROOT / "configs" / "benchmark.py"), "bookkeeping")
+  validation.check(config)
+  assert [type(p) for p in design(config, epath.Path(tmp_path), "", ()).products] == [Bookkeeping]
 
 
-def test_the_dead_are_found_in_time():
-  """The rest waits for the shards of the dead alone, and these no longer than a heartbeat takes to go stale, or two."""
-  load = Load(hosts=16, shards=160, die=4, seed=5)
-  undisturbed = cost_of(Load(hosts=12, shards=160, seed=5))
-  assert cost_of(load).seconds < undisturbed.seconds + 2 * load.stale_seconds + 2 * load.seconds_a_shard
+@pytest.mark.parametrize("sizes", [(20_000,), (20_000, 20_000), (100, 20_000)])
+def test_sizes_that_say_nothing_about_growth(sizes):
+  config = fields_of.study_config()
+  config.benchmark.update(rounds=1, bookkeeping=sizes)
+  with pytest.raises(UserError, match=r"config\.benchmark\.bookkeeping .*two numbers of images or more"):
+    validation.check(config)
+
+
+def test_a_round_of_small_sizes(tmp_path, capsys):
+  config = fields_of.study_config()
+  config.benchmark.update(rounds=1, bookkeeping=(10_000, 20_000))
+  assert Bookkeeping(resolve(config), epath.Path(tmp_path)).make(Stop())
+  out = capsys.readouterr().out
+  parts = json.loads((tmp_path / "benchmark/bookkeeping.json").read_text())["parts"]
+  assert [part["part"] for part in parts] == [part.name for part in growth.PARTS]
+  for part in parts:
+    assert part["part"] in out and all(cost > 0 for cost in part["costs"].values())
+  assert [path.name for path in (tmp_path / "benchmark").iterdir() if path.name[0] != "."] == [
+    "bookkeeping.json"
+  ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hosts", [64, 256])
-def test_four_thousand_shards_are_shared_for_ten_operations_each(hosts):
-  cost = cost_of(Load(hosts, shards=4000, die=hosts // 32, stand_still=hosts // 32))
-  assert cost.missing == 0 and cost.left == 0
-  assert cost.operations_a_shard < 10
+def test_claims_grow_with_the_shards_and_no_faster():
+  (claims,) = (part for part in growth.PARTS if part.unit == "operations")
+  costs = {n: claims.cost(n, epath.Path("unused")) for n in (200_000, 2_000_000)}
+  assert growth.exponent(costs) < 1.05
