@@ -7,6 +7,7 @@ for the first and the last; norms, softmax and sums of residual branches stay in
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,11 @@ class Towers:
     return isinstance(self.architecture.vision, ResNetConfig)
 
   def param_shapes(self) -> dict[str, Any]:
+    return dict(self._shapes)
+
+  @functools.cached_property
+  def _shapes(self) -> dict[str, Any]:
+    """Half a second of tracing: each arm's line on the page asks how much of the encoder it learns."""
     ids, side = jnp.zeros((1, self.max_tokens), jnp.int32), self.preprocess.side
     inputs = (ids, jnp.zeros((1, side, side, 3)), None, ids)
     variables = jax.eval_shape(self._module.init, jax.random.key(0), *inputs)

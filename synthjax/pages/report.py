@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import io
 import math
@@ -160,6 +161,7 @@ def verdict(arms: Sequence[Arm]) -> Verdict:
   return Verdict(line, tuple(remarks), zero, best)
 
 
+@functools.cache  # with its templates, which are compiled once
 def environment() -> jinja2.Environment:
   """In which every text is escaped, and a name that is not there is an error."""
   world = jinja2.Environment(

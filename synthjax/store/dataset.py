@@ -43,7 +43,9 @@ def segments(folder: epath.Path) -> list[Segment]:
     )
   for name in names:
     body = checksums.read_json(folder / SEGMENTS / name, "segment", {"counts": [int], "round": int})
-    found.append(Segment(tuple(body["counts"]), body["round"], body.get("asked_by", "")))
+    with checksums.parsing(folder / SEGMENTS / name, "segment"):
+      asked_by = checksums.shaped(body.get("asked_by", ""), str)
+    found.append(Segment(tuple(body["counts"]), body["round"], asked_by))
   return found
 
 
