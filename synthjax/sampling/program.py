@@ -156,7 +156,7 @@ class SamplingProgram:
     return other
 
   def arguments(self, images: Sequence[Image]) -> tuple[Any, ...]:
-    """The program's arguments; a short batch is filled up with its first image."""
+    """The program's arguments: how many groups, then what they are computed from; a short batch is filled up with its first image."""
     order = self._rows_of(len(images))
     filled = [images[0]] * self.batch_size
     for row, image in zip(order, images, strict=True):
@@ -169,7 +169,7 @@ class SamplingProgram:
     if self.setting.has_parents:
       data += (self._parents_latents(filled),)
     placed = jax.device_put(data, devices.place(self._mesh, devices.BATCH))
-    return (self._params, self._rows, self._without, self._groups_of(len(images)), *placed)
+    return (self._groups_of(len(images)), self._params, self._rows, self._without, *placed)
 
   def _rows_of(self, n: int) -> np.ndarray:
     """Of the batch, where each of n images is computed: groups are dealt to the devices in turn."""
@@ -214,7 +214,7 @@ class SamplingProgram:
     batch = devices.place(self._mesh, devices.BATCH)
     shapes = (jax.ShapeDtypeStruct(*shape, sharding=batch) for shape in data)
     groups = jax.ShapeDtypeStruct((), jnp.int32)
-    return (self._params, self._rows, self._without, groups, *shapes)
+    return (groups, self._params, self._rows, self._without, *shapes)
 
   def check(self) -> None:
     """Traces the program: networks that do not fit together, or the size, fail here and not at the first batch."""
@@ -273,7 +273,7 @@ class SamplingProgram:
 
   # --- the program ---------------------------------------------------------------------------------
 
-  def _draw(self, params: Any, rows: Any, without: Conditioning, n: Array, *images: Array) -> Array:
+  def _draw(self, n: Array, params: Any, rows: Any, without: Conditioning, *images: Array) -> Array:
     """Per device: tokens, guidance, noise keys and parents to 8-bit pixels, of the first n groups."""
     return self._in_groups(functools.partial(self._draw_group, params, rows, without), n, *images)
 
