@@ -10,9 +10,17 @@ from synthjax import main
 from synthjax.cli import commands
 from synthjax.cli.command_line import load_config_file, parse
 from synthjax.runtime.errors import UserError
+from synthjax.runtime.registry import Registry
+from synthjax.spec import tasks
 from synthjax.spec.study import resolve
 
 EXAMPLE = Path(__file__).parent.parent / "docs/examples/own_parts.py"
+
+
+@pytest.fixture(autouse=True)
+def groups(monkeypatch):
+  """What a file registers stays for the life of a process: later tests' configs would have its task's fields."""
+  monkeypatch.setattr(tasks, "GROUPS", Registry("task", tasks.SHIPPED))
 
 
 @pytest.fixture
