@@ -45,7 +45,7 @@ class Places:
 
 
 def _count(workdir: Path, stop_at: int | None, by: int, changes: Sequence[str], log: Path) -> None:
-  """In the process of the study; what it changed is told at its end."""
+  """In the process of the study; what it changed is reported at its end."""
   places = Places(workdir, stop_at, by, changes)
   atexit.register(lambda: log.with_suffix(".json").write_text(json.dumps(places.seen)))
 

@@ -1,4 +1,4 @@
-"""The rules of claims: who may make which part of a product, told from files that several processes share.
+"""The rules of claims: who may make which part of a product, known from files that several processes share.
 
 An owner that was found alive is not inspected again before its heartbeat can have gone stale. Each process inspects few of
 those that are probably alive, so that all processes together inspect each of them a few times: what claims cost then grows
@@ -131,7 +131,7 @@ class Claims:
   def holds(self, name: str) -> bool:
     """Whether a part is still ours: another takes it over where this process was stopped for long."""
     generations = self._generations(name) if name in self._held else []
-    # The file alone says little: a later owner may have begun to count anew.
+    # The file alone says little: a later owner may have started to count from 0.
     return bool(generations) and self._owner_of(generations[-1]) == self.id
 
   def release(self, name: str) -> None:

@@ -23,8 +23,8 @@ class SampleOrder:
     edges = np.unique(np.concatenate([begins, ends]))
     # Of each stretch: its first sample index, of how many classes it has images, and its first place.
     self._samples = edges[:-1]
-    begun, ended = (np.searchsorted(known, self._samples, "right") for known in (begins, ends))
-    self._classes = begun - ended
+    started, ended = (np.searchsorted(known, self._samples, "right") for known in (begins, ends))
+    self._classes = started - ended
     self._places = np.concatenate([[0], np.cumsum(np.diff(edges) * self._classes)])
 
   def __len__(self) -> int:

@@ -58,7 +58,7 @@ def _to_make(chosen: Sequence[Product]) -> list[Product]:
 def _is_idle(product: Product) -> bool:
   try:
     return product.status().is_idle
-  except UserError:  # which is told when it is its turn
+  except UserError:  # which is reported when its turn comes
     return False
 
 

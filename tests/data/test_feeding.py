@@ -98,7 +98,7 @@ def test_feeding_keeps_pace_with_bare_decoding(kind, tmp_path):
 
 
 def by_draft(data: bytes) -> np.ndarray:
-  """As loaders of other libraries are told to: PIL, decoding at less than its size where it can."""
+  """As loaders of other libraries are configured: PIL in draft mode."""
   with Image.open(io.BytesIO(data)) as image:
     image.draft("RGB", (224, 224))
     return np.asarray(ImageOps.fit(image.convert("RGB"), (224, 224), Image.Resampling.BILINEAR))

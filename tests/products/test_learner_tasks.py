@@ -1,4 +1,4 @@
-"""A learner whose task shares no field with classify is made, measured, found done, and begun with, like any other."""
+"""A learner whose task shares no field with classify is made, measured, found done, and started from, like any other."""
 
 import dataclasses
 import json
