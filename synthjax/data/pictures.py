@@ -6,7 +6,6 @@ A batch is a function of the step. Of joined processes each reads its rows of th
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,14 +15,12 @@ from PIL import Image
 from synthjax.data.decoding import Unreadable
 from synthjax.data.order import indices
 from synthjax.data.source import Source
-from synthjax.data.squares import square
+from synthjax.data.squares import BY_PIL, square
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 
 _HELD = 2e9
 _THREADS = devices.cores()
-# PIL's threads wait for one another: 16 of them read fewer pictures than 4.
-_BY_PIL = threading.BoundedSemaphore(devices.threads())
 
 
 class Pictures:
@@ -73,7 +70,7 @@ class Pictures:
   def _put(self, i: int, out_SxSx3: np.ndarray) -> None:
     if not self._view and self.source.put(i, out_SxSx3, self._scaled):
       return
-    with _BY_PIL:
+    with BY_PIL:
       image = self.source.image(i)
       out_SxSx3[:] = self._view(image) if self._view else square(image, self.size)
 

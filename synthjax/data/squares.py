@@ -10,9 +10,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from synthjax.data.decoding import plain_size
+from synthjax.data.decoding import plain_jpeg, plain_size
+from synthjax.runtime import devices
 
 Array = np.ndarray
+# PIL's threads wait for one another: 16 of them read fewer pictures than 4.
+BY_PIL = threading.BoundedSemaphore(devices.threads())
 _QUICK = (1, 2, 4, 8)  # eighths of its size at which libjpeg-turbo decodes with vector instructions
 _STRIP = 112  # rows of the result that are made at once: what they need stays in a core's cache
 _SMALLEST = 8  # pixels a side of what is decoded at less than its size
@@ -42,8 +45,11 @@ def put_jpeg(data: bytes, out_SxSx3: Array, scaled: bool = False) -> bool:
       simplejpeg.decode_jpeg(data, buffer=out_SxSx3)
     elif scaled and side >= size >= _SMALLEST:
       _put_scaled(data, shape, out_SxSx3)
+    elif (pixels := plain_jpeg(data)) is None:
+      return False
     else:
-      out_SxSx3[:] = square(Image.fromarray(simplejpeg.decode_jpeg(data)), size)
+      with BY_PIL:
+        out_SxSx3[:] = square(Image.fromarray(pixels), size)
   except (ValueError, RuntimeError):  # `decode` says what is wrong with it
     return False
   return True
@@ -61,10 +67,12 @@ def _put_scaled(data: bytes, shape: tuple[int, int], out_SxSx3: Array) -> None:
     return
   eighths = next(k for k in _QUICK if side * k >= 8 * size)
   if side * eighths > 16 * size:  # two taps would miss pixels between them
-    image = Image.fromarray(_decoded(data, shape, eighths, "RGB"))
+    pixels = _decoded(data, shape, eighths, "RGB")
     left, top = ((n - side) / 2 * eighths / 8 for n in reversed(shape))
     middle = (left, top, left + side * eighths / 8, top + side * eighths / 8)
-    out_SxSx3[:] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, middle))
+    with BY_PIL:
+      image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, middle)
+      out_SxSx3[:] = np.asarray(image)
     return
   _resize(_decoded(data, shape, eighths, "RGBX"), shape, eighths, out_SxSx3)
 

@@ -55,16 +55,9 @@ class Sampled:
   pixels: Array  # uint8 [batch_size, H, W, 3]
   rows: np.ndarray  # of the images that were asked for
 
-  def __len__(self) -> int:
-    return len(self.rows)
-
   def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     del copy
     return np.asarray(self.pixels, dtype)[self.rows]
-
-  def block_until_ready(self) -> Sampled:
-    self.pixels.block_until_ready()
-    return self
 
 
 @dataclasses.dataclass(frozen=True)
