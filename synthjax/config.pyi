@@ -21,6 +21,15 @@ def prompt_list(
   per_class: int = ...,
   seed: int = ...,
   labels: str = ...,
+  model: str = ...,
+  input: str = ...,
+  temperature: float = ...,
+  top_k: int = ...,
+  top_p: float = ...,
+  max_tokens: int = ...,
+  dtype: Literal["float32", "bfloat16", "float16"] = ...,
+  reasks: int = ...,
+  per_device_batch: int = ...,
 ) -> ConfigDict:
   """A prompt list for `config.prompts`."""
 

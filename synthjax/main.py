@@ -11,7 +11,7 @@ from synthjax.runtime.errors import Interrupted, UserError, one_line
 
 
 def main(argv: list[str]) -> int:
-  """The exit code: 0 done, 2 something to fix (in one line), 128 + n stopped in order by signal n."""
+  """The exit code: 0 done, 2 something to fix (in one line), 75 a server failed, 128 + n stopped in order by signal n."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
   try:
     flags.read(argv)
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     from synthjax.cli import config_lines
 
     print(f"synthjax: {one_line(e)}{config_lines.about(str(e), argv)}", file=sys.stderr)
-    return 2
+    return e.exit_code
   except Interrupted as e:
     print(f"synthjax: {e}; run the same command again to go on", file=sys.stderr)
     return e.exit_code

@@ -14,14 +14,16 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import comparisons, few_shots, page, provenance
 from synthjax.pages.figures import Seeds
 from synthjax.pages.inputs import About, Asked, Described, Images, Keep, Member, Run
+from synthjax.spec import fields, group
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
 
 _PICTURED = 4  # filters whose pairs the page shows; the others' lie in their folders
 _AXES = ("images", "real", "ratio")  # of curves, in this order
-_ELSEWHERE = ("runtime.", "benchmark.", "predict.", "export.", "report.")  # bear on no result
+_ELSEWHERE = ("runtime.", "benchmark.", "predict.", "export.", "report.", "server.")  # bear on no result
 # Fields that finished pages are older than, at the value that says what was done before: no reason to render one again.
 _AS_BEFORE = {"learning.decode": "full"}
+_FIRST_OF_PROMPTS = ("strategy", "template", "file", "writer", "draws", "per_class", "seed", "labels")
 _Curve = tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]
 
 
@@ -102,8 +104,17 @@ def summary(runs: Sequence[Run], tests: Sequence[str]) -> list[str]:
 def settings(config: StudySpec) -> Iterator[tuple[str, str]]:
   """Every field of the config that bears on the result."""
   for path, value in _leaves(config.given, ""):
-    if value is not None and not path.startswith(_ELSEWHERE) and value != _AS_BEFORE.get(path):
+    if value is not None and not path.startswith(_ELSEWHERE) and not _is_as_before(path, value):
       yield path, str(value)
+
+
+def _is_as_before(path: str, value: object) -> bool:
+  if value == _AS_BEFORE.get(path):
+    return True
+  match path.split("."):
+    case ["prompts", _, name] if name not in _FIRST_OF_PROMPTS:
+      return value == group.fields(fields.Prompts)[name].default
+  return False
 
 
 def _leaves(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

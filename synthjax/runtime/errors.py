@@ -12,6 +12,14 @@ _LONGEST = 2000  # characters of an error's line
 class UserError(Exception):
   """A mistake in a config, a folder or a file. A traceback, by contrast, is a bug of ours."""
 
+  exit_code = 2
+
+
+class Unavailable(UserError):
+  """Something of elsewhere, a server, fails after work has begun: the same command goes on once it is there again."""
+
+  exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
 
 class Interrupted(Exception):
   """The process was asked to stop (SIGTERM, SIGINT) and has put everything in order."""

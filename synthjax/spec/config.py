@@ -46,6 +46,7 @@ def study_config(labels: str = "digits") -> Config:
   config.sampling = _group(fields.Sampling)
   config.tuning = _group(fields.Tuning)
   config.learning = _defaults(tasks.fields_of(*tasks.SHIPPED))
+  config.server = _group(fields.Server)
   config.predict = _group(fields.Predict)
   config.export = _group(fields.Export)
   config.report = _group(fields.Report)
@@ -58,7 +59,7 @@ def study_config(labels: str = "digits") -> Config:
 
 
 # What the studies of a matrix have in common: set once, on the matrix, it holds for all.
-_COMMON = ("sampling", "tuning", "runtime", "report")
+_COMMON = ("sampling", "tuning", "server", "runtime", "report")
 _COMMON_FIELDS = {
   "encoders": ("weights", "dtype", "per_device_batch"),
   "filters": tuple(group.fields(fields.Filter)),

@@ -42,14 +42,42 @@ BelowOne = Annotated[float, FromToBelow(0, 1)]
 
 # A prompt list: what one strategy asks for.
 class Prompts(Group):
-  strategy: Identity[str] = "B"  # B, templates, LE or file
+  # B, templates, file, LE, gloss, hypernyms, captions, LAR, CD, SD, CD+SD, or one that a config file registers.
+  strategy: Identity[str] = "B"
   template: Identity[str] = ""  # with {} for the class name; "" = the label space's own
   file: Identity[str] = ""  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
-  writer: Identity[str] = "grammar"  # for LE, writes the sentences; the grammar: of digits and letters
+  # For LE, CD, SD and LAR: t5:REFERENCE, lm:REFERENCE, server:URL, recorded:LIST; for LE also words, grammar, or one that a
+  # config file registers. "" = for LE: grammar where all classes are digits and letters, else words.
+  writer: Identity[str] = "grammar"
   draws: Identity[Positive] = 250  # for LE: sentences drawn a class, before exact repeats are dropped
-  per_class: Identity[Positive] = 200  # for LE: sentences kept a class
-  seed: Identity[int] = 0  # for LE
+  per_class: Identity[Positive] = 200  # prompts kept a class
+  seed: Identity[int] = 0
   labels: Identity[str] = ""  # label space of its prompts, to pre-train on other classes; "" = the study's
+  model: IdentityUnlessDefault[str] = ""  # for server: its name of the model
+  input: IdentityUnlessDefault[str] = "{}"  # for LE by a T5: what it is given; EuroSAT as published: "a {}"
+  temperature: IdentityUnlessDefault[Amount] = 1.0  # of answers; 0 = the likeliest
+  top_k: IdentityUnlessDefault[Count] = 50  # for t5: and lm:, not for servers; 0 = off
+  top_p: IdentityUnlessDefault[Annotated[float, AboveToAtMost(0, 1)]] = 1.0
+  max_tokens: IdentityUnlessDefault[Count] = 0  # of an answer; 0 = 19 for LE by a T5, 1024 otherwise
+  dtype: IdentityUnlessDefault[Dtype] = "float32"  # of t5: and lm:
+  reasks: IdentityUnlessDefault[Count] = 3  # times that a model is asked again after an answer of no use
+  per_device_batch: Runtime[Positive] = 32  # of t5: and lm:
+
+
+# Servers of language models: `writer="server:URL"`.
+class Server(Group):
+  max_concurrent: Runtime[Positive] = 32  # requests at once
+  requests_per_minute: Runtime[Count] = 0  # 0 = as many as it answers
+  tokens_per_minute: Runtime[Count] = 0  # asked and answered, likewise
+  timeout_seconds: Runtime[AboveZero] = 120.0  # of one request
+  retry_seconds: Runtime[Amount] = (
+    600.0  # how long a server may fail (429, 5xx, no connection) before the run stops
+  )
+  key_variable: Runtime[str] = ""  # environment variable that holds the API key; "" = none is sent
+  # on: the server holds answers to a JSON schema; off: they are checked here alone; auto: on until it refuses.
+  json_schema: Runtime[Literal["auto", "on", "off"]] = "auto"
+  price_asked: Runtime[Amount] = 0.0  # of a million tokens asked, for --plan; 0 = not shown
+  price_answered: Runtime[Amount] = 0.0  # of a million tokens answered
 
 
 # Real images to learn from, or a part of them. What is tested on is config.tests.

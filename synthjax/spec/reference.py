@@ -38,6 +38,7 @@ GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
   "tuning": (fields.Tuning, "config.tuning, and config.arms.NAME = arm(images, ...)"),
   "learning": (fields.Learning, "config.learning, and config.learners.NAME = learner(images, ...)"),
   **{f"learning.{task}": of_task(task) for task in tasks.SHIPPED},
+  "server": (fields.Server, "config.server"),
   "predict": (fields.Predict, "config.predict"),
   "export": (fields.Export, "config.export"),
   "report": (fields.Report, "config.report"),

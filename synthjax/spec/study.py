@@ -70,6 +70,7 @@ class StudySpec:
   tests: Mapping[str, str]
   studies: Mapping[str, StudySpec]
   sampling: fields.Sampling  # what sets fall back to
+  server: fields.Server
   predict: fields.Predict
   export: fields.Export
   report: fields.Report
@@ -112,6 +113,7 @@ def resolve(config: Config) -> StudySpec:
     tests=config.tests.to_dict(),
     studies={name: resolve(own) for name, own in config.studies.items()},
     sampling=fields.Sampling.of(config.sampling),
+    server=fields.Server.of(config.server),
     predict=fields.Predict.of(config.predict),
     export=fields.Export.of(config.export),
     report=fields.Report.of(config.report),

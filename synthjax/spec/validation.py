@@ -38,6 +38,7 @@ _NAMED: dict[str, tuple[type[group.Group], tuple[str, ...], str, bool]] = {
 _GROUPS: dict[str, type[group.Group]] = {
   "sampling": fields.Sampling,
   "tuning": fields.Tuning,
+  "server": fields.Server,
   "predict": fields.Predict,
   "export": fields.Export,
   "report": fields.Report,
@@ -142,7 +143,7 @@ def _check_images(where: str, images: Any, config: Config) -> None:
 def _check_values(study: StudySpec) -> None:
   """Each value against the bounds of its own field."""
   at_least("config.seeds", study.seeds, 1)
-  for name in ("predict", "export", "report", "runtime", "benchmark"):
+  for name in ("server", "predict", "export", "report", "runtime", "benchmark"):
     getattr(study, name).check(f"config.{name}.")
   for kind in ("prompts", "networks", "sets", "real", "encoders", "filters", "arms", "learners"):
     for name, own in getattr(study, kind).items():
