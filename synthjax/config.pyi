@@ -22,7 +22,7 @@ def prompt_list(
   seed: int = ...,
   labels: str = ...,
   model: str = ...,
-  input: str = ...,
+  t5_input: str = ...,
   temperature: float = ...,
   top_k: int = ...,
   top_p: float = ...,

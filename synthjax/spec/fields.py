@@ -54,7 +54,9 @@ class Prompts(Group):
   seed: Identity[int] = 0
   labels: Identity[str] = ""  # label space of its prompts, to pre-train on other classes; "" = the study's
   model: IdentityUnlessDefault[str] = ""  # for server: its name of the model
-  input: IdentityUnlessDefault[str] = "{}"  # for LE by a T5: what it is given; EuroSAT as published: "a {}"
+  t5_input: IdentityUnlessDefault[str] = (
+    "{}"  # for LE by a T5: what it is given; EuroSAT as published: "a {}"
+  )
   temperature: IdentityUnlessDefault[Amount] = 1.0  # of answers; 0 = the likeliest
   top_k: IdentityUnlessDefault[Count] = 50  # for t5: and lm:, not for servers; 0 = off
   top_p: IdentityUnlessDefault[Annotated[float, AboveToAtMost(0, 1)]] = 1.0
