@@ -101,10 +101,16 @@ class Clip(Towers):
 
   def zero_shot(self, params: Any, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
     """A classifier [K, D], float32: W_k = scale * normalise(mean_t normalise(h(template_t(name_k))))."""
-    tokens = self.check(names, templates)
-    features = _in_batches(self.text_features, params, tokens.ids, PER_DEVICE_BATCH, self.width)
-    mean_KxD = _normalise(features.reshape(len(names), len(templates), self.width)).mean(axis=1)
+    features = self._text_features(params, self.check(names, templates))
+    mean_KxD = features.reshape(len(names), len(templates), self.width).mean(axis=1)
     return (float(self.scale(params)) * _normalise(mean_KxD)).astype(np.float32)
+
+  def embed_texts(self, params: Any, texts: Sequence[str]) -> np.ndarray:
+    """Normalised features [n, D]; of a text that is too long, those of its start."""
+    return self._text_features(params, self.tokenize(texts)).astype(np.float32)
+
+  def _text_features(self, params: Any, tokens: tokenizer.Tokens) -> np.ndarray:
+    return _normalise(_in_batches(self.text_features, params, tokens.ids, PER_DEVICE_BATCH, self.width))
 
 
 def embed(

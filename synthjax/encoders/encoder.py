@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,14 @@ class Encoder:
   def zero_shot(self) -> Array:
     """[K, D], with CLIP's scale."""
     return np.asarray(self.clip.zero_shot(self.params, self.labels.names, self.templates))
+
+  def embed_texts(self, texts: Sequence[str]) -> Array:
+    """Normalised features [n, D]; of a text that is too long, those of its start."""
+    return self.clip.embed_texts(self.params, texts)
+
+  def too_long(self, texts: Sequence[str]) -> list[bool]:
+    """Which of them its text tower does not read to the end."""
+    return [bool(n > self.clip.max_tokens) for n in self.clip.tokenize(texts).lengths] if texts else []
 
   def check(self) -> None:
     """What can be known to be wrong without a device: files, shapes, prompts. All that use it ask, and once is enough."""

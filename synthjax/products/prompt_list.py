@@ -14,7 +14,7 @@ from synthjax.disk import checksums
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import DONE, MISSING, Product, Status, Study, file_faults
-from synthjax.prompts import strategies
+from synthjax.prompts import by_model, strategies
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
@@ -31,7 +31,11 @@ class PromptList(Product):
 
   @classmethod
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
-    return ((name,) for name in spec.prompts)
+    return ((name,) for name in spec.prompts if cls.describes(spec, name))
+
+  @classmethod
+  def describes(cls, spec: StudySpec, *key: str) -> bool:
+    return not by_model.asks(spec.prompts[key[0]])
 
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:
@@ -79,6 +83,15 @@ class PromptList(Product):
       with checksums.parsing(self._file, self.name):
         self._read = strategies.read_list(data.decode())
     return self._read
+
+  def descriptions(self) -> dict[str, str]:
+    """Which thing each class is, for lists that are described by this one."""
+    found = {p.class_id: p.parts["description"] for p in reversed(self.read()) if "description" in p.parts}
+    if missing := [c for c in self.labels.ids if c not in found]:
+      raise UserError(
+        f"{self.name} describes no class {strategies.some(missing)}; lists of strategy LAR and gloss describe classes"
+      )
+    return found
 
   def faults(self) -> list[Fault]:
     found = file_faults(self.folder)

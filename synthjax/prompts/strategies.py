@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
+from synthjax.prompts import by_model
+from synthjax.prompts.by_model import ByModel
 from synthjax.prompts.writers import WRITERS, foreign_to
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.registry import Registry
@@ -78,7 +80,7 @@ def write(fields: Prompts, labels: LabelSpace) -> Written:
   without = [c for c in labels.ids if c not in have]
   if without:
     raise UserError(
-      f"{len(without)} classes have no prompt ({_some(without)}); add prompts for them, or take them out of the labels"
+      f"{len(without)} classes have no prompt ({some(without)}); add prompts for them, or take them out of the labels"
     )
   return written
 
@@ -131,6 +133,9 @@ class LanguageEnhancement:
   uses: tuple[str, ...] = ("writer", "draws", "per_class", "seed")
 
   def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    if by_model.asks(fields):
+      by_model.check(fields, labels, where)
+      return
     WRITERS.find(fields.writer, where)
     if not (name := foreign_to(fields.writer, labels.names)):
       return
@@ -228,14 +233,22 @@ def _count(value: Any, where: str) -> int:
   return int(value)
 
 
-def _some(items: Iterable[str], n: int = 5) -> str:
+def some(items: Iterable[str], n: int = 5) -> str:
   items = list(items)
   return ", ".join(map(repr, items[:n])) + (", ..." if len(items) > n else "")
 
 
 STRATEGIES: Registry[Strategy] = Registry(
   "prompt strategy",
-  {"B": Basic(), "templates": Templates(), "LE": LanguageEnhancement(), "file": FromFile()},
+  {
+    "B": Basic(),
+    "templates": Templates(),
+    "LE": LanguageEnhancement(),
+    "file": FromFile(),
+    "LAR": ByModel(),
+    "CD": ByModel(),
+    "SD": ByModel(),
+  },
 )
 
 

@@ -42,7 +42,7 @@ BelowOne = Annotated[float, FromToBelow(0, 1)]
 
 # A prompt list: what one strategy asks for.
 class Prompts(Group):
-  # B, templates, file, LE, gloss, hypernyms, captions, LAR, CD, SD, CD+SD, or one that a config file registers.
+  # B, templates, file, LE, gloss, hypernyms, captions, LAR, CD, SD or mix.
   strategy: Identity[str] = "B"
   template: Identity[str] = ""  # with {} for the class name; "" = the label space's own
   file: Identity[str] = ""  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
@@ -63,6 +63,25 @@ class Prompts(Group):
   max_tokens: IdentityUnlessDefault[Count] = 0  # of an answer; 0 = 19 for LE by a T5, 1024 otherwise
   dtype: IdentityUnlessDefault[Dtype] = "float32"  # of t5: and lm:
   reasks: IdentityUnlessDefault[Count] = 3  # times that a model is asked again after an answer of no use
+  when_missing: IdentityUnlessDefault[Literal["refuse", "basic"]] = "refuse"  # of a class that got no prompt
+  described_by: IdentityUnlessDefault[str] = (
+    ""  # of config.prompts: a list of LAR or gloss that says what is meant
+  )
+  per_request: IdentityUnlessDefault[Positive] = 10  # texts that a chat model is asked for at once
+  items: IdentityUnlessDefault[Positive] = 20  # for CD: of each list, of objects, lights, camera angles
+  styles: IdentityUnlessDefault[Positive] = 40  # for SD
+  meanings: IdentityUnlessDefault[Positive] = 8  # for LAR: the most of a class name
+  encoder: IdentityUnlessDefault[str] = "clip"  # for LAR: of config.encoders, which scores meanings
+  real: IdentityUnlessDefault[str] = ""  # for LAR: of config.real, which it scores them against; "" = none
+  lists: IdentityUnlessDefault[str] = ""  # for mix: of config.prompts, by commas: a share of the last one's
+  share: IdentityUnlessDefault[Share] = 0.3
+  # What CD, SD and captions drop, beside exact repeats.
+  names_class: IdentityUnlessDefault[bool] = True  # those without the class's name
+  overlap: IdentityUnlessDefault[Annotated[float, AboveToAtMost(0, 1)]] = (
+    0.8  # share of words that two have in common
+  )
+  fits: IdentityUnlessDefault[str] = ""  # of config.encoders: those longer than its text tower reads
+  banned: IdentityUnlessDefault[str] = ""  # words, by commas: those that have one
   per_device_batch: Runtime[Positive] = 32  # of t5: and lm:
 
 

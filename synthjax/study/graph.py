@@ -83,7 +83,18 @@ class Study:
   @property
   def own(self) -> list[Product]:
     """Without those of the studies of a matrix."""
-    return [product for made in self._kinds.values() for product in made]
+    found: dict[int, Product] = {}
+
+    def add(product: Product) -> None:
+      for needed in product.inputs if id(product) not in found else ():
+        if needed in declared:
+          add(needed)
+      found.setdefault(id(product), product)
+
+    declared = [product for made in self._kinds.values() for product in made]
+    for product in declared:
+      add(product)
+    return list(found.values())
 
   def of(self, kind: type[P]) -> list[P]:
     return [cast("P", p) for own, made in self._kinds.items() if issubclass(own, kind) for p in made]

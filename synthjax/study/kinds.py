@@ -5,12 +5,14 @@ from __future__ import annotations
 from synthjax.benchmark.bookkeeping import Bookkeeping
 from synthjax.benchmark.product import Benchmark
 from synthjax.products.arm import Arm
+from synthjax.products.asked_list import AskedList
 from synthjax.products.base import Product
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.imported_set import ImportedSet
 from synthjax.products.keep_list import KeepList
 from synthjax.products.learner import Learner
 from synthjax.products.matrix import Matrix
+from synthjax.products.meanings_list import MeaningsList
 from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
 from synthjax.products.report import Report
@@ -19,6 +21,8 @@ from synthjax.products.sampled_set import SampledSet
 KINDS: tuple[type[Product], ...] = (
   Network,
   PromptList,
+  MeaningsList,
+  AskedList,
   SampledSet,
   ImportedSet,
   RealEmbeddings,

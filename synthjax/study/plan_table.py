@@ -35,7 +35,7 @@ def plan_table(products: Sequence[tuple[str, Product]], root: epath.Path) -> str
   widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
   lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
   to_do = [(name, s) for name, s in rows if s.state != DONE]
-  lines += [f"{name}: {s.why}" for name, s in rows if s.why]
+  lines += [f"{name}: {why}" for name, s in rows if (why := s.why or s.note())]
   if to_do:
     missing = {name for name, _ in to_do}
     lines += _to_fetch(p for name, p in products if name in missing)

@@ -1,0 +1,269 @@
+"""Stage prompts: a list that a language model writes. Its answers are kept as they come, in `answers/`; groups of classes, which
+processes share by claims, become `classes-*.jsonl`, and all of them `prompts.jsonl`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from etils import epath
+
+from synthjax.disk import checksums, workdir
+from synthjax.labels.spaces import LabelSpace
+from synthjax.products.base import DONE, MISSING, Status, Study
+from synthjax.products.prompt_list import PromptList
+from synthjax.prompts import answers, by_model, language_models, strategies
+from synthjax.prompts.answers import Answers
+from synthjax.prompts.asked import ASKED
+from synthjax.prompts.asking import Ask, Asking
+from synthjax.prompts.class_prompts import ClassPrompts, Lengths, OneClass, Text
+from synthjax.prompts.requests import Answer, LanguageModel
+from synthjax.runtime import residents
+from synthjax.runtime.errors import UserError
+from synthjax.runtime.progress import Progress, readable
+from synthjax.runtime.stopping import Stop
+from synthjax.spec.study import StudySpec
+from synthjax.store import records
+
+_GROUPS = 128  # of classes, about: what one process takes at once
+_COMMON = "common.json"
+
+
+class AskedList(PromptList):
+  uses = (residents.LANGUAGE_MODEL,)
+
+  def __init__(
+    self,
+    config: StudySpec,
+    root: epath.Path,
+    name: str,
+    labels: LabelSpace,
+    described_by: PromptList | None,
+    too_long: Lengths | None,
+  ):
+    super().__init__(config, root, name, labels)
+    self._settings, self._root, self._described_by = config.server, root, described_by
+    self._strategy, self._too_long = ASKED[self._fields.strategy], too_long
+    self.inputs = (described_by,) if described_by else ()
+
+  @classmethod
+  def describes(cls, spec: StudySpec, *key: str) -> bool:
+    return by_model.asks(spec.prompts[key[0]])
+
+  @classmethod
+  def declare(cls, study: Study, *key: str) -> Self:
+    (name,) = key
+    fields = study.spec.prompts[name]
+    described_by = study.get(PromptList, fields.described_by) if fields.described_by else None
+    too_long = study.encoder(fields.fits).too_long if fields.fits else None
+    return cls(study.spec, study.root, name, study.label_space(fields.labels), described_by, too_long)
+
+  # --- what it is ----------------------------------------------------------------------------------
+
+  def check(self) -> None:
+    strategies.check(self._fields, self.labels, self._where)
+    if not self._file.exists():
+      self._model.check(self._where)
+
+  @property
+  def _where(self) -> str:
+    return f"config.{self.name.replace('/', '.')}"
+
+  @functools.cached_property
+  def _model(self) -> LanguageModel:
+    return language_models.open_model(self._fields, self._settings, self._root, self._where)
+
+  @property
+  def _is_t5(self) -> bool:
+    return self._model.identity.get("model") == language_models.T5
+
+  @functools.cached_property
+  def _wanted(self) -> records.Record:
+    fields = self._fields
+    identity = by_model.identity(fields, self.labels, self._model.identity) | self._also()
+    inputs = {p.name: p.content_hash() for p in self._lists}
+    return records.Record(self.name, identity, runtime={"writer": fields.writer}, inputs=inputs)
+
+  def _also(self) -> dict[str, Any]:
+    """What else decides the list."""
+    return {}
+
+  @property
+  def _lists(self) -> Sequence[PromptList]:
+    return [self._described_by] if self._described_by else []
+
+  def _classes(self) -> list[OneClass]:
+    described = self._described_by.descriptions() if self._described_by else {}
+    named = zip(self.labels.ids, self.labels.names, strict=True)
+    return [OneClass(i, name, described.get(i, "")) for i, name in named]
+
+  # --- how far it is -------------------------------------------------------------------------------
+
+  def _status(self) -> Status:
+    if not all(needed.status().state == DONE for needed in self.inputs):
+      return Status(MISSING, unit="requests")
+    if super()._status().state == DONE:
+      return super()._status()
+    known = self._answers()
+    want = max(round(self._requests()), len(known))
+    return Status(MISSING, len(known), want, "requests", note=functools.partial(self._cost, known, want))
+
+  def _answers(self) -> Answers:
+    return Answers(self.folder / answers.FOLDER, self._model.identity)
+
+  def _requests(self) -> float:
+    return len(self.labels) * self._strategy.requests(self._fields, self._is_t5)
+
+  def _cost(self, known: Answers, want: int) -> str:
+    """Tokens that are still to be asked and answered: by the answers that are there, or by a rule of thumb."""
+    left = want - len(known)
+    asked, answered = known.mean_tokens() or self._strategy.tokens(self._fields, self._is_t5)
+    line = f"{left:,} requests of {want:,}, about {readable(left * asked)} tokens asked and {readable(left * answered)} answered"
+    prices = self._settings.price_asked, self._settings.price_answered
+    if any(prices):
+      line += f", {left * (asked * prices[0] + answered * prices[1]) / 1e6:,.2f} by config.server's prices"
+    return line
+
+  # --- making it -----------------------------------------------------------------------------------
+
+  def make(self, stop: Stop) -> bool:
+    if self.status().state == DONE:
+      return True
+    if not all(needed.status().state == DONE for needed in self.inputs):
+      return False
+    records.settle(self.folder, self._wanted)
+    residents.begin(self.uses)
+    with self._answers() as known:
+      progress = self.progress(round(self._requests()), len(known), unit="answers")
+      try:
+        common = self._common(known, progress, stop)
+        if common is None or not self._write_groups(common, known, progress, stop):
+          return False
+      finally:
+        progress.close()
+    return self._finish(stop)
+
+  def _common(self, known: Answers, progress: Progress, stop: Stop) -> list[str] | None:
+    """What all classes share; None while another process asks for it."""
+    file = self.folder / _COMMON
+    if not file.exists():
+      with self.claimed("common", stop) as owner:
+        if owner is None:
+          return None
+        if not file.exists():
+          known.refresh()
+          asking = Asking[list[str]](self._model, known, stop, _counted(progress))
+          ((_, found),) = asking.results([("", self._strategy.common(self._fields))])
+          checksums.publish(file, workdir.to_json(found))
+    return checksums.read_json(file, self.name, [str])
+
+  def _write_groups(self, common: Sequence[str], known: Answers, progress: Progress, stop: Stop) -> bool:
+    """Whether all are there."""
+    groups = self._groups()
+    missing = [name for name in groups if not (self.folder / name).exists()]
+    if not missing or not self.is_any_free(missing):
+      return not missing
+    found: dict[str, dict[str, ClassPrompts]] = {}
+
+    def tasks(parts: Iterable[str]) -> Iterator[tuple[str, Ask[ClassPrompts]]]:
+      for name in parts:
+        known.refresh()  # of one who died over it
+        found[name] = {}
+        for i, one in enumerate(groups[name]):
+          yield (
+            f"{name}/{i}",
+            self._strategy.of_class(self._fields, one, self._template, common, self._lengths, self._is_t5),
+          )
+
+    with self.owner() as owner, owner.making(stop):
+      asking = Asking[ClassPrompts](self._model, known, stop, _counted(progress))
+      for task, written in asking.results(tasks(owner.share(missing))):
+        name, _, _ = task.partition("/")
+        found[name][written.class_id] = written
+        if len(found[name]) == len(groups[name]):
+          own = found.pop(name)
+          lines = records.to_lines(own[one.id].to_json() for one in groups[name])
+          checksums.publish(self.folder / name, lines)
+          owner.release(name)
+    return all((self.folder / name).exists() for name in missing)
+
+  def _groups(self) -> dict[str, list[OneClass]]:
+    classes = self._classes()
+    size = math.ceil(len(classes) / _GROUPS)
+    return {f"classes-{i // size:05d}.jsonl": classes[i : i + size] for i in range(0, len(classes), size)}
+
+  @property
+  def _template(self) -> str:
+    return self._fields.template or self.labels.template
+
+  def _lengths(self, texts: Sequence[str]) -> Sequence[bool]:
+    return self._too_long(texts) if self._too_long else [False] * len(texts)
+
+  def written(self) -> list[ClassPrompts]:
+    """Of every class, as the model wrote it."""
+    found = []
+    for name in self._groups():
+      data = checksums.read(self.folder / name, self.name)
+      with checksums.parsing(self.folder / name, self.name):
+        found += [ClassPrompts.from_json(json.loads(line)) for line in data.decode().splitlines()]
+    return found
+
+  def _finish(self, stop: Stop) -> bool:
+    with self.claimed("prompts", stop) as owner:
+      if owner is None:
+        return False
+      if not self._file.exists():
+        written = self._chosen(self.written())
+        for note in self._fill(written):
+          print(f"{self.name}: {note}", file=sys.stderr)
+        answers.cover(self.folder / answers.FOLDER)
+        origin = f"{self._fields.strategy}: {_title(self._model.identity)}"
+        prompts = [p for one in written for p in one.prompts(origin)]
+        checksums.publish(self._file, "".join(p.to_line() + "\n" for p in prompts).encode())
+    return True
+
+  def _chosen(self, written: list[ClassPrompts]) -> list[ClassPrompts]:
+    """What becomes of what the model wrote."""
+    return written
+
+  def _fill(self, written: list[ClassPrompts]) -> Iterator[str]:
+    """Gives classes without a prompt the basic one, or refuses the list; says which have fewer than were asked for."""
+    names = dict(zip(self.labels.ids, self.labels.names, strict=True))
+    without = [one for one in written if not one.texts]
+    if without:
+      listed = strategies.some(one.class_id for one in without)
+      if self._fields.when_missing == "refuse":
+        raise UserError(
+          f"{self.name}: {len(without)} classes got no prompt of use from the model ({listed}); set when_missing='basic' to take "
+          "the basic prompt for them, or another writer under another name"
+        )
+      yield f"{len(without)} classes got no prompt of use and take the basic one ({listed})"
+      for one in without:
+        one.texts = [Text(self._template.replace("{}", names[one.class_id]))]
+    short = {one.class_id: len(one.texts) for one in written if len(one.texts) < self._least}
+    if short:
+      fewest = min(short, key=short.__getitem__)
+      yield (
+        f"{len(short)} classes have fewer than {self._least} prompts (fewest: {short[fewest]} for {fewest!r}); these are used over "
+        "again"
+      )
+
+  @property
+  def _least(self) -> int:
+    return self._fields.per_class
+
+
+def _counted(progress: Progress) -> Callable[[Answer], None]:
+  def answered(answer: Answer) -> None:
+    del answer
+    progress.add(1)
+
+  return answered
+
+
+def _title(model: Mapping[str, Any]) -> str:
+  return model.get("server") or f"{model.get('model')} {str(model.get('weights'))[:12]}"

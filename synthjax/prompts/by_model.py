@@ -1,0 +1,61 @@
+"""Strategies whose lists a language model writes, as configs name them: what is refused, and what decides such a list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synthjax.labels.spaces import LabelSpace
+from synthjax.prompts import language_models
+from synthjax.prompts.asked import ASKED
+from synthjax.runtime.errors import UserError
+from synthjax.spec.fields import Prompts
+
+_OF_ANSWERS = ("seed", "temperature", "top_p", "max_tokens", "reasks", "when_missing", "described_by")
+
+
+def asks(fields: Prompts) -> bool:
+  """Whether a language model writes the list: LE may also have a writer that is a function."""
+  return fields.strategy in ASKED and (fields.strategy != "LE" or bool(language_models.kind(fields.writer)))
+
+
+def check(fields: Prompts, labels: LabelSpace, where: str) -> None:
+  kind = language_models.kind(fields.writer)
+  if kind == language_models.T5 and fields.strategy != "LE":
+    raise UserError(
+      f"{where}: a T5 writes sentences for strategy LE alone; for {fields.strategy} set writer to lm:... or server:..."
+    )
+  if not kind:
+    raise UserError(
+      f"{where}: strategy {fields.strategy} asks a language model; set writer to lm:REFERENCE, server:URL or recorded:LIST"
+    )
+  if kind == language_models.SERVER and not fields.model:
+    raise UserError(f"{where}: writer {fields.writer} needs the name of a model there; set model")
+  if fields.draws < fields.per_class and fields.strategy == "LE":
+    raise UserError(f"{where}: draws is {fields.draws}, fewer than per_class {fields.per_class}; raise draws")
+
+
+def identity(fields: Prompts, labels: LabelSpace, model: Mapping[str, Any]) -> dict[str, Any]:
+  """Of a list that this model writes; the URL of a server is not part of it, nor that answers are recorded ones."""
+  own, given = (*ASKED[fields.strategy].uses, *_OF_ANSWERS), fields.identity()
+  found = {name: given[name] for name in ("strategy", *own) if name in given}
+  if "server" not in model and "top_k" in given:
+    found["top_k"] = given["top_k"]
+  found |= {"class_ids": labels.ids, "class_names": labels.names, "model": dict(model)}
+  found |= {"template": fields.template or labels.template}
+  return found | language_models.MODELS.identity(language_models.kind(fields.writer))
+
+
+class ByModel:
+  """In the table of strategies, for those that nothing but a model can write."""
+
+  uses: tuple[str, ...] = ()
+
+  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    check(fields, labels, where)
+
+  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
+    raise NotImplementedError("products/asked_list.py knows the model")
+
+  def write(self, fields: Prompts, labels: LabelSpace) -> Any:
+    raise NotImplementedError("products/asked_list.py asks the model")
