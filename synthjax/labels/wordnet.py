@@ -1,4 +1,7 @@
 """x"""
+
 from synthjax.labels.spaces import LabelSpace
+
+
 def gloss(labels: LabelSpace, class_id: str) -> str:
   return ""

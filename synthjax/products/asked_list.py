@@ -198,7 +198,7 @@ class AskedList(PromptList):
 
   @property
   def _template(self) -> str:
-    return self._fields.template or self.labels.template
+    return by_model.template(self._fields, self.labels)
 
   def _lengths(self, texts: Sequence[str]) -> Sequence[bool]:
     return self._too_long(texts) if self._too_long else [False] * len(texts)
@@ -242,8 +242,9 @@ class AskedList(PromptList):
           "the basic prompt for them, or another writer under another name"
         )
       yield f"{len(without)} classes got no prompt of use and take the basic one ({listed})"
+      basic = self._fields.template or self.labels.template
       for one in without:
-        one.texts = [Text(self._template.replace("{}", names[one.class_id]))]
+        one.texts = [Text(basic.replace("{}", names[one.class_id]))]
     short = {one.class_id: len(one.texts) for one in written if len(one.texts) < self._least}
     if short:
       fewest = min(short, key=short.__getitem__)

@@ -35,7 +35,8 @@ class PromptList(Product):
 
   @classmethod
   def describes(cls, spec: StudySpec, *key: str) -> bool:
-    return not by_model.asks(spec.prompts[key[0]])
+    own = spec.prompts[key[0]]
+    return own.strategy != "mix" and not by_model.asks(own)
 
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from synthjax.labels.spaces import LabelSpace
 from synthjax.prompts import language_models
@@ -11,6 +12,7 @@ from synthjax.prompts.asked import ASKED
 from synthjax.runtime.errors import UserError
 from synthjax.spec.fields import Prompts
 
+_ARTICLE = re.compile(r"\b(a|an|the) \{\}")
 _OF_ANSWERS = ("seed", "temperature", "top_p", "max_tokens", "reasks", "when_missing", "described_by")
 
 
@@ -42,20 +44,27 @@ def identity(fields: Prompts, labels: LabelSpace, model: Mapping[str, Any]) -> d
   if "server" not in model and "top_k" in given:
     found["top_k"] = given["top_k"]
   found |= {"class_ids": labels.ids, "class_names": labels.names, "model": dict(model)}
-  found |= {"template": fields.template or labels.template}
+  found |= {"template": template(fields, labels)}
   return found | language_models.MODELS.identity(language_models.kind(fields.writer))
 
 
-class ByModel:
-  """In the table of strategies, for those that nothing but a model can write."""
+def template(fields: Prompts, labels: LabelSpace) -> str:
+  """Sentences have an article of their own: He et al.'s prompts are `a photo of {sentence}`."""
+  given = fields.template or labels.template
+  return given if fields.template or fields.strategy != "LE" else _ARTICLE.sub("{}", given)
+
+
+class OwnProduct:
+  """In the table of strategies, for those whose lists are a kind of product of their own."""
 
   uses: tuple[str, ...] = ()
 
   def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
-    check(fields, labels, where)
+    if fields.strategy in ASKED:
+      check(fields, labels, where)
 
-  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
-    raise NotImplementedError("products/asked_list.py knows the model")
+  def identity(self, fields: Prompts, labels: LabelSpace) -> NoReturn:
+    raise NotImplementedError(fields.strategy)
 
-  def write(self, fields: Prompts, labels: LabelSpace) -> Any:
-    raise NotImplementedError("products/asked_list.py asks the model")
+  def write(self, fields: Prompts, labels: LabelSpace) -> NoReturn:
+    raise NotImplementedError(fields.strategy)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts import by_model
-from synthjax.prompts.by_model import ByModel
+from synthjax.prompts.by_model import OwnProduct
 from synthjax.prompts.writers import WRITERS, foreign_to
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.registry import Registry
@@ -245,9 +245,10 @@ STRATEGIES: Registry[Strategy] = Registry(
     "templates": Templates(),
     "LE": LanguageEnhancement(),
     "file": FromFile(),
-    "LAR": ByModel(),
-    "CD": ByModel(),
-    "SD": ByModel(),
+    "LAR": OwnProduct(),
+    "CD": OwnProduct(),
+    "SD": OwnProduct(),
+    "mix": OwnProduct(),
   },
 )
 

@@ -17,6 +17,7 @@ from synthjax.spec.checks_filters import check_filter
 from synthjax.spec.checks_learners import check_learner
 from synthjax.spec.checks_limits import check_limits
 from synthjax.spec.checks_networks import check_network
+from synthjax.spec.checks_prompts import check_prompts
 from synthjax.spec.checks_sets import check_real, check_set
 from synthjax.spec.config import Config, study_config
 from synthjax.spec.study import BenchmarkSpec, StudySpec, resolve
@@ -61,6 +62,8 @@ def check(config: Config) -> None:
   study = resolve(config)
   _check_values(study)
   _check_names(study)
+  for name, prompts in study.prompts.items():
+    check_prompts(f"config.prompts.{name}", prompts, study)
   for name in study.networks:
     check_network(study, name)
   for name, images in study.sets.items():

@@ -13,6 +13,7 @@ from synthjax.products.keep_list import KeepList
 from synthjax.products.learner import Learner
 from synthjax.products.matrix import Matrix
 from synthjax.products.meanings_list import MeaningsList
+from synthjax.products.mixed_list import MixedList
 from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
 from synthjax.products.report import Report
@@ -23,6 +24,7 @@ KINDS: tuple[type[Product], ...] = (
   PromptList,
   MeaningsList,
   AskedList,
+  MixedList,
   SampledSet,
   ImportedSet,
   RealEmbeddings,

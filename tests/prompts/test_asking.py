@@ -76,10 +76,12 @@ def test_every_answer_reaches_who_asked_and_what_two_share_is_asked_once(tmp_pat
 
 def test_a_run_that_was_cut_off_asks_nothing_twice(tmp_path):
   names = [f"class {i}" for i in range(20)]
-  _, first, _ = run(tmp_path, names, until=7)
+  run(tmp_path, names, until=7)
   found, second, counts = run(tmp_path, names)
   assert len(found) == 20 and counts.answered == len(second.asked)
-  answered = json.loads("[" + ",".join(line for f in tmp_path.glob("*.jsonl") for line in f.read_text().splitlines()) + "]")
+  answered = json.loads(
+    "[" + ",".join(line for f in tmp_path.glob("*.jsonl") for line in f.read_text().splitlines()) + "]"
+  )
   keys = [body["key"] for body in answered if "key" in body]
   assert len(keys) == len(set(keys)) == 61
   _, third, _ = run(tmp_path, names)
