@@ -1,0 +1,81 @@
+"""A server of a language model on this machine, which fails as a test wants it to."""
+
+import http.server
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+
+def answer(text, finish="stop", **message) -> dict:
+  """As /chat/completions gives it."""
+  choice = {"index": 0, "message": {"role": "assistant", "content": text} | message, "finish_reason": finish}
+  return {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+
+
+Reply = tuple[int, Mapping[str, str], bytes | dict]
+
+
+class Stub:
+  """Answers `reply(body, n)` to the n-th question, or cuts the connection where that raises ConnectionError."""
+
+  def __init__(self, reply: Callable[[dict, int], Reply | dict] = lambda body, n: answer("yes")):
+    self.reply = reply
+    self.models: Reply | dict = {"data": [{"id": "crane-1"}, {"id": "heron-2"}]}
+    self.bodies: list[dict] = []
+    self.keys: list[str | None] = []
+    self.paths: list[str] = []
+    self.times: list[float] = []
+    self.latency = 0.0
+    lock = threading.Lock()
+    stub = self
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+      protocol_version = "HTTP/1.1"
+      disable_nagle_algorithm = True
+
+      def log_message(self, *args):
+        pass
+
+      def do_GET(self):
+        self._send(stub.models)
+
+      def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with lock:
+          stub.bodies.append(body)
+          stub.times.append(time.monotonic())
+          n = len(stub.bodies) - 1
+        time.sleep(stub.latency)
+        try:
+          self._send(stub.reply(body, n))
+        except ConnectionError:
+          self.close_connection = True
+          self.connection.shutdown(socket.SHUT_RDWR)
+
+      def _send(self, reply: Reply | dict):
+        stub.keys.append(self.headers["Authorization"])
+        stub.paths.append(self.path)
+        status, headers, body = reply if isinstance(reply, tuple) else (200, {}, reply)
+        if isinstance(body, dict):
+          body = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
+          self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    class Server(http.server.ThreadingHTTPServer):
+      request_queue_size = 128
+
+      def handle_error(self, request, client_address):
+        pass  # a client that has gone
+
+    self._server = Server(("127.0.0.1", 0), Handler)
+    self.url = f"http://127.0.0.1:{self._server.server_port}"
+    threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+  def close(self) -> None:
+    self._server.shutdown()
+    self._server.server_close()
