@@ -13,7 +13,7 @@ FLOORS = [  # from the top
   {"cli", "benchmark", "study"},
   {"products", "pages"},
   {"prompts", "filters", "sampling", "learning", "evaluation"},
-  {"data", "encoders", "generators"},
+  {"data", "encoders", "generators", "language"},
   {"spec", "store"},
   {"models", "weights", "labels", "small_world"},
   {"disk"},

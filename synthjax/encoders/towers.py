@@ -23,9 +23,9 @@ from synthjax.models.flax_classes import (
   CLIPTextConfig,
   CLIPVisionConfig,
   FlaxCLIPModule,
-  precision_of,
 )
 from synthjax.models.flops import flops_of
+from synthjax.models.precision import precision_of
 
 Array = jax.Array
 STATISTICS = "batch_stats"

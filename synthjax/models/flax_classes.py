@@ -33,6 +33,7 @@ from transformers.models.clip.modeling_flax_clip import (
 )
 
 from synthjax.models.attention import attend
+from synthjax.models.precision import precision_of
 
 __all__ = [
   "CLIPConfig",
@@ -49,7 +50,6 @@ __all__ = [
   "apply_corrected",
   "clip_attention",
   "of_config",
-  "precision_of",
 ]
 
 Array = jax.Array
@@ -80,11 +80,6 @@ def apply_corrected(
 
   with nn.intercept_methods(correct), jax.default_matmul_precision(precision_of(module.dtype)):
     return module.apply({"params": params}, *args, **kwargs)
-
-
-def precision_of(dtype: jnp.dtype) -> str | None:
-  """A network asked for in float32 gets it: by default GPUs and TPUs multiply with fewer bits."""
-  return "highest" if dtype == jnp.float32 else None
 
 
 def _correct(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

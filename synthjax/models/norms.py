@@ -93,6 +93,20 @@ class LayerNorm(nn.Module):
     return (normal * _of(scale, domain_B, x.ndim) + _of(bias, domain_B, x.ndim)).astype(self.dtype)
 
 
+class RMSNorm(nn.Module):
+  """Over the last axis, in float32, without a mean or a bias."""
+
+  epsilon: float
+  dtype: jnp.dtype = jnp.float32  # of the result
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+    x = x.astype(jnp.float32)
+    gain = jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + self.epsilon)
+    return (x * gain * scale.astype(jnp.float32)).astype(self.dtype)
+
+
 def _domain(domain_B: Array | None, n: int, domains: int, test_domain: int) -> Array | None:
   """None where there is but one."""
   if domains == 1:

@@ -34,7 +34,7 @@ _COMMON = "common.json"
 
 
 class AskedList(PromptList):
-  uses = (residents.LANGUAGE_MODEL,)
+  uses = (residents.LANGUAGE,)
 
   def __init__(
     self,

@@ -28,7 +28,7 @@ from synthjax.weights import hub
 
 
 class MeaningsList(AskedList):
-  uses = (residents.LANGUAGE_MODEL, residents.ENCODER)
+  uses = (residents.LANGUAGE, residents.ENCODER)
   _encoder: Encoder | None = None
   _real: RealEmbeddings | None = None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterable
 
-GENERATOR, ENCODER, PICTURES, LANGUAGE_MODEL = "generator", "encoder", "pictures of tests", "language model"
+GENERATOR, ENCODER, PICTURES, LANGUAGE = "generator", "encoder", "pictures of tests", "language model"
 _release: dict[str, Callable[[], bool]] = {}
 _expected: set[str] = set()
 

@@ -33,7 +33,7 @@ _NETWORK = re.compile(
   r"(diffusion_pytorch_model|pytorch_model|open_clip_pytorch_model)((?:\.\w+)?(?:-\d+-of-\d+)?)\.bin(\.index\.(?:\w+\.)?json)?"
 )
 _SAFE_STEMS = {"pytorch_model": "model", "open_clip_pytorch_model": "open_clip_model"}
-_TEXT = (".json", ".txt")
+_TEXT = (".json", ".txt", ".jinja", ".model")
 _TEXT_BYTES = 32e6  # at most; a tokenizer has two million
 
 

@@ -2,7 +2,7 @@
 
 A branch or a tag moves, so it is resolved once and the commit is recorded in the study's workdir, as `weights/*.json`:
 of several processes the first one's commit is everybody's, and a re-run asks nobody. At first only the small files
-are fetched (JSON, and the tokenizers' text); a network's tensors follow when they are read, from files whose hash the
+are fetched (JSON, and the tokenizers' and chats' files); a network's tensors follow when they are read, from files whose hash the
 hub lists, so that the checkpoint's digest is known before. Pickles are never fetched.
 """
 
@@ -35,7 +35,7 @@ _HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # At the root or one folder deep: no checkpoint that we read lies deeper, and no such name leads out of its folder.
 _FILE = re.compile(r"(\w[\w-]*/)?\w[\w.-]*", re.ASCII)
-_TEXT = (".json", ".txt")
+_TEXT = (".json", ".txt", "spiece.model", ".jinja")
 _SMALL = 32e6  # bytes; a tokenizer has two million
 _SECONDS = 15.0  # until a silent hub counts as out of reach
 

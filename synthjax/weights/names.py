@@ -25,8 +25,8 @@ def torch_names(path: tuple[str, ...]) -> list[str]:
 
 
 def _part(part: str) -> str:
-  """resnets_0 -> resnets.0, but linear_1 stays: there it is a name and no index."""
-  return part if part.startswith("linear_") else re.sub(r"_(\d+)$", r".\1", part)
+  """resnets_0 -> resnets.0, but linear_1 stays, and T5's wi_0: there it is a name and no index."""
+  return part if part.startswith(("linear_", "wi_")) else re.sub(r"_(\d+)$", r".\1", part)
 
 
 def torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:

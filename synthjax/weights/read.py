@@ -154,12 +154,16 @@ def read_params(
   shapes: Mapping[str, Any],
   place: Callable[[np.ndarray], jax.Array | np.ndarray],
   layout: Layout = names,
+  spare: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
   """The tensors of one network as the tree `shapes` wants them, each placed as soon as it is read.
 
   Missing, extra and wrong-shaped names are listed in one error, before anything is placed. The host never holds more
   than two tensors: one is read while the one before is on its way to the devices.
+
+  `spare` are tensors that the files may hold besides: of each the name of another one, which it must be a copy of, or "".
   """
+  spare = spare or {}
   wanted = traverse_util.flatten_dict(dict(shapes))
   files = tensor_files(folder, stem)
   where: dict[str, Path] = {}
@@ -175,7 +179,8 @@ def read_params(
           odd.append(f"{name} is stored as {kind}")
         where[name], found[name] = file, tuple(about.get_shape())
   source = {path: next((n for n in layout.torch_names(path) if n in found), None) for path in wanted}
-  _account(folder, wanted, source, found, odd, layout)
+  _account(folder, wanted, source, {n: shape for n, shape in found.items() if n not in spare}, odd, layout)
+  _check_copies({name: of for name, of in spare.items() if of and name in where}, where)
   by_file: dict[Path, list[tuple[tuple[str, ...], str]]] = {}
   for path, name in source.items():
     assert name is not None
@@ -191,6 +196,16 @@ def read_params(
         jax.block_until_ready(before)
         before = read[path]
   return traverse_util.unflatten_dict(read)
+
+
+def _check_copies(copies: Mapping[str, str], where: Mapping[str, Path]) -> None:
+  """A network that shares a tensor is read from one name; another value under the other would be lost, in silence."""
+  for name, of in copies.items():
+    with open_tensors(where[name]) as own, open_tensors(where[of]) as other:
+      if not np.array_equal(own.get_tensor(name), other.get_tensor(of)):
+        raise UserError(
+          f"weights: {name} of {where[name]} differs from {of}, though config.json has them tied; fetch the folder again"
+        )
 
 
 def open_tensors(file: Path):
@@ -264,22 +279,26 @@ def check_unchanged(folder: Path, before: Stamps, parts: tuple[str, ...] = (".",
     )
 
 
-def folder_digest(folder: Path, parts: tuple[str, ...], stems: tuple[str, ...] = ()) -> str:
+def folder_digest(
+  folder: Path, parts: tuple[str, ...], stems: tuple[str, ...] = (), others: tuple[str, ...] = ()
+) -> str:
   """A hash of every file that decides what the networks of a folder compute.
 
   Variants that are not read do not count: another program may fetch one into the same folder. `stems` are the networks
-  that do; () stands for all that lie there.
+  that do; () stands for all that lie there. `others` are files that count beside JSON and text.
   """
-  return _folder_digest(folder, parts, stems, stamps(folder, parts))
+  return _folder_digest(folder, parts, stems, others, stamps(folder, parts))
 
 
 @functools.lru_cache(maxsize=16)
-def _folder_digest(folder: Path, parts: tuple[str, ...], stems: tuple[str, ...], _: Stamps) -> str:
+def _folder_digest(
+  folder: Path, parts: tuple[str, ...], stems: tuple[str, ...], others: tuple[str, ...], _: Stamps
+) -> str:
   sha = hashlib.sha256()
   for part in parts:
     there = _names(folder / part)
     read = {name for stem in stems or _stems(there) for name in tensor_names(folder / part, stem)}
-    for name in sorted(read | {n for n in there if n.endswith((".json", ".txt"))}):
+    for name in sorted(read | {n for n in there if n.endswith((".json", ".txt")) or n in others}):
       sha.update(f"{part}/{name}\0".encode())
       sha.update(_sha256(folder / part / name))
   return sha.hexdigest()

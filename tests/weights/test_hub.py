@@ -19,7 +19,7 @@ from synthjax.weights import hub, read
 
 REPO = "studio/tiny-diffusion"
 FIRST, SECOND = "1" * 40, "2" * 40
-_LFS = (".safetensors", ".bin", ".ckpt")
+_LFS = (".safetensors", ".bin", ".ckpt", ".model")
 
 
 class Hub:
@@ -215,6 +215,15 @@ def test_a_repository_of_parts_and_one_in_16_bits(remote, tmp_path):
   assert [f.name for f in read.tensor_files(folder / "vae", STEM)] == [f"{STEM}.fp16.safetensors"]
   assert [f.name for f in read.tensor_files(folder / "unet", STEM)] == [part]
   assert (folder / "unet" / part).exists()
+
+
+def test_of_a_language_model_tokenizer_and_template_are_fetched_at_once(remote, tmp_path):
+  small = {"config.json": b"{}", "spiece.model": b"pieces", "chat_template.jinja": b"{{ messages }}"}
+  remote.commits[FIRST] = small | {"model.safetensors": b"x" * 9, "other.model": b"?", "readme.md": b""}
+  folder = hub.locate(REPO, workdir(tmp_path))
+  assert {p.name: p.read_bytes() for p in folder.iterdir()} == small
+  digest = read.folder_digest(folder, (".",), ("model",), ("spiece.model", "chat_template.jinja"))
+  assert digest != read.folder_digest(folder, (".",), ("model",), ("spiece.model",))
 
 
 NETWORKS = {"text_encoder": ("model",), "unet": (STEM,), "vae": (STEM,)}

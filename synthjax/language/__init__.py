@@ -1,0 +1,1 @@
+"""Language models that write prompts: T5 and Qwen3, from published checkpoints."""
