@@ -28,6 +28,7 @@ from synthjax.runtime.progress import Progress, readable
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
+from synthjax.weights import hub
 
 _GROUPS = 128  # of classes, about: what one process takes at once
 _COMMON = "common.json"
@@ -76,6 +77,12 @@ class AskedList(PromptList):
   @functools.cached_property
   def _model(self) -> LanguageModel:
     return language_models.open_model(self._fields, self._settings, self._root, self._where)
+
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    kind, _, reference = self._fields.writer.partition(":")
+    if kind not in (language_models.T5, language_models.CHAT):
+      return ()
+    return hub.to_fetch(reference, self._root, {"": ("model",)})
 
   @property
   def _is_t5(self) -> bool:

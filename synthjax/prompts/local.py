@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from etils import epath
 
 from synthjax.language import model
 from synthjax.language.decoding import Decoding
+from synthjax.models.t5 import T5
 from synthjax.prompts.requests import Answer, Request
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
@@ -26,7 +28,14 @@ class Local:
 
   @functools.cached_property
   def _model(self) -> model.LanguageModel:
-    return model.load(self._reference, self._root, self._dtype, self._kind, self._per_device_batch)
+    found = model.load(self._reference, self._root, self._dtype, self._per_device_batch)
+    is_t5 = isinstance(found.network, T5)
+    if is_t5 != (self._kind == "t5"):
+      other = "t5" if is_t5 else "lm"
+      raise UserError(
+        f"writer {self._kind}:{self._reference} is the other kind; write {other}:{self._reference}"
+      )
+    return found
 
   @property
   def identity(self) -> Mapping[str, Any]:
@@ -34,23 +43,27 @@ class Local:
 
   @property
   def capacity(self) -> int:
-    return _BATCHES * self._model.batch
+    return _BATCHES * self._batch
+
+  @property
+  def _batch(self) -> int:
+    return self._model.per_device_batch * self._model.data_parallel
 
   def check(self, where: str) -> None:
     try:
-      self._model.check()
+      self._model.digest()
     except UserError as e:
       raise UserError(f"{where}: {e}") from None
 
   def open(self) -> _Batches:
-    return _Batches(self._model)
+    return _Batches(self._model, self._batch)
 
 
 class _Batches:
   """Requests of like length and the same decoding are answered together."""
 
-  def __init__(self, asked: model.LanguageModel):
-    self._model = asked
+  def __init__(self, asked: model.LanguageModel, batch: int):
+    self._model, self._batch = asked, batch
     self._queued: collections.deque[tuple[str, Request]] = collections.deque()
 
   def ask(self, request: Request) -> None:
@@ -63,10 +76,10 @@ class _Batches:
     stop.check()
     decoding = self._queued[0][1].decoding
     alike = [one for one in self._queued if one[1].decoding == decoding]
-    chosen = list(itertools.islice(sorted(alike, key=lambda one: len(one[0])), self._model.batch))
+    chosen = list(itertools.islice(sorted(alike, key=lambda one: len(one[0])), self._batch))
     taken = {id(request) for _, request in chosen}
     self._queued = collections.deque(one for one in self._queued if id(one[1]) not in taken)
-    settings = Decoding(decoding.max_tokens, decoding.temperature, decoding.top_k, decoding.top_p)
+    settings = Decoding(**dataclasses.asdict(decoding))
     found = self._model.generate([t for t, _ in chosen], [r.seed for _, r in chosen], settings)
     for (_, request), one in zip(chosen, found, strict=True):
       yield request, Answer(one.text, one.prompt_tokens, one.new_tokens, one.ended)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict, config_dict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import fields, group, renamed, tasks
+from synthjax.spec import benchmark_fields, fields, group, renamed, tasks
 
 Config: TypeAlias = Any  # a ConfigDict, of whose attributes a type checker knows nothing
 
@@ -51,7 +51,7 @@ def study_config(labels: str = "digits") -> Config:
   config.export = _group(fields.Export)
   config.report = _group(fields.Report)
   config.runtime = _group(fields.RuntimeFields)
-  config.benchmark = _group(fields.Benchmark)
+  config.benchmark = _group(benchmark_fields.Benchmark)
   config.benchmark.sampling = ConfigDict(sort_keys=False)  # name -> sampling_case(...)
   config.benchmark.encoding = ConfigDict(sort_keys=False)  # name -> encoding_case(...)
   config.benchmark.training = ConfigDict(sort_keys=False)  # name -> training_case(...)
@@ -154,17 +154,17 @@ def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 def sampling_case(generator: str, **given: Any) -> Config:
   """A generator to time, for `config.benchmark.sampling`."""
-  return _override(_group(fields.SamplingCase), dict(generator=generator, **given), "sampling_case")
+  return _override(_group(benchmark_fields.SamplingCase), dict(generator=generator, **given), "sampling_case")
 
 
 def encoding_case(weights: str, **given: Any) -> Config:
   """An encoder to time, for `config.benchmark.encoding`."""
-  return _override(_group(fields.EncodingCase), dict(weights=weights, **given), "encoding_case")
+  return _override(_group(benchmark_fields.EncodingCase), dict(weights=weights, **given), "encoding_case")
 
 
 def training_case(model: str, **given: Any) -> Config:
   """A network to time while it learns, for `config.benchmark.training`."""
-  return _override(_group(fields.TrainingCase), dict(model=model, **given), "training_case")
+  return _override(_group(benchmark_fields.TrainingCase), dict(model=model, **given), "training_case")
 
 
 def _empty(known: Mapping[str, group.Field]) -> dict[str, Any]:

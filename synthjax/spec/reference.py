@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from synthjax.spec import fields, group, tasks
+from synthjax.spec import benchmark_fields, fields, group, tasks
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
@@ -43,13 +43,19 @@ GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
   "export": (fields.Export, "config.export"),
   "report": (fields.Report, "config.report"),
   "runtime": (fields.RuntimeFields, "config.runtime"),
-  "benchmark": (fields.Benchmark, "config.benchmark"),
+  "benchmark": (benchmark_fields.Benchmark, "config.benchmark"),
   "benchmark.sampling": (
-    fields.SamplingCase,
+    benchmark_fields.SamplingCase,
     "config.benchmark.sampling.NAME = sampling_case(generator, ...)",
   ),
-  "benchmark.encoding": (fields.EncodingCase, "config.benchmark.encoding.NAME = encoding_case(weights, ...)"),
-  "benchmark.training": (fields.TrainingCase, "config.benchmark.training.NAME = training_case(model, ...)"),
+  "benchmark.encoding": (
+    benchmark_fields.EncodingCase,
+    "config.benchmark.encoding.NAME = encoding_case(weights, ...)",
+  ),
+  "benchmark.training": (
+    benchmark_fields.TrainingCase,
+    "config.benchmark.training.NAME = training_case(model, ...)",
+  ),
 }
 
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from synthjax.spec import config, fields, group, tasks
+from synthjax.spec import benchmark_fields, config, fields, group, tasks
 
 FILE = Path(__file__).parents[1] / "config.pyi"
 # Constructor -> the group whose fields it takes, which of them it takes by place or sets itself, and how the first is written.
@@ -21,9 +21,9 @@ CONSTRUCTORS: dict[str, tuple[type[group.Group], str, str]] = {
   "photograph_copies": (fields.Filter, "rule", ""),
   "arm": (fields.Tuning, "images", 'images: str = ""'),
   "learner": (fields.Learning, "images", 'images: str = ""'),
-  "sampling_case": (fields.SamplingCase, "generator", "generator: str"),
-  "encoding_case": (fields.EncodingCase, "weights", "weights: str"),
-  "training_case": (fields.TrainingCase, "model", "model: str"),
+  "sampling_case": (benchmark_fields.SamplingCase, "generator", "generator: str"),
+  "encoding_case": (benchmark_fields.EncodingCase, "weights", "weights: str"),
+  "training_case": (benchmark_fields.TrainingCase, "model", "model: str"),
 }
 _HEAD = """\
 # Written by `python -m synthjax.spec.stubs` from synthjax/spec/fields.py; do not edit.

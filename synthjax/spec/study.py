@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from synthjax.spec import fields, group, renamed, tasks
+from synthjax.spec import benchmark_fields, fields, group, renamed, tasks
 from synthjax.spec.config import Config
 from synthjax.spec.references import ImagesRef, named
 
@@ -84,10 +84,10 @@ class StudySpec:
     return self.prompts[own.prompts].labels if isinstance(own, SampledSet) else ""
 
 
-class BenchmarkSpec(fields.Benchmark):
-  sampling: Mapping[str, fields.SamplingCase] = dataclasses.field(default_factory=dict)
-  encoding: Mapping[str, fields.EncodingCase] = dataclasses.field(default_factory=dict)
-  training: Mapping[str, fields.TrainingCase] = dataclasses.field(default_factory=dict)
+class BenchmarkSpec(benchmark_fields.Benchmark):
+  sampling: Mapping[str, benchmark_fields.SamplingCase] = dataclasses.field(default_factory=dict)
+  encoding: Mapping[str, benchmark_fields.EncodingCase] = dataclasses.field(default_factory=dict)
+  training: Mapping[str, benchmark_fields.TrainingCase] = dataclasses.field(default_factory=dict)
 
 
 def resolve(config: Config) -> StudySpec:
@@ -95,7 +95,9 @@ def resolve(config: Config) -> StudySpec:
   benchmark = {
     kind: _each(of, config.benchmark[kind])
     for kind, of in dict(
-      sampling=fields.SamplingCase, encoding=fields.EncodingCase, training=fields.TrainingCase
+      sampling=benchmark_fields.SamplingCase,
+      encoding=benchmark_fields.EncodingCase,
+      training=benchmark_fields.TrainingCase,
     ).items()
   }
   return StudySpec(

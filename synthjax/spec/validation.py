@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import fields, group, tasks
+from synthjax.spec import benchmark_fields, fields, group, tasks
 from synthjax.spec.checks import at_least, known
 from synthjax.spec.checks_arms import check_arm
 from synthjax.spec.checks_filters import check_filter
@@ -32,9 +32,9 @@ _NAMED: dict[str, tuple[type[group.Group], tuple[str, ...], str, bool]] = {
   "encoders": (fields.Encoder, (), "encoder(...)", False),
   "filters": (fields.Filter, (), "image_filter(...)", False),
   "arms": (fields.Tuning, ("images",), "arm(...)", True),
-  "benchmark.sampling": (fields.SamplingCase, (), "sampling_case(...)", False),
-  "benchmark.encoding": (fields.EncodingCase, (), "encoding_case(...)", False),
-  "benchmark.training": (fields.TrainingCase, (), "training_case(...)", False),
+  "benchmark.sampling": (benchmark_fields.SamplingCase, (), "sampling_case(...)", False),
+  "benchmark.encoding": (benchmark_fields.EncodingCase, (), "encoding_case(...)", False),
+  "benchmark.training": (benchmark_fields.TrainingCase, (), "training_case(...)", False),
 }
 _GROUPS: dict[str, type[group.Group]] = {
   "sampling": fields.Sampling,
@@ -44,7 +44,7 @@ _GROUPS: dict[str, type[group.Group]] = {
   "export": fields.Export,
   "report": fields.Report,
   "runtime": fields.RuntimeFields,
-  "benchmark": fields.Benchmark,
+  "benchmark": benchmark_fields.Benchmark,
 }
 
 LEAST_COUNTED = 10_000  # images: of fewer, bookkeeping takes too short to be timed
