@@ -48,7 +48,7 @@ class Prompts(Group):
   file: Identity[str] = ""  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
   # For LE, CD, SD and LAR: t5:REFERENCE, lm:REFERENCE, server:URL, recorded:LIST; for LE also words, grammar, or one that a
   # config file registers. "" = for LE: grammar where all classes are digits and letters, else words.
-  writer: Identity[str] = "grammar"
+  writer: Identity[str] = ""
   draws: Identity[Positive] = 250  # for LE: sentences drawn a class, before exact repeats are dropped
   per_class: Identity[Positive] = 200  # prompts kept a class
   seed: Identity[int] = 0
