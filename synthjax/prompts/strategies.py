@@ -1,4 +1,4 @@
-"""Strategies turn a label space into prompts: B, templates, LE, file.
+"""Strategies turn a label space into prompts: B, templates, LE, file here, gloss and hypernyms in wordnet_strategies.py.
 
 B and LE are those of He et al.: `a photo of a {class}`, and `a photo of a {sentence}` with sentences that a
 writer made of the class name, exact repeats dropped.
@@ -18,6 +18,7 @@ from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts import writers
 from synthjax.prompts.sentences import fill, without_article
 from synthjax.prompts.strategy import Strategy, Written
+from synthjax.prompts.wordnet_strategies import Gloss, Hypernyms
 from synthjax.prompts.writers import WRITERS
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.registry import Registry
@@ -218,6 +219,8 @@ STRATEGIES: Registry[Strategy] = Registry(
     "templates": Templates(),
     "LE": LanguageEnhancement(),
     "file": FromFile(),
+    "gloss": Gloss(),
+    "hypernyms": Hypernyms(),
   },
 )
 

@@ -21,6 +21,8 @@ Writer = Callable[..., list[Sentence]]  # (class id, class name, draws, seed), a
 _GLYPHS = frozenset(name.casefold() for name in load("glyphs").names)  # digit 0 to letter Z
 _WHOLE = frozenset({"words"})  # whose sentences have an article of their own where they need one
 
+_WITHOUT = frozenset({"gloss", "hypernyms"})  # strategies that ask no writer
+
 
 def grammar(class_id: str, name: str, draws: int, seed: int) -> list[Sentence]:
   """The glyph world's writer: seeded sentences like `handwritten bold digit 3, slanted to the left, in blue on grey paper`."""
@@ -45,7 +47,7 @@ def foreign_to(writer: str, names: Sequence[str]) -> str:
 def name_of(fields: Prompts, labels: LabelSpace) -> str:
   """The writer of a list: its field, or the default of its strategy and its classes. B, templates and file ask none, and say
   `grammar`, as their pages always did."""
-  if fields.writer:
+  if fields.writer or fields.strategy in _WITHOUT:
     return fields.writer
   return "words" if fields.strategy == "LE" and foreign_to("grammar", labels.names) else "grammar"
 

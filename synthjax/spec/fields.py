@@ -53,6 +53,7 @@ class Prompts(Group):
   per_class: Identity[Positive] = 200  # prompts kept a class
   seed: Identity[int] = 0
   labels: Identity[str] = ""  # label space of its prompts, to pre-train on other classes; "" = the study's
+  hypernyms: IdentityUnlessDefault[Count] = 0  # for hypernyms: the nearest so many; 0 = all, up to `entity`
   model: IdentityUnlessDefault[str] = ""  # for server: its name of the model
   t5_input: IdentityUnlessDefault[str] = (
     "{}"  # for LE by a T5: what it is given; EuroSAT as published: "a {}"

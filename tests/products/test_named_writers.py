@@ -44,10 +44,13 @@ def test_words_are_named_in_plan_and_page(digits, tmp_path, capsys):
 @pytest.mark.parametrize("writer", ["", "grammar"])
 def test_the_grammar_is_named_where_it_always_was(digits, tmp_path, capsys, writer):
   config = written_by(writer, digits)
+  config.prompts.gloss = fields_of.prompt_list("gloss", labels="cifar10")
+  config.sets.gloss = fields_of.image_set("gloss")
   study.run(Command(config, str(tmp_path / "w"), plan=True))
   assert "(LE" not in capsys.readouterr().out
   page = drawn(config, tmp_path / "w")
-  assert "prompts.LE.writergrammar" in page and "word lists" not in page
+  assert "prompts.LE.writergrammar" in page and "prompts.gloss.strategygloss" in page
+  assert "prompts.gloss.writer" not in page and "word lists" not in page
 
 
 @pytest.mark.slow
