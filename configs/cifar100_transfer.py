@@ -100,7 +100,7 @@ def _pretrain(config, name: str) -> None:
   if name not in RECIPES:
     raise UserError(f"configs/cifar100_transfer.py:{name}: it is one of {', '.join(RECIPES)}, or nothing")
   recipe, labels = RECIPES[name]
-  # CLIP's templates, until there is a writer of sentences that knows more than digits and letters
+  # CLIP's templates, in the place of sentences by the paper's T5
   config.prompts.templates = prompt_list("templates", labels="" if labels == config.labels else labels)
   config.sets.templates = image_set("templates")
   config.sampling.update(generator="checkpoints/sd15", stored_size=256, dtype="bfloat16")

@@ -10,9 +10,9 @@ with commas between, to configs/zero_shot_matrix.py. What it expects where:
                others below data/, as `_TESTS` says; elsewhere: --config.tests.eurosat=coop:FILE:test:IMAGES
 
 The paper's numbers stand in the matrix' page. Its generator was GLIDE, here it is Stable Diffusion 1.5. In the place of its
-language enhancement (LE), whose sentences were a T5's, stand CLIP's templates: the one writer of sentences that is here
-knows digits and letters alone. Ours have not been measured. One H100, by estimate: an image is 83 TFLOP, so that
-2 x 2,000 images a class of 10 classes take 2.3 h at the 4.8 images/s that configs/benchmark.py aims at; tuning, minutes.
+language enhancement (LE), whose sentences were a T5's, stand CLIP's templates. Ours have not been measured. One H100, by
+estimate: an image is 83 TFLOP, so that 2 x 2,000 images a class of 10 classes take 2.3 h at the 4.8 images/s that
+configs/benchmark.py aims at; tuning, minutes.
 """
 
 from synthjax.config import arm, encoder, image_filter, image_set, prompt_list, study_config
@@ -52,7 +52,7 @@ def get_config(arg: str = "cifar10"):
   config.study = f"zero_shot:{arg}"
   config.tests[arg] = test
   config.prompts.B = prompt_list("B")
-  config.prompts.templates = prompt_list("templates")  # until there is a writer for LE
+  config.prompts.templates = prompt_list("templates")  # in the place of LE
   config.sets.B = image_set("B")
   config.sets.templates = image_set("templates")
   config.sampling.generator = "stable-diffusion-v1-5/stable-diffusion-v1-5"

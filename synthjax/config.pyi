@@ -21,6 +21,7 @@ def prompt_list(
   per_class: int = ...,
   seed: int = ...,
   labels: str = ...,
+  hypernyms: int = ...,
   model: str = ...,
   t5_input: str = ...,
   temperature: float = ...,

@@ -11,6 +11,9 @@ in `published/`, of the same form as a user's:
   aliases      {what a data set calls it: id}, where that is neither the id nor the name
   passed_over  labels of data sets that are no class here; their images are left out
   test         the test, as config.tests has it: the official one, or the last fifth, as VTAB cuts what has none
+  kind         what the classes are, one of KINDS: it decides the word lists of the writer `words`
+  wordnet      {id: synset}, for the strategies gloss and hypernyms: a WordNet id that ships (`labels/synsets.py`), or
+               {gloss: text, hypernyms: [text, ...]}; ids that are WordNet's need none
 """
 
 from __future__ import annotations
@@ -23,10 +26,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from synthjax.labels import synsets
 from synthjax.labels.read import SUFFIXES, read
+from synthjax.labels.synsets import Synset
 from synthjax.runtime.errors import UserError, nearest
 
 TEMPLATE = "a photo of a {}"
+KINDS = (
+  "objects", "scenes", "textures", "satellite", "pets", "birds", "animals", "plants", "aircraft", "vehicles", "food", "signs",
+  "countries",
+)  # fmt: skip
 _PUBLISHED = Path(__file__).parent / "published"
 
 
@@ -39,6 +48,8 @@ class LabelSpace:
   aliases: tuple[tuple[str, str], ...] = ()  # (what a data set calls a class, its id)
   passed_over: tuple[str, ...] = ()  # labels of data sets that are no class here
   test: str = ""  # as config.tests has it; "" = a data set that no reference can name without a path
+  kind: str = KINDS[0]  # what the classes are
+  wordnet: tuple[tuple[str, Synset], ...] = ()  # (class id, its synset), where the id does not say it
 
   def __len__(self) -> int:
     return len(self.ids)
@@ -119,7 +130,18 @@ def _load(labels: str, where: str, above: tuple[Path, ...]) -> LabelSpace:
   return _from_body(labels, read(path), (*above, path.resolve()))
 
 
-_KEYS = ("classes", "like", "only", "template", "templates", "aliases", "passed_over", "test")
+_KEYS = (
+  "classes",
+  "like",
+  "only",
+  "template",
+  "templates",
+  "aliases",
+  "passed_over",
+  "test",
+  "kind",
+  "wordnet",
+)
 
 
 def _from_body(file: str, body: Any, above: tuple[Path, ...]) -> LabelSpace:
@@ -159,7 +181,31 @@ def _from_body(file: str, body: Any, above: tuple[Path, ...]) -> LabelSpace:
     tuple((a, i) for a, i in aliases.items() if i in classes),
     tuple(dict.fromkeys(passed_over)),
     _text(file, body, "test") or (like.test if like and "only" not in body else ""),
+    _kind(file, body, like),
+    tuple((i, s) for i, s in _wordnet(file, body, classes, like).items() if i in classes),
   )
+
+
+def _kind(file: str, body: Mapping[str, Any], like: LabelSpace | None) -> str:
+  kind = _text(file, body, "kind") or (like.kind if like else KINDS[0])
+  if kind not in KINDS:
+    raise UserError(f"labels file {file}: kind {kind!r}{nearest(kind, KINDS)}")
+  return kind
+
+
+def _wordnet(
+  file: str, body: Mapping[str, Any], classes: Mapping[str, str], like: LabelSpace | None
+) -> dict[str, Synset]:
+  own = body.get("wordnet", {})
+  if not isinstance(own, dict):
+    raise UserError(f"labels file {file}: wordnet is a mapping of class id to synset, not {own!r}")
+  for class_id in own:
+    if class_id not in classes:
+      raise UserError(
+        f"labels file {file}: wordnet: no class {class_id!r}{nearest(str(class_id), list(classes))}"
+      )
+  said = {i: synsets.parse(value, f"labels file {file}: wordnet of {i!r}") for i, value in own.items()}
+  return (dict(like.wordnet) if like else {}) | said
 
 
 def _classes(file: str, body: dict[str, Any], like: LabelSpace | None) -> dict[str, str]:

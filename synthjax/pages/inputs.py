@@ -138,6 +138,7 @@ class Images:
   class_ids: tuple[str, ...]
   drawn_by: str = ""  # the generator, as the config has it; "" = not known
   imported_from: str = ""  # "" = drawn here
+  written_by: str = ""  # its prompts, where a page must say so: LE: words
   have: int = 0  # images that are there
   note: str = ""  # beside their number: guidance 2, 10 steps
   has_parents: bool = False  # its images began as real ones

@@ -16,6 +16,7 @@ from synthjax.spec.study import StudySpec
 
 _SHIPS, _TRAINED_HERE, _RANDOM, _GENERATED = "embedded:", "network:", "random:", "synthjax:"
 _NAMED = 5  # of a kind, at most
+_SAID = {"LE: words": ", sentences of word lists and not of a language model"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,10 @@ def facts(config: StudySpec, runs: Sequence[Run], used: Sequence[About]) -> Iter
   imported = [f"{s.name} imported from {s.imported_from}" for s in _sets(used) if s.imported_from]
   if drawn or imported:
     yield "Images", _cut([*drawn, *imported])
+  if written := [
+    f"{some(names)} ({writer}{_SAID.get(writer, '')})" for writer, names in _writers(used).items()
+  ]:
+    yield "Prompts", _cut(written)
   if real := {config.real[run.real].source: None for run in runs if run.real}:
     yield "Real images", f"to learn from: {_cut(list(real))}"
   encoders = [f"{some(names)}: {reference}" for reference, names in _encoders(config, used).items()]
@@ -133,6 +138,15 @@ def _generators(abouts: Iterable[About]) -> dict[str, list[str]]:
   for images in _sets(abouts):
     if images.drawn_by:
       found.setdefault(images.drawn_by, []).append(images.name)
+  return found
+
+
+def _writers(abouts: Iterable[About]) -> dict[str, list[str]]:
+  """Writer -> the sets whose prompts it wrote, where that must be said."""
+  found: dict[str, list[str]] = {}
+  for images in _sets(abouts):
+    if images.written_by:
+      found.setdefault(images.written_by, []).append(images.name)
   return found
 
 

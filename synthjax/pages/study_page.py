@@ -34,8 +34,10 @@ def assemble(
   used: Sequence[About],
   command: str,
   refresh_seconds: int,
+  writers: Mapping[str, str],
 ) -> page.Page:
-  """`members` are all products, with their results on the first test; `used` what the runs are made from, or all."""
+  """`members` are all products, with their results on the first test; `used` what the runs are made from, or all;
+  `writers` those of the prompt lists."""
   test = next(iter(config.tests), "")  # the first one's table; the others are in results.jsonl
   tested = [(m.about.run, m.is_refused) for m in members if m.about.run and m.about.run.tests]
   runs, refused = [run for run, _ in tested], [run for run, is_refused in tested if is_refused]
@@ -60,7 +62,7 @@ def assemble(
     ),
     acceptance=tuple(_acceptance(p, keep, pictured=i < _PICTURED) for i, (p, keep) in enumerate(keeps)),
     progress=tuple(m.progress for m in members),
-    settings=tuple(settings(config)),
+    settings=tuple(settings(config, writers)),
     reproduce=(command,),
     software=tuple(records.software().items()),
     caveat=provenance.caveat(provenance.networks(config, [m.about for m in members])),
@@ -101,9 +103,11 @@ def summary(runs: Sequence[Run], tests: Sequence[str]) -> list[str]:
   return lines
 
 
-def settings(config: StudySpec) -> Iterator[tuple[str, str]]:
-  """Every field of the config that bears on the result."""
-  for path, value in _leaves(config.given, ""):
+def settings(config: StudySpec, writers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+  """Every field of the config that bears on the result; of a prompt list the writer that its field stands for."""
+  stood_for = {f"prompts.{name}.writer": writer or None for name, writer in writers.items()}
+  for path, given in _leaves(config.given, ""):
+    value = stood_for.get(path) if given == "" and path in stood_for else given
     if value is not None and not path.startswith(_ELSEWHERE) and not _is_as_before(path, value):
       yield path, str(value)
 

@@ -251,6 +251,8 @@ class Arm(Run):
       after |= dict(tuned_percent=self.tuned_percent)
     if self._real:
       after |= dict(real=self.real_images, shots=self.shots, draw=self.draw, method=self.method)
+    if self._set and self._set.written_by:
+      after |= dict(prompts=self._set.written_by)
     before = dict(study=self._study, arm=self.arm, dataset=result.test, split=split)
     return rows(tally, before, after)
 

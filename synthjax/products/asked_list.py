@@ -108,6 +108,10 @@ class AskedList(PromptList):
     named = zip(self.labels.ids, self.labels.names, strict=True)
     return [OneClass(i, name, described.get(i, "")) for i, name in named]
 
+  @property
+  def written_by(self) -> str:
+    return f"{self._fields.strategy}: {_title(self._model.identity)}"
+
   # --- how far it is -------------------------------------------------------------------------------
 
   def _status(self) -> Status:
@@ -228,8 +232,7 @@ class AskedList(PromptList):
         for note in self._fill(written):
           print(f"{self.name}: {note}", file=sys.stderr)
         answers.cover(self.folder / answers.FOLDER)
-        origin = f"{self._fields.strategy}: {_title(self._model.identity)}"
-        prompts = [p for one in written for p in one.prompts(origin)]
+        prompts = [p for one in written for p in one.prompts(self.written_by)]
         checksums.publish(self._file, "".join(p.to_line() + "\n" for p in prompts).encode())
     return True
 

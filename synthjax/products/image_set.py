@@ -305,6 +305,11 @@ class ImageSet(Product, Generic[Fields]):
     return ""
 
   @property
+  def written_by(self) -> str:
+    """Who wrote its prompts, where a page must say so: `LE: words`."""
+    return ""
+
+  @property
   def has_parents(self) -> bool:
     """Whether its images began as real ones. Known once some are there."""
     return False
@@ -318,7 +323,9 @@ class ImageSet(Product, Generic[Fields]):
     return None
 
   def about(self, asked: Asked | None = None) -> About:
-    unread = Images(self.set_name, self.labels.ids, self.drawn_by, self.imported_from)
+    unread = Images(
+      self.set_name, self.labels.ids, self.drawn_by, self.imported_from, written_by=self.written_by
+    )
     have = self.status().have if asked else 0
     if not asked or not have:
       return About(images=unread)

@@ -255,6 +255,8 @@ class Learner(Run):
     about = dict(study=self._study, arm=self.learner, dataset=result.test, split=split)
     about |= dict(n=tally.n, seed=result.seed, images=self.synthetic_images)
     about |= dict(real=self.real_images, shots=self.shots, ratio=self.fields.ratio)
+    if self._set and self._set.written_by:
+      about |= dict(prompts=self._set.written_by)
     return rows(tally, about, measure=result.metric, top5=len(self.labels) > 5)
 
   # --- making it ---------------------------------------------------------------------------------

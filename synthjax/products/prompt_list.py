@@ -14,7 +14,7 @@ from synthjax.disk import checksums
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import DONE, MISSING, Product, Status, Study, file_faults
-from synthjax.prompts import by_model, strategies
+from synthjax.prompts import by_model, strategies, writers
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
@@ -25,7 +25,8 @@ class PromptList(Product):
   stage = "prompts"
 
   def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
-    self.name, self._folder, self.labels = f"prompts/{name}", root / "prompts" / name, labels
+    self.list_name, self.name, self._folder = name, f"prompts/{name}", root / "prompts" / name
+    self.labels = labels
     self._fields, self._runtime = config.prompts[name], config.runtime
     self._read: list[strategies.Prompt] | None = None
 
@@ -49,6 +50,20 @@ class PromptList(Product):
       strategies.write(self._fields, self.labels)  # a wrong line is found now, not after hours of training
 
   @property
+  def writer(self) -> str:
+    """That its field names, or stands for."""
+    return writers.name_of(self._fields, self.labels)
+
+  @property
+  def written_by(self) -> str:
+    """What pages and rows call its writer: `LE: words`, so that nobody takes word lists for a language model; else ""."""
+    return "LE: words" if (self._fields.strategy, self.writer) == ("LE", "words") else ""
+
+  @property
+  def _unit(self) -> str:
+    return f"prompts ({self.written_by})" if self.written_by else "prompts"
+
+  @property
   def _file(self) -> epath.Path:
     return self.folder / "prompts.jsonl"
 
@@ -61,9 +76,9 @@ class PromptList(Product):
   def _status(self) -> Status:
     found = records.compare(self.folder, self._wanted)
     if found is None or not self._file.exists():
-      return Status(MISSING, unit="prompts")
+      return Status(MISSING, unit=self._unit)
     n = sum(p.repeat for p in self.read())
-    return Status(DONE, n, n, "prompts", bytes=self._file.stat().length)
+    return Status(DONE, n, n, self._unit, bytes=self._file.stat().length)
 
   def make(self, stop: Stop) -> bool:
     del stop

@@ -25,6 +25,7 @@ from synthjax.products.base import (
   status_or_refusal,
 )
 from synthjax.products.derived_page import DerivedPage, made_from, members
+from synthjax.products.prompt_list import PromptList
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
 
@@ -35,10 +36,16 @@ class Report(DerivedPage):
   name, stage = "report", "report"
 
   def __init__(
-    self, config: StudySpec, root: epath.Path, labels: LabelSpace, products: Sequence[Product], command: str
+    self,
+    config: StudySpec,
+    root: epath.Path,
+    labels: LabelSpace,
+    products: Sequence[Product],
+    command: str,
+    writers: Mapping[str, str],
   ):
     super().__init__(root, RESULTS, products)
-    self._config, self._labels, self._command = config, labels, command
+    self._config, self._labels, self._command, self._writers = config, labels, command, writers
 
   @classmethod
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
@@ -48,14 +55,15 @@ class Report(DerivedPage):
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:
     del key
-    return cls(study.spec, study.root, study.labels, study.products, study.command)
+    writers = {one.list_name: one.writer for one in study.of(PromptList)}
+    return cls(study.spec, study.root, study.labels, study.products, study.command, writers)
 
   def _all_rows(self) -> list[dict[str, Any]]:
     return [row for product in self.inputs for row in product.rows()]
 
   def _wanted(self, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """What the finished page must have been rendered from."""
-    settings = dict(study_page.settings(self._config))
+    settings = dict(study_page.settings(self._config, self._writers))
     return {"settings": records.digest(settings), "rows": records.digest(rows)}
 
   def _status(self) -> Status:
@@ -83,7 +91,9 @@ class Report(DerivedPage):
     runs = [p for p, m in zip(self.inputs, seen, strict=True) if m.about.run and m.about.run.tests]
     about = {id(p): m.about for p, m in zip(self.inputs, seen, strict=True)}
     used = [about[id(p)] for p in made_from(runs or self.inputs)]
-    body = study_page.assemble(self._config, self._labels, seen, used, self._command, refresh_seconds)
+    body = study_page.assemble(
+      self._config, self._labels, seen, used, self._command, refresh_seconds, self._writers
+    )
     return {self.page: report.render(body).encode()}
 
   def faults(self) -> list[Fault]:

@@ -162,6 +162,10 @@ class SampledSet(ImageSet[SampledSetSpec]):
   def drawn_by(self) -> str:
     return self.fields.generator
 
+  @property
+  def written_by(self) -> str:
+    return self.prompts.written_by
+
   def to_fetch(self) -> Iterable[hub.ToFetch]:
     return hub.to_fetch(self.fields.generator, self._root, {part: (stem,) for part, stem in STEMS.items()})
 

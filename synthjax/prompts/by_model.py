@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from synthjax.labels.spaces import LabelSpace
 from synthjax.prompts import language_models
 from synthjax.prompts.asked import ASKED
+from synthjax.prompts.sentences import without_article
 from synthjax.runtime.errors import UserError
 from synthjax.spec.fields import Prompts
 
-_ARTICLE = re.compile(r"\b(a|an|the) \{\}")
 _OF_ANSWERS = ("seed", "temperature", "top_p", "max_tokens", "reasks", "when_missing", "described_by")
 
 
@@ -51,7 +50,7 @@ def identity(fields: Prompts, labels: LabelSpace, model: Mapping[str, Any]) -> d
 def template(fields: Prompts, labels: LabelSpace) -> str:
   """Sentences have an article of their own: He et al.'s prompts are `a photo of {sentence}`."""
   given = fields.template or labels.template
-  return given if fields.template or fields.strategy != "LE" else _ARTICLE.sub("{}", given)
+  return given if fields.template or fields.strategy != "LE" else without_article(given)
 
 
 class OwnProduct:

@@ -1,4 +1,4 @@
-"""Strategies turn a label space into prompts: B, templates, LE, file.
+"""Strategies turn a label space into prompts: B, templates, LE, file here, gloss and hypernyms in wordnet_strategies.py.
 
 B and LE are those of He et al.: `a photo of a {class}`, and `a photo of a {sentence}` with sentences that a
 writer made of the class name, exact repeats dropped.
@@ -6,19 +6,21 @@ writer made of the class name, exact repeats dropped.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
-from synthjax.prompts import by_model
+from synthjax.prompts import by_model, writers
 from synthjax.prompts.by_model import OwnProduct
-from synthjax.prompts.writers import WRITERS, foreign_to
+from synthjax.prompts.sentences import fill, without_article
+from synthjax.prompts.strategy import Strategy, Written
+from synthjax.prompts.wordnet_strategies import Gloss, Hypernyms
+from synthjax.prompts.writers import WRITERS
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.registry import Registry
 from synthjax.spec.fields import Prompts
@@ -31,32 +33,6 @@ _MOST_PROMPTS = 10_000_000  # of a file, repeats counted: each is a place in its
 _TYPES = {"class_id": str, "text": str, "repeat": int, "parts": dict, "origin": str}
 
 
-@dataclasses.dataclass(frozen=True)
-class Written:
-  prompts: list[Prompt]
-  notes: list[str]  # what the user should know: a writer that ran dry, ...
-
-
-class Strategy(Protocol):
-  """One way to write a prompt list. Its instance is registered in STRATEGIES under the name that configs use."""
-
-  uses: tuple[
-    str, ...
-  ]  # fields that decide what it writes; the others may change without making another list
-
-  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
-    """Refuses what would fail, or be nonsense, before anything is made. A file is read by `write` alone."""
-    ...
-
-  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
-    """What decides the list beside those fields and the classes' ids and names."""
-    ...
-
-  def write(self, fields: Prompts, labels: LabelSpace) -> Written:
-    """Prompts of every class, class by class in the label space's order; the same on every machine."""
-    ...
-
-
 def check(fields: Prompts, labels: LabelSpace, where: str = "config.prompts") -> None:
   strategy = STRATEGIES.find(fields.strategy, where)
   if fields.template:
@@ -66,7 +42,8 @@ def check(fields: Prompts, labels: LabelSpace, where: str = "config.prompts") ->
 
 def identity(fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
   """Of a list."""
-  strategy, given = STRATEGIES[fields.strategy], fields.identity()
+  strategy = STRATEGIES[fields.strategy]
+  given = fields.identity() | {"writer": writers.name_of(fields, labels)}
   found = {k: given[k] for k in ("strategy", *strategy.uses) if k in given}
   found |= {"class_ids": labels.ids, "class_names": labels.names}
   return found | strategy.identity(fields, labels) | STRATEGIES.identity(fields.strategy)
@@ -85,10 +62,6 @@ def write(fields: Prompts, labels: LabelSpace) -> Written:
   return written
 
 
-def _fill(template: str, text: str) -> str:
-  return template.replace("{}", text)  # not str.format: a template is data
-
-
 class Basic:
   """B: the template with each class's name."""
 
@@ -103,7 +76,7 @@ class Basic:
   def write(self, fields: Prompts, labels: LabelSpace) -> Written:
     template = fields.template or labels.template
     named = zip(labels.ids, labels.names, strict=True)
-    return Written([Prompt(c, _fill(template, name), origin=f"B: {template}") for c, name in named], [])
+    return Written([Prompt(c, fill(template, name), origin=f"B: {template}") for c, name in named], [])
 
 
 class Templates:
@@ -123,7 +96,7 @@ class Templates:
   def write(self, fields: Prompts, labels: LabelSpace) -> Written:
     named = list(zip(labels.ids, labels.names, strict=True))
     return Written(
-      [Prompt(c, _fill(t, name), origin=f"template: {t}") for c, name in named for t in labels.templates], []
+      [Prompt(c, fill(t, name), origin=f"template: {t}") for c, name in named for t in labels.templates], []
     )
 
 
@@ -136,35 +109,40 @@ class LanguageEnhancement:
     if by_model.asks(fields):
       by_model.check(fields, labels, where)
       return
-    WRITERS.find(fields.writer, where)
-    if not (name := foreign_to(fields.writer, labels.names)):
+    writer = writers.name_of(fields, labels)
+    WRITERS.find(writer, where)
+    if not (name := writers.foreign_to(writer, labels.names)):
       return
-    example = " ".join(WRITERS[fields.writer]("", name, 1, fields.seed)[0].text.split())[:100]
-    instead = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
+    example = " ".join(WRITERS[writer]("", name, 1, fields.seed)[0].text.split())[:100]
+    others = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
     raise UserError(
-      f"{where}: writer {fields.writer!r} knows digits and letters alone, and writes of {name!r} "
-      f"\"a photo of a {example}\"; use strategy {instead} or 'file' with sentences of your own"
+      f"{where}: writer {writer!r} knows digits and letters alone, and writes of {name!r} "
+      f"\"a photo of a {example}\"; use writer 'words', or strategy {others} or 'file' with sentences of your own"
     )
 
   def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
-    return {"template": fields.template or labels.template} | WRITERS.identity(fields.writer)
+    writer = writers.name_of(fields, labels)
+    kind = {"kind": labels.kind} if writers.takes_labels(WRITERS[writer]) else {}
+    return {"template": fields.template or labels.template} | kind | WRITERS.identity(writer)
 
   def write(self, fields: Prompts, labels: LabelSpace) -> Written:
-    writer = WRITERS[fields.writer]
+    name_of_writer = writers.name_of(fields, labels)
+    writer = writers.bound(WRITERS[name_of_writer], labels)
     template = fields.template or labels.template
+    joined = without_article(template) if writers.writes_articles(name_of_writer) else template
     prompts, short = [], {}
     for class_id, name in zip(labels.ids, labels.names, strict=True):
       drawn = writer(class_id, name, fields.draws, fields.seed)
       distinct = list({s.text: s for s in drawn}.values())[: fields.per_class]
       if len(distinct) < fields.per_class:
         short[class_id] = len(distinct)
-      origin = f"LE: {fields.writer}, {template}"
-      prompts += [Prompt(class_id, _fill(template, s.text), parts=s.parts, origin=origin) for s in distinct]
+      origin = f"LE: {name_of_writer}, {joined}"
+      prompts += [Prompt(class_id, fill(joined, s.text), parts=s.parts, origin=origin) for s in distinct]
     notes = []
     if short:
       fewest = min(short, key=short.__getitem__)
       notes.append(
-        f"writer {fields.writer} gave fewer than {fields.per_class} distinct sentences for {len(short)} classes "
+        f"writer {name_of_writer} gave fewer than {fields.per_class} distinct sentences for {len(short)} classes "
         f"(fewest: {short[fewest]} for {fewest!r}); what it gave is used over again"
       )
     return Written(prompts, notes)
@@ -245,6 +223,8 @@ STRATEGIES: Registry[Strategy] = Registry(
     "templates": Templates(),
     "LE": LanguageEnhancement(),
     "file": FromFile(),
+    "gloss": Gloss(),
+    "hypernyms": Hypernyms(),
     "LAR": OwnProduct(),
     "CD": OwnProduct(),
     "SD": OwnProduct(),

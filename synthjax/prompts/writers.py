@@ -1,44 +1,35 @@
-"""Writers put a class name into sentences. A strategy asks one; language models will be further ones.
+"""Writers put a class name into sentences. A strategy asks one.
 
-A writer is a function `(class id, class name, draws, seed) -> sentences`, which may repeat themselves:
-the strategy drops repeats, as He et al. do with their word-to-sentence T5.
+A writer is a function `(class id, class name, draws, seed) -> sentences`, which may repeat themselves: the strategy drops
+repeats, as He et al. do with their word-to-sentence T5. One that has a further argument `labels` gets the label space too.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 
-from synthjax.labels.spaces import load
+from synthjax.labels.spaces import LabelSpace, load
+from synthjax.prompts.sentences import Sentence, pick
+from synthjax.prompts.words import words
 from synthjax.runtime.registry import Registry
 from synthjax.small_world import looks
+from synthjax.spec.fields import Prompts
 
-
-@dataclasses.dataclass(frozen=True)
-class Sentence:
-  text: str
-  parts: dict[str, str]
-
-
-Writer = Callable[[str, str, int, int], list[Sentence]]
-
-
-def _pick(options: Sequence[str], *key: object) -> str:
-  """The same choice on every machine and every version of Python, which `random` does not promise."""
-  word = hashlib.sha256("|".join(map(str, key)).encode()).digest()[:8]
-  return options[int.from_bytes(word, "big") % len(options)]
-
-
+Writer = Callable[..., list[Sentence]]  # (class id, class name, draws, seed), and perhaps labels=
 _GLYPHS = frozenset(name.casefold() for name in load("glyphs").names)  # digit 0 to letter Z
+_WHOLE = frozenset({"words"})  # whose sentences have an article of their own where they need one
+
+_WITHOUT = frozenset({"gloss", "hypernyms"})  # strategies that ask no writer
 
 
 def grammar(class_id: str, name: str, draws: int, seed: int) -> list[Sentence]:
   """The glyph world's writer: seeded sentences like `handwritten bold digit 3, slanted to the left, in blue on grey paper`."""
   sentences = []
   for draw in range(draws):
-    parts = {slot: _pick(options, seed, class_id, draw, slot) for slot, options in looks.TALK.items()}
-    if parts["style"] == "scanned" and _pick("yyyn", seed, class_id, draw, "negative") == "y":
+    parts = {slot: pick(options, seed, class_id, draw, slot) for slot, options in looks.TALK.items()}
+    if parts["style"] == "scanned" and pick("yyyn", seed, class_id, draw, "negative") == "y":
       parts |= looks.NEGATIVE
     sentences.append(Sentence(looks.sentence(name, parts), parts))
   return sentences
@@ -53,4 +44,26 @@ def foreign_to(writer: str, names: Sequence[str]) -> str:
   return next((n for n in names if n.casefold() not in _GLYPHS), "") if writer == "grammar" else ""
 
 
-WRITERS: Registry[Writer] = Registry("writer", {"grammar": grammar})
+def name_of(fields: Prompts, labels: LabelSpace) -> str:
+  """The writer of a list: its field, or the default of its strategy and its classes. B, templates and file ask none, and say
+  `grammar`, as their pages always did."""
+  if fields.writer or fields.strategy in _WITHOUT:
+    return fields.writer
+  return "words" if fields.strategy == "LE" and foreign_to("grammar", labels.names) else "grammar"
+
+
+def takes_labels(writer: Writer) -> bool:
+  return "labels" in inspect.signature(writer).parameters
+
+
+def bound(writer: Writer, labels: LabelSpace) -> Writer:
+  """The writer as a function of class id, class name, draws and seed."""
+  return functools.partial(writer, labels=labels) if takes_labels(writer) else writer
+
+
+def writes_articles(writer: str) -> bool:
+  """Whether a template's own article before the sentence would be a second one."""
+  return writer in _WHOLE
+
+
+WRITERS: Registry[Writer] = Registry("writer", {"grammar": grammar, "words": words})

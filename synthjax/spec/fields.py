@@ -48,11 +48,12 @@ class Prompts(Group):
   file: Identity[str] = ""  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
   # For LE, CD, SD and LAR: t5:REFERENCE, lm:REFERENCE, server:URL, recorded:LIST; for LE also words, grammar, or one that a
   # config file registers. "" = for LE: grammar where all classes are digits and letters, else words.
-  writer: Identity[str] = "grammar"
+  writer: Identity[str] = ""
   draws: Identity[Positive] = 250  # for LE: sentences drawn a class, before exact repeats are dropped
   per_class: Identity[Positive] = 200  # prompts kept a class
   seed: Identity[int] = 0
   labels: Identity[str] = ""  # label space of its prompts, to pre-train on other classes; "" = the study's
+  hypernyms: IdentityUnlessDefault[Count] = 0  # for hypernyms: the nearest so many; 0 = all, up to `entity`
   model: IdentityUnlessDefault[str] = ""  # for server: its name of the model
   t5_input: IdentityUnlessDefault[str] = (
     "{}"  # for LE by a T5: what it is given; EuroSAT as published: "a {}"

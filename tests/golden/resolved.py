@@ -66,6 +66,8 @@ _OF_STAGE = {
   "tune": "tuning",
 }
 _OF_STAGE |= {"embed": "encoders", "learn": "learning"}
+# What an identity says where a field is empty, by the same place: a writer by its name.
+_STANDS_FOR = {"prompts": {"writer": "grammar"}}
 
 
 def file_of(config: str) -> str:
@@ -254,7 +256,8 @@ def identities(
       "identity" in product and _kind(product) != "embed"
     ):  # of a set's features, which say no more than the set's
       identity, always = product["identity"], base.get(_kind(product), [])
-      default = known[_OF_STAGE[product["stage"]]]
+      group = _OF_STAGE[product["stage"]]
+      default = known[group] | _STANDS_FOR.get(group, {})
       usual = {k for k in always if k in default and k in identity and identity[k] == default[k]}
       found[name] = {k: _short(v) for k, v in sorted(identity.items()) if k not in usual}
       found[name] |= {k: "absent" for k in always if k not in identity}

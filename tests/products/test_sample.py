@@ -317,9 +317,9 @@ def test_a_class_without_prompts_leaves_nothing_behind(small, tmp_path):
 @pytest.mark.parametrize("plan", [False, True])
 def test_sentences_of_glyphs_are_refused_elsewhere_before_anything_runs(small, tmp_path, drawn, plan):
   config = small(tmp_path)
-  config.prompts.LE = fields_of.prompt_list("LE")
+  config.prompts.LE = fields_of.prompt_list("LE", writer="grammar")
   with pytest.raises(
-    UserError, match=r"config\.prompts\.LE: writer 'grammar' .* 'ant' .* use strategy 'templates'"
+    UserError, match=r"config\.prompts\.LE: writer 'grammar' .* 'ant' .* use writer 'words', or strategy"
   ) as e:
     run(config, tmp_path / "w", plan=plan)
   assert "\n" not in str(e.value) and not drawn and not list((tmp_path / "w").rglob("*"))

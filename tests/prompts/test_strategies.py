@@ -60,17 +60,21 @@ def test_a_writer_that_runs_dry_says_so(monkeypatch):
 
 @pytest.mark.parametrize("name", ["imagenet", "cifar10", "dtd"])
 def test_the_grammar_writes_of_glyphs_alone(name):
-  with pytest.raises(UserError, match=r"writer 'grammar' .* \"a photo of a .*\"; use strategy 'templates'"):
-    write(load(name), strategy="LE")
+  with pytest.raises(
+    UserError,
+    match=r"writer 'grammar' .* \"a photo of a .*\"; use writer 'words', or strategy 'templates' or 'file'",
+  ):
+    write(load(name), strategy="LE", writer="grammar")
 
 
 def test_what_else_to_use_where_the_labels_have_no_templates():
   ids = tuple("0123456789")
   numbered = LabelSpace(ids, tuple(f"species {i}" for i in ids))  # ids like digits' are not digits
   with pytest.raises(
-    UserError, match=r"'species 0' .*; use strategy 'B', 'templates' with `templates:` in the"
+    UserError,
+    match=r"'species 0' .*; use writer 'words', or strategy 'B', 'templates' with `templates:` in the",
   ):
-    write(numbered, strategy="LE")
+    write(numbered, strategy="LE", writer="grammar")
   assert len(write(LabelSpace(ids, ids), strategy="B").prompts) == 10
 
 
