@@ -7,7 +7,7 @@ that grows is embedded where it grew, and processes share the shards by claims.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from etils import epath
 from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, snapshot, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
@@ -174,20 +174,10 @@ class SetEmbeddings(Product):
         found.append(Fault(why, self._file(i)))
     return found
 
-  def names(self, reach: int) -> tuple[Array, Array]:
-    """(labels, ids), likewise: who reads these alone spares the features, which may be gigabytes.
-
-    For the same reason the first and the last id of a file stand for all: no two shards share one.
-    """
-    plan, labels, ids = self._plan(reach), [], []
-    for i in range(reach):
-      own, shard = features.read_names(self._file(i)), plan.shards[i]
-      ends = (plan.image_id(shard, 0), plan.image_id(shard, len(shard) - 1))
-      if len(own[1]) != len(shard) or (own[1][0], own[1][-1]) != ends:
-        raise UserError(f"{self.name}: {self._differs(plan, i, *own)}")
-      labels.append(own[0])
-      ids.append(own[1])
-    return np.concatenate(labels), np.concatenate(ids)
+  def names(self, reach: int) -> tuple[Array, Sequence[str]]:
+    """(labels, ids), likewise, as they are planned: no file is opened, and `load` refuses one that holds others."""
+    plan = self._plan(reach)
+    return plan.labels(reach), plan.ids(reach)
 
 
 class RealEmbeddings(Product):
@@ -257,11 +247,17 @@ class RealEmbeddings(Product):
   def skipped(self) -> list[dict[str, str]]:
     """Images that could not be read: `where` and `why` of each."""
     path = self.folder / _SKIPPED
-    return checksums.read_json(path, "skipped images", [{"where": str, "why": str}]) if path.exists() else []
+
+    def read() -> list[dict[str, str]]:
+      return (
+        checksums.read_json(path, "skipped images", [{"where": str, "why": str}]) if path.exists() else []
+      )
+
+    return snapshot.once((self, "skipped"), read)
 
   def count(self) -> int:
     """Of those that could be read."""
-    return features.count(self._file)
+    return snapshot.once((self, "count"), lambda: features.count(self._file))
 
   def load(self) -> Features:
     found = features.read(self._file)

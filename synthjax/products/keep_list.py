@@ -262,10 +262,10 @@ class KeepList(Product):
 
     return snapshot.once((self, "version"), read)
 
-  def ids(self) -> list[str]:
+  def ids(self) -> Sequence[str]:
     """Of the images that stay, in plan order; only of a list that was made for this config."""
 
-    def read(kept: Kept) -> list[str]:
+    def read(kept: Kept) -> Sequence[str]:
       if not self._is_for_config(kept.summary()) or not self._is_by_prefix(kept):
         raise UserError(
           f"{self.name} has just been replaced by a process with another config; give each config its own --workdir, or run again"
