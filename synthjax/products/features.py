@@ -7,7 +7,7 @@ that grows is embedded where it grew, and processes share the shards by claims.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -26,7 +26,8 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import dataset, features, records
-from synthjax.store.features import Features
+from synthjax.store.features import EmbeddedImages, Features
+from synthjax.store.image_ids import PackedIds
 from synthjax.store.plan import Plan
 from synthjax.weights import hub
 
@@ -137,11 +138,6 @@ class SetEmbeddings(Product):
       self._missing(needed)
     return min(self._reached, needed)
 
-  def load(self, reach: int) -> Features:
-    """Of the first so many shards."""
-    plan = self._plan(reach)
-    return features.joined((self._read(plan, i) for i in range(reach)), plan.size(reach))
-
   def _read(self, plan: Plan, index: int) -> Features:
     found = features.read(self._file(index))
     if index not in self._compared and (why := self._differs(plan, index, found.labels, found.ids)):
@@ -174,10 +170,15 @@ class SetEmbeddings(Product):
         found.append(Fault(why, self._file(i)))
     return found
 
-  def names(self, reach: int) -> tuple[Array, Sequence[str]]:
-    """(labels, ids), likewise, as they are planned: no file is opened, and `load` refuses one that holds others."""
+  def names(self, reach: int) -> tuple[Array, PackedIds]:
+    """(labels, ids) of the first so many shards, as they are planned: no file is opened."""
     plan = self._plan(reach)
-    return plan.labels(reach), plan.ids(reach)
+    return plan.labels(reach).astype(np.int32), plan.ids(reach)
+
+  def embedded(self, reach: int) -> EmbeddedImages:
+    """Their images, by place. A file of features that holds those of others is refused when it is read."""
+    plan, (labels, ids) = self._plan(reach), self.names(reach)
+    return EmbeddedImages(labels, ids, plan.ends[:reach], functools.partial(self._read, plan))
 
 
 class RealEmbeddings(Product):

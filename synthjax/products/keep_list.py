@@ -30,6 +30,7 @@ from synthjax.filters.filtering import Filtering
 from synthjax.filters.registry import RULES
 from synthjax.filters.rule import View
 from synthjax.filters.scored_images import ScoredImages
+from synthjax.filters.scoring import Scoring
 from synthjax.pages import contact_sheet, scores
 from synthjax.pages import inputs as pages
 from synthjax.pages.inputs import About, Asked, Counts
@@ -180,23 +181,24 @@ class KeepList(Product):
     if self.status().state == DONE:
       lists.show(self.folder)
       return True
+    scoring = Scoring(self._rule)
     while all(needed.make(stop) for needed in self.inputs):
       stop.check()
       records.settle(self.folder, self._record())
       with self.claimed(_CLAIM, stop) as owner:
         if owner is None:
           return False
-        if self.status().state == DONE or self._choose(owner):  # another may have just finished it
+        if self.status().state == DONE or self._choose(owner, scoring):  # another may have just finished it
           return True
     return False
 
-  def _choose(self, owner: Owner) -> bool:
+  def _choose(self, owner: Owner, scoring: Scoring) -> bool:
     """True: the list is published. False: more images have been asked for, by this process or another; or the claim is lost."""
     plan, needed = self._set.requested()  # one look: another process may be adding a round
     if not all(embeddings.has(needed) for embeddings in self._embeddings):
       return False  # it has: those images come first
-    features = [embeddings.load(needed) for embeddings in self._embeddings]
-    reach, scored = self._filtering.score(self._set.folder, features)
+    embedded = [embeddings.embedded(needed) for embeddings in self._embeddings]
+    reach, scored = self._filtering.score(self._set.folder, embedded, scoring)
     if scored is None:
       self._ask(plan, reach[-1])
       return False

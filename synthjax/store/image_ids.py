@@ -6,7 +6,7 @@ import binascii
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -60,6 +60,9 @@ class PackedIds(Sequence[str]):
   def as_json(self) -> bytes:
     """Likewise, as items of a list."""
     return self._rows(b',"', b'"')[1:]
+
+  def as_lines(self) -> bytes:
+    return self._rows(b"", b"\n")
 
   def _rows(self, before: bytes, after: bytes) -> bytes:
     rows = np.empty((len(self), len(before) + 2 * WIDTH + len(after)), np.uint8)
@@ -139,6 +142,11 @@ def joined(ids: Sequence[str], errors: str = "strict") -> Iterator[bytes]:
     yield b"\0" + texts if start else texts
 
 
+def packed(ids: Iterable[str]) -> PackedIds:
+  """Of pairs of hex digits."""
+  return PackedIds(np.frombuffer(bytes.fromhex("".join(ids)), np.uint8).reshape(-1, WIDTH))
+
+
 def as_json(ids: Sequence[str]) -> Iterator[bytes]:
   """`json.dumps(ids)`, without spaces, in blocks."""
   yield b"["
@@ -161,7 +169,7 @@ def of_lines(data: bytes) -> Sequence[str]:
       packed = PackedIds(
         np.frombuffer(binascii.unhexlify(rows[:, :-1].tobytes()), np.uint8).reshape(-1, WIDTH)
       )
-      if packed._rows(b"", b"\n") == data:  # digits in lower case, and each line ends
+      if packed.as_lines() == data:  # digits in lower case, and each line ends
         return packed
   return data.decode().split()
 

@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 
 from synthjax.store import image_ids
-from synthjax.store.image_ids import KnownIds, PackedIds
+from synthjax.store.image_ids import KnownIds, PackedIds, packed
 
 TEXTS = [hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(image_ids._BLOCK * 2 + 7)]
-
-
-def packed(texts) -> PackedIds:
-  return PackedIds(np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, image_ids.WIDTH))
 
 
 @pytest.mark.parametrize("n", [0, 1, image_ids._BLOCK, len(TEXTS)])
