@@ -167,6 +167,11 @@ def memory_limit(gigabytes: float = 0.0) -> int:
   return free // jax.local_device_count() if device.platform == "cpu" else sys.maxsize
 
 
+def memory_free(gigabytes: float = 0.0) -> int:
+  """Of these bytes, what nothing on the first device holds now."""
+  return memory_limit(gigabytes) - ((jax.local_devices()[0].memory_stats() or {}).get("bytes_in_use", 0))
+
+
 def memory_of(program: jax.stages.Compiled) -> int:
   """Bytes that a device needs for a program and all it reads and writes, by the compiler's own account."""
   found = program.memory_analysis()
