@@ -27,6 +27,11 @@ class Filtering:
   begin: int  # images of each class that the first round sees
   draws_more: bool  # whether the set can be asked for more of them
 
+  @property
+  def most(self) -> int:
+    """Images of a class that further rounds may come to; 0 = there are none."""
+    return round(self.fields.max_drawn * self.fields.kept_per_class)
+
   def choose(self, scores: Array, labels: Array) -> Choice:
     fill = self.fields.when_short == "top" and self.rule.may_fill
     return choose(scores, labels, self.n_classes, self.rule.must_exceed, self.fields.kept_per_class, fill)
@@ -56,7 +61,7 @@ class Filtering:
   def _prefix(self, look: Callable[[list[Array]], Choice | None]) -> tuple[list[Array], Choice | None]:
     quota, rounds = self.fields.kept_per_class, self.fields.max_rounds if self.draws_more else 0
     begin = np.full(self.n_classes, self.begin)
-    return prefix(begin, look, quota, round(self.fields.max_drawn * quota), rounds)
+    return prefix(begin, look, quota, self.most, rounds)
 
   def is_replayed(self, scored: Mapping[str, Array], plan: Plan, asked_by: str) -> bool:
     """Whether a list of an older release is what this filter gives.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from etils import epath
@@ -147,6 +147,23 @@ class Rule(Protocol):
   @property
   def limits(self) -> str:
     """What it is known not to find, for the report; may be empty."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """Bytes."""
+
+  host: int
+  device: int  # of each
+
+
+@runtime_checkable
+class NeedsMemory(Protocol):
+  """A rule that holds the features of all images at once can say what that takes, before anything is made for it."""
+
+  def memory(self, images: int) -> Memory:
+    """To score so many."""
     ...
 
 

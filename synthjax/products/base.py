@@ -53,6 +53,7 @@ class Status:
   seconds: Callable[[], float] = float  # left, as measured on such devices; 0 = not known
   speed: Callable[[], float] = float  # FLOP/s, likewise, of what is there
   why: str = ""  # it is made again, or is refused: for --plan
+  memory: Callable[[], str] = str  # in a line, for --plan: what making it takes, where that is large
   is_idle: bool = False  # it is done, and so is all that it is made from: to make it would change nothing
 
 
