@@ -21,7 +21,8 @@ from PIL import Image as Picture
 from synthjax.data.decoding import Unreadable, decode
 from synthjax.data.source import Source
 from synthjax.disk.documents import is_writable
-from synthjax.store import schema
+from synthjax.store import image_ids, schema
+from synthjax.store.image_ids import PackedIds
 from synthjax.store.plan import Image, Plan, Segment, Shard, stable_hash
 
 _ID = re.compile("[0-9a-f]{32}")
@@ -71,18 +72,18 @@ class ImportedPlan(Plan):
       of_class[entry.class_id].append(entry)
     self._entries = [of_class[c] for c in class_ids]
 
-  def ids(self, n_shards: int) -> Sequence[str]:
+  def ids(self, n_shards: int) -> PackedIds:
     """The entries' own, which a source may have chosen."""
     return self._ids[: self.size(n_shards)]
 
-  def shard_ids(self, shard: Shard) -> Sequence[str]:
+  def shard_ids(self, shard: Shard) -> PackedIds:
     stop = self.ends[shard.index]
     return self._ids[stop - len(shard) : stop]
 
   @functools.cached_property
-  def _ids(self) -> list[str]:
+  def _ids(self) -> PackedIds:
     rows = zip(self.samples().tolist(), self.labels().tolist(), strict=True)
-    return [self._entries[label][i].image_id for i, label in rows]
+    return image_ids.packed(self._entries[label][i].image_id for i, label in rows)
 
   def entry(self, image: Image) -> Entry:
     return self._entries[image.label][image.sample_index]

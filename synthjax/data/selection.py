@@ -28,8 +28,7 @@ def select(labels: Array, ids: Sequence[str], kept: Sequence[str] | None, per_cl
   """Places in plan order: the first `per_class` of each class, among the kept ones where a filter chose; 0 = all."""
   places = np.arange(len(labels))
   if kept is not None:
-    stays = set(kept)
-    places = np.flatnonzero(np.fromiter((i in stays for i in ids), bool, len(ids)))
+    places = np.flatnonzero(image_ids.is_among(ids, kept))
     if len(places) != len(kept):
       raise UserError(
         f"the keep-list names {len(kept)} images, and the set holds {len(places)} of them; "
@@ -56,6 +55,14 @@ def names_digest(ids: Sequence[str]) -> str:
 def chosen_digest(of_whole: str, keys: Sequence[str]) -> str:
   """Of chosen images and the digest of what they lie in. Keys of a source may be file names, in any encoding."""
   return _hashed(hashlib.sha256(of_whole.encode()), keys, "surrogateescape")
+
+
+def list_digest(ids: Sequence[str]) -> str:
+  """`records.digest` of the list of them, without a text of each."""
+  sha = hashlib.sha256()
+  for block in image_ids.as_json(ids):
+    sha.update(block)
+  return sha.hexdigest()
 
 
 def _hashed(sha: hashlib._Hash, ids: Sequence[str], errors: str) -> str:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -183,18 +183,20 @@ def before_writing_again(check: Callable[[], None]) -> Iterator[None]:
     _check_again.reset(token)
 
 
-def drafts(folder: epath.Path, of: str = "") -> list[epath.Path]:
-  """Those in a folder: all, or those of a single name."""
-  named = [(n, m) for n in names(folder) if (m := _DRAFT.fullmatch(n))]
+def drafts(folder: epath.Path, of: str = "", among: Iterable[str] | None = None) -> list[epath.Path]:
+  """Those in a folder, or among names that were listed there: all, or those of a single name."""
+  named = [(n, m) for n in (names(folder) if among is None else among) if (m := _DRAFT.fullmatch(n))]
   return [folder / name for name, match in named if of in ("", match["final"].removesuffix(_ASIDE))]
 
 
-def sweep_drafts(folder: epath.Path, older_than: float, of: str = "") -> None:
+def sweep_drafts(
+  folder: epath.Path, older_than: float, of: str = "", among: Iterable[str] | None = None
+) -> None:
   """Removes what processes that have ended were making in a folder.
 
   Of one that ran on another machine, what nobody has touched since a time of the disk's clock.
   """
-  for draft in drafts(folder, of):
+  for draft in drafts(folder, of, among):
     sweep_draft(draft, older_than)
 
 
@@ -242,16 +244,6 @@ def _newest(path: epath.Path) -> float:
     with contextlib.suppress(FileNotFoundError):
       times.append(os.lstat(name).st_mtime)
   return max(times, default=0.0)
-
-
-def folders(folder: epath.Path, links: bool = False) -> list[epath.Path]:
-  """Those in a folder, without what is hidden; and the links to others."""
-  try:
-    with os.scandir(folder) as entries:
-      found = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=links))
-  except (FileNotFoundError, NotADirectoryError):
-    return []
-  return [folder / name for name in found]
 
 
 def now(folder: epath.Path) -> float:

@@ -62,6 +62,11 @@ class Encoder:
     return hub.to_fetch(self._fields.weights, self._root, {"": TENSORS})
 
   @property
+  def feature(self) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, type) of what it makes of one image."""
+    return (self.clip.width,), np.dtype(np.float32)
+
+  @property
   def templates(self) -> tuple[str, ...]:
     return self.labels.templates if self._fields.ensemble else (self.labels.template,)
 
@@ -143,6 +148,10 @@ class Thumbnails(Encoder):
   @property
   def identity(self) -> dict[str, Any]:
     return {"encoder": f"thumbnail of {thumbnail.SIDE} px"}
+
+  @property
+  def feature(self) -> tuple[tuple[int, ...], np.dtype]:
+    return (thumbnail.SIDE, thumbnail.SIDE), np.dtype(np.uint8)
 
   def check(self) -> None:
     return

@@ -11,23 +11,46 @@ A thousand classes and fifty thousand images take 40 to 80 kB, as they are mostl
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 import json
 
 import numpy as np
 from etils import epath
 
-from synthjax.disk import checksums
+from synthjax.disk import checksums, snapshot, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.evaluation.accuracy import Tally
 from synthjax.runtime.errors import UserError
 
+Array = np.ndarray
 _ENDINGS = (".npz", ".json")  # of which the first is written
+_KEPT = 1 << 11  # results that were read, of 40 to 80 kB at most
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+  """What a file says, as compact as it lies there: of a thousand classes a tally is 8 MB."""
+
+  classes: int
+  cells: Array
+  counts: Array
+  loss_sum: float
+  among_five: int
+  right_N: Array | None
+
+  def tally(self) -> Tally:
+    confusion = np.zeros(self.classes * self.classes, np.int64)
+    confusion[self.cells] = self.counts
+    square = confusion.reshape(self.classes, self.classes)
+    return Tally(square, self.loss_sum, self.among_five, self.right_N)
 
 
 def file_of(stem: epath.Path) -> epath.Path | None:
   """The file of the result named `stem`, whichever release wrote it; None where it is not there."""
-  return next((path for path in _paths(stem) if path.exists()), None)
+  found = _found(stem)
+  return found[0] if found else None
 
 
 def publish(stem: epath.Path, tally: Tally) -> None:
@@ -39,25 +62,37 @@ def publish(stem: epath.Path, tally: Tally) -> None:
 
 def read(stem: epath.Path, n: int) -> Tally:
   """Refused where it is not what was written, contradicts itself, or counts another number of examples than n."""
-  path = file_of(stem) or _paths(stem)[0]
-  data = checksums.read(path, "result")
-  with checksums.parsing(path, "result"):
-    tally = _from_bytes(data) if path.suffix == _ENDINGS[0] else Tally.from_json(json.loads(data))
+  path, stamp = _found(stem) or (_paths(stem)[0], None)
+  return _checked(path, _counts(path, stamp), n)
+
+
+def fault(stem: epath.Path, n: int) -> Fault | None:
+  """For stage verify: what `read` would refuse, from reading every byte; a result that is not there is no fault."""
+  path = file_of(stem)
+  if path is None:
+    return None
+  try:
+    _checked(path, _read(path), n)
+  except UserError as e:
+    return Fault(str(e), path)
+  return None
+
+
+def _checked(path: epath.Path, counts: _Counts, n: int) -> Tally:
+  tally = counts.tally()
   if why := _contradiction(tally, n):
     raise UserError(f"result: {path} is damaged: {why}; remove it and run again")
   return tally
 
 
-def fault(stem: epath.Path, n: int) -> Fault | None:
-  """For stage verify: what `read` would refuse; a result that is not there is no fault."""
-  path = file_of(stem)
-  if path is None:
-    return None
-  try:
-    read(stem, n)
-  except UserError as e:
-    return Fault(str(e), path)
-  return None
+def _found(stem: epath.Path) -> tuple[epath.Path, workdir.Stamp] | None:
+  """A status asks whether a result is there, and what reads it then asks whether it is still the same file."""
+
+  def look() -> tuple[epath.Path, workdir.Stamp] | None:
+    stamped = ((path, workdir.stamp(path)) for path in _paths(stem))
+    return next(((path, stamp) for path, stamp in stamped if stamp), None)
+
+  return snapshot.once((stem, "result"), look)
 
 
 def _paths(stem: epath.Path) -> list[epath.Path]:
@@ -94,11 +129,35 @@ def _to_bytes(tally: Tally) -> bytes:
   return buffer.getvalue()
 
 
-def _from_bytes(data: bytes) -> Tally:
+@functools.lru_cache(maxsize=_KEPT)  # a study's rows, its page and its summary each read all results
+def _counts(path: epath.Path, stamp: workdir.Stamp | None) -> _Counts:
+  del stamp  # another one is another file
+  return _read(path)
+
+
+def _read(path: epath.Path) -> _Counts:
+  data = checksums.read(path, "result")
+  with checksums.parsing(path, "result"):
+    counts = _from_bytes(data) if path.suffix == _ENDINGS[0] else _from_json(data)
+    counts.tally()  # raises where these cells are not of so many classes
+  return counts
+
+
+def _from_bytes(data: bytes) -> _Counts:
   with np.load(io.BytesIO(data)) as found:
-    n, classes = int(found["n"]), int(found["classes"])
-    confusion = np.zeros(classes * classes, np.int64)
-    confusion[found["cells"]] = found["counts"]
-    right = np.unpackbits(found["right"], count=n).astype(bool)
-    square = confusion.reshape(classes, classes)
-    return Tally(square, float(found["loss_sum"]), int(found["among_five"]), right)
+    right = np.unpackbits(found["right"], count=int(found["n"])).astype(bool)
+    return _Counts(
+      classes=int(found["classes"]),
+      cells=found["cells"],
+      counts=found["counts"],
+      loss_sum=float(found["loss_sum"]),
+      among_five=int(found["among_five"]),
+      right_N=right,
+    )
+
+
+def _from_json(data: bytes) -> _Counts:
+  tally = Tally.from_json(json.loads(data))
+  classes, cells = len(tally.confusion_KxK), np.flatnonzero(tally.confusion_KxK)
+  counts = tally.confusion_KxK.ravel()[cells]
+  return _Counts(classes, cells, counts, tally.loss_sum, tally.among_five, right_N=None)

@@ -15,6 +15,7 @@ _ROWS = 8192  # at once: all of 2 M images by 1,000 classes would be 16 GB
 class ClipRule(ScoreRule):
   """Rule clip: the threshold is 1/N for N classes, where the config gives none."""
 
+  at_once: ClassVar[int] = _ROWS
   score_means: ClassVar[str] = "the probability that it gives to the image’s own class"
 
   def identity(self) -> dict[str, Any]:

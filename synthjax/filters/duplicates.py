@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from synthjax.data.feeding import in_threads
 from synthjax.data.source import Source
 from synthjax.encoders.encoder import Encoder, Thumbnails
 from synthjax.filters import similarity
-from synthjax.filters.rule import Images, Others, SheetRow, View
+from synthjax.filters.rule import Images, Memory, Others, SheetRow, View
 from synthjax.spec.fields import Filter
 from synthjax.store import csv_file
 from synthjax.store.features import Features
@@ -28,6 +29,7 @@ Array = np.ndarray
 _SHOWN = 24  # on the sheet
 _SMALL = 64  # pixels: of larger images, copies differ by more than thumbnails forgive
 _FILE = "file"
+_BESIDE = 350  # bytes an image beside its features: its id, the hash of its file, what was found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,16 @@ class UnlikeRule:
     ]
     found = find(keys, images)
     return 1 - found.similarity, found
+
+  def memory(self, images: int) -> Memory:
+    """One copy of the features by each encoder, and of those that they are compared with; the devices pass by blocks."""
+    host, device = images * _BESIDE, 0
+    for view in self.views:
+      shape, dtype = view.encoder.feature
+      others = len(view.against.source) if view.against else 0
+      host += (images + others) * math.prod(shape) * dtype.itemsize
+      device = max(device, similarity.device_bytes(shape, dtype))
+    return Memory(host, device)
 
   @property
   def _by(self) -> list[tuple[Encoder, float]]:

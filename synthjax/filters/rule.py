@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from etils import epath
@@ -20,6 +20,7 @@ from synthjax.spec.fields import Filter
 from synthjax.store import schema
 from synthjax.store.export import Examples
 from synthjax.store.features import Features
+from synthjax.store.image_ids import PackedIds
 
 Array = np.ndarray
 
@@ -45,6 +46,20 @@ class View:
   @property
   def identity(self) -> dict[str, Any]:
     return self.encoder.identity | {"others": self.against.source.digest if self.against else ""}
+
+
+class Embedded(Protocol):
+  """The images of a set, in plan order, and what an encoder has made of them, which stays on disk."""
+
+  @property
+  def labels(self) -> Array: ...
+
+  @property
+  def ids(self) -> PackedIds: ...
+
+  def at(self, places: Array) -> Features:
+    """Of these images, in this order. What is returned is the only copy."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +150,23 @@ class Rule(Protocol):
     ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """Bytes."""
+
+  host: int
+  device: int  # of each
+
+
+@runtime_checkable
+class NeedsMemory(Protocol):
+  """A rule that holds the features of all images at once can say what that takes, before anything is made for it."""
+
+  def memory(self, images: int) -> Memory:
+    """To score so many."""
+    ...
+
+
 class ScoreRule(abc.ABC):
   """A rule that gives each image a score of its own by what one encoder makes of the set: `scores` and `how` are all it needs.
 
@@ -144,6 +176,9 @@ class ScoreRule(abc.ABC):
   score_means: ClassVar[str] = "its score"
   counted: ClassVar[tuple[str, ...]] = ()
   may_fill: ClassVar[bool] = True
+  # So many images are given to `scores` at once, from the first on, and none twice, so that their features need not fit in
+  # memory. 0 = all of them, in each round, for a rule whose numbers depend on how many come at once.
+  at_once: ClassVar[int] = 0
 
   def __init__(self, fields: Filter, views: Sequence[View]):
     self.fields, self.views = fields, views

@@ -11,8 +11,7 @@ import numpy as np
 
 from synthjax.disk import workdir
 from synthjax.filters.choose import Choice
-from synthjax.filters.rule import Evidence
-from synthjax.store.features import Features
+from synthjax.filters.rule import Embedded, Evidence
 from synthjax.store.kept import IDS, PAIRS, SCORES, SUMMARY
 
 COUNTS = ("drawn", "passed", "kept", "filled")
@@ -23,7 +22,7 @@ class ScoredImages:
   """Images of a set and their scores, in the order in which they were scored."""
 
   places: np.ndarray  # in the set
-  features: Features
+  of_set: Embedded
   scores: np.ndarray
   evidence: Evidence | None
   choice: Choice
@@ -38,10 +37,10 @@ class ScoredImages:
   def files(self, summary: dict[str, Any]) -> dict[str, bytes]:
     """All but the sheet; arrays in plan order."""
     order = np.argsort(self.places)
-    ids, labels, stays = self.features.ids[order], self.features.labels[order], self.choice.stays_N[order]
-    buffer = io.BytesIO()
-    np.savez(buffer, ids=ids, labels=labels, scores=self.scores[order], stays=stays)
-    found = {IDS: "".join(f"{i}\n" for i in ids[stays]).encode(), SCORES: buffer.getvalue()}
+    places, stays, buffer = self.places[order], self.choice.stays_N[order], io.BytesIO()
+    ids, labels = self.of_set.ids.at(places), self.of_set.labels[places]
+    np.savez(buffer, ids=ids.as_texts(), labels=labels, scores=self.scores[order], stays=stays)
+    found = {IDS: ids.at(np.flatnonzero(stays)).as_lines(), SCORES: buffer.getvalue()}
     found[SUMMARY] = workdir.to_json(summary)
     if self.evidence:
       found[PAIRS] = self.evidence.to_csv()

@@ -125,6 +125,22 @@ def search_on_devices(features_N: Array, others_M: Array, earlier: bool, mesh: M
   return best, which
 
 
+def device_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+  """What the search takes of each device, by the compiler's own account, for features of this shape and type; 0 on CPUs."""
+  if devices.platform() == "cpu":
+    return 0
+  mesh = devices.local_mesh()
+  split, whole = devices.place(mesh, devices.BATCH), devices.place(mesh, devices.REPLICATED)
+
+  def rows(n: int, shape: tuple[int, ...], dtype: Any, where: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((n, *shape), dtype, sharding=where)
+
+  n = _OF_A_DEVICE * mesh.size
+  state = rows(n, (), np.float32, split), rows(n, (), np.int32, split)
+  features = rows(n, shape, dtype, split), rows(_OTHERS, shape, dtype, whole)
+  return devices.memory_of(_nearer.lower(*features, *state, 0, 0, n, earlier=True).compile())
+
+
 @functools.partial(jax.jit, static_argnames="earlier", donate_argnums=(2, 3))
 def _nearer(
   rows_R: Any, block_B: Any, best_R: Any, which_R: Any, start: Any, begin: Any, reach: Any, *, earlier: bool

@@ -38,7 +38,7 @@ class Expected:
   choose: Callable[
     [dict[str, Any]], _Choose | None
   ]  # by a list's summary; None: it was made for another config
-  written: Callable[[Kept], list[str] | None]  # ids that its data set must hold; None: not known
+  written: Callable[[Kept], Sequence[str] | None]  # ids that its data set must hold; None: not known
 
 
 def faults(name: str, folder: epath.Path, expected: Expected) -> list[Fault]:
@@ -105,7 +105,7 @@ def _of_links(folder: epath.Path, kept: Kept) -> Iterator[_Found]:
     yield f"{link} points at another list than the one that holds, {kept.name}", link
 
 
-def _of_dataset(folder: epath.Path, ids: Callable[[], list[str] | None]) -> Iterator[_Found]:
+def _of_dataset(folder: epath.Path, ids: Callable[[], Sequence[str] | None]) -> Iterator[_Found]:
   """Of what was kept, written out; `ids`: of the images that it must hold, or that this is not known."""
   damaged = [(why, folder) for path in checksums.files(folder) if (why := checksums.fault(path))]
   damaged += [

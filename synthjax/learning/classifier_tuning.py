@@ -26,6 +26,7 @@ from synthjax.encoders.encoder import Encoder
 from synthjax.evaluation.accuracy import Tally
 from synthjax.learning import adapter, tune_images
 from synthjax.learning.adapter import TipAdapter
+from synthjax.learning.feature_batches import batches_of
 from synthjax.learning.head import Classifier, Memory
 from synthjax.learning.optimizer import Recipe
 from synthjax.learning.training import Training
@@ -156,15 +157,13 @@ def linear(
 ) -> list[Learnt]:
   """Several seeds side by side: every one goes through the images in orders of its own."""
   counts, state = {d: len(f) for d, f in parts.items()}, None
+  pick = batches_of(parts, training.runtime.device_memory_gb)
   task = Tune(zero_shot, len(seeds), fields.loss == "SCE", fields.temperature, factor(fields.real_weight))
   for phase in phases(fields, counts):
 
     def batch_at(step: int, phase: Phase = phase) -> dict[str, Any]:
       of = [_places(phase, step, counts, seed) for seed in seeds]
-      chosen = {d: np.stack([places[d] for places in of]) for d in phase.domains}
-      return {
-        d: {"features": parts[d].features[at], "labels": parts[d].labels[at]} for d, at in chosen.items()
-      }
+      return pick({d: np.stack([places[d] for places in of]) for d in phase.domains})
 
     size, recipe = sum(phase.sizes) * len(seeds), recipe_of(fields, phase.steps, copies=True)
     init = state.variables if state else None

@@ -293,7 +293,7 @@ class Arm(Run):
   def _features(self) -> dict[str, Features]:
     parts = {}
     if self._embeddings:
-      parts["synthetic"] = self._embeddings.load(self._embeddings.reach()).at(self._chosen.places)
+      parts["synthetic"] = self._embeddings.embedded(self._embeddings.reach()).at(self._chosen.places)
     if self._real:
       parts["real"] = self._real.load()
     return parts

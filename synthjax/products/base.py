@@ -54,6 +54,7 @@ class Status:
   speed: Callable[[], float] = float  # FLOP/s, likewise, of what is there
   why: str = ""  # it is made again, or is refused: for --plan
   note: Callable[[], str] = str  # what else it takes: for --plan
+  memory: Callable[[], str] = str  # in a line, for --plan: what making it takes, where that is large
   is_idle: bool = False  # it is done, and so is all that it is made from: to make it would change nothing
 
 

@@ -16,7 +16,7 @@ from etils import epath
 from synthjax.data.decoding import Unreadable
 from synthjax.data.feeding import Readable, check_faults, in_threads
 from synthjax.data.source import Source
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, snapshot, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.encoders.encoder import Encoder
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
@@ -26,7 +26,8 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import dataset, features, records
-from synthjax.store.features import Features
+from synthjax.store.features import EmbeddedImages, Features
+from synthjax.store.image_ids import PackedIds
 from synthjax.store.plan import Plan
 from synthjax.weights import hub
 
@@ -137,11 +138,6 @@ class SetEmbeddings(Product):
       self._missing(needed)
     return min(self._reached, needed)
 
-  def load(self, reach: int) -> Features:
-    """Of the first so many shards."""
-    plan = self._plan(reach)
-    return features.joined((self._read(plan, i) for i in range(reach)), plan.size(reach))
-
   def _read(self, plan: Plan, index: int) -> Features:
     found = features.read(self._file(index))
     if index not in self._compared and (why := self._differs(plan, index, found.labels, found.ids)):
@@ -174,20 +170,15 @@ class SetEmbeddings(Product):
         found.append(Fault(why, self._file(i)))
     return found
 
-  def names(self, reach: int) -> tuple[Array, Array]:
-    """(labels, ids), likewise: who reads these alone spares the features, which may be gigabytes.
+  def names(self, reach: int) -> tuple[Array, PackedIds]:
+    """(labels, ids) of the first so many shards, as they are planned: no file is opened."""
+    plan = self._plan(reach)
+    return plan.labels(reach).astype(np.int32), plan.ids(reach)
 
-    For the same reason the first and the last id of a file stand for all: no two shards share one.
-    """
-    plan, labels, ids = self._plan(reach), [], []
-    for i in range(reach):
-      own, shard = features.read_names(self._file(i)), plan.shards[i]
-      ends = (plan.image_id(shard, 0), plan.image_id(shard, len(shard) - 1))
-      if len(own[1]) != len(shard) or (own[1][0], own[1][-1]) != ends:
-        raise UserError(f"{self.name}: {self._differs(plan, i, *own)}")
-      labels.append(own[0])
-      ids.append(own[1])
-    return np.concatenate(labels), np.concatenate(ids)
+  def embedded(self, reach: int) -> EmbeddedImages:
+    """Their images, by place. A file of features that holds those of others is refused when it is read."""
+    plan, (labels, ids) = self._plan(reach), self.names(reach)
+    return EmbeddedImages(labels, ids, plan.ends[:reach], functools.partial(self._read, plan))
 
 
 class RealEmbeddings(Product):
@@ -257,11 +248,17 @@ class RealEmbeddings(Product):
   def skipped(self) -> list[dict[str, str]]:
     """Images that could not be read: `where` and `why` of each."""
     path = self.folder / _SKIPPED
-    return checksums.read_json(path, "skipped images", [{"where": str, "why": str}]) if path.exists() else []
+
+    def read() -> list[dict[str, str]]:
+      return (
+        checksums.read_json(path, "skipped images", [{"where": str, "why": str}]) if path.exists() else []
+      )
+
+    return snapshot.once((self, "skipped"), read)
 
   def count(self) -> int:
     """Of those that could be read."""
-    return features.count(self._file)
+    return snapshot.once((self, "count"), lambda: features.count(self._file))
 
   def load(self) -> Features:
     found = features.read(self._file)

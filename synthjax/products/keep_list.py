@@ -28,12 +28,13 @@ from synthjax.filters import verification
 from synthjax.filters.choose import Choice
 from synthjax.filters.filtering import Filtering
 from synthjax.filters.registry import RULES
-from synthjax.filters.rule import View
+from synthjax.filters.rule import Memory, NeedsMemory, View
 from synthjax.filters.scored_images import ScoredImages
+from synthjax.filters.scoring import Scoring
 from synthjax.pages import contact_sheet, scores
 from synthjax.pages import inputs as pages
 from synthjax.pages.inputs import About, Asked, Counts
-from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study
+from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, status_or_refusal
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.runtime import devices, residents
@@ -53,6 +54,7 @@ _OLDER_RULE = (
   "an older release chose among other images, since those sampled for other filters or quotas counted too; "
   "the list is made again"
 )
+_LARGE = 1e9  # bytes that are worth a word
 _T = TypeVar("_T")
 
 
@@ -109,6 +111,36 @@ class KeepList(Product):
     for encoder in self._encoders:
       encoder.check()  # now, and not after a night of sampling
 
+  def check_devices(self) -> None:
+    if (
+      devices.platform() != "cpu" and status_or_refusal(self).state != DONE
+    ):  # to ask costs the devices a compilation
+      self._needed_memory()
+
+  def _needed_memory(self) -> tuple[int, Memory]:
+    """(the most images that it may see, what scoring them takes), refused where a device has less."""
+    seen = max(self._set.asked, self._filtering.most if self._set.draws_more else 0) * len(self._labels)
+    if not isinstance(self._rule, NeedsMemory) or any(True for e in self._encoders for _ in e.to_fetch()):
+      return seen, Memory(0, 0)  # little, or not known before weights are there
+    needed = self._rule.memory(seen)
+    limit = devices.memory_limit(self._runtime.device_memory_gb)
+    if needed.device > limit:
+      raise UserError(
+        f"{self.name}: rule {self.rule} needs {needed.device / 1e9:.1f} GB of each device, and there are {limit / 1e9:.1f} GB; "
+        "raise config.runtime.device_memory_gb, or run stage keep on CPUs (JAX_PLATFORMS=cpu)"
+      )
+    return seen, needed
+
+  def _memory(self) -> str:
+    seen, needed = self._needed_memory()
+    if max(needed.host, needed.device) < _LARGE:
+      return ""
+    free, of_devices = devices.host_memory_free(), ""
+    if needed.device:
+      of_devices = f" and {needed.device / 1e9:.1f} GB of each device's"
+    fits = "" if needed.host <= free else f"; only {free / 1e9:.1f} GB of the host's are free now"
+    return f"needs {needed.host / 1e9:.1f} GB of the host's{of_devices} for at most {seen:,} images{fits}"
+
   def _record(self, growth: dict[str, Any] | None = None) -> records.Record:
     inputs = {self._set.name: self._set.identity_hash()}
     return records.Record(
@@ -143,6 +175,10 @@ class KeepList(Product):
     return not self._fields.write or kept_dataset.is_written(self.folder, kept)
 
   def _status(self) -> Status:
+    found = self._status_of_list()
+    return found if found.state == DONE else dataclasses.replace(found, memory=self._memory)
+
+  def _status_of_list(self) -> Status:
     want = self.quota * len(self._labels)
     drawn = self._set.status()
     if drawn.have == 0:
@@ -180,23 +216,24 @@ class KeepList(Product):
     if self.status().state == DONE:
       lists.show(self.folder)
       return True
+    scoring = Scoring(self._rule)
     while all(needed.make(stop) for needed in self.inputs):
       stop.check()
       records.settle(self.folder, self._record())
       with self.claimed(_CLAIM, stop) as owner:
         if owner is None:
           return False
-        if self.status().state == DONE or self._choose(owner):  # another may have just finished it
+        if self.status().state == DONE or self._choose(owner, scoring):  # another may have just finished it
           return True
     return False
 
-  def _choose(self, owner: Owner) -> bool:
+  def _choose(self, owner: Owner, scoring: Scoring) -> bool:
     """True: the list is published. False: more images have been asked for, by this process or another; or the claim is lost."""
     plan, needed = self._set.requested()  # one look: another process may be adding a round
     if not all(embeddings.has(needed) for embeddings in self._embeddings):
       return False  # it has: those images come first
-    features = [embeddings.load(needed) for embeddings in self._embeddings]
-    reach, scored = self._filtering.score(self._set.folder, features)
+    embedded = [embeddings.embedded(needed) for embeddings in self._embeddings]
+    reach, scored = self._filtering.score(self._set.folder, embedded, scoring)
     if scored is None:
       self._ask(plan, reach[-1])
       return False
@@ -262,10 +299,10 @@ class KeepList(Product):
 
     return snapshot.once((self, "version"), read)
 
-  def ids(self) -> list[str]:
+  def ids(self) -> Sequence[str]:
     """Of the images that stay, in plan order; only of a list that was made for this config."""
 
-    def read(kept: Kept) -> list[str]:
+    def read(kept: Kept) -> Sequence[str]:
       if not self._is_for_config(kept.summary()) or not self._is_by_prefix(kept):
         raise UserError(
           f"{self.name} has just been replaced by a process with another config; give each config its own --workdir, or run again"

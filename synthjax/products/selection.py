@@ -6,18 +6,17 @@ import contextlib
 import dataclasses
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import cast
 
 import numpy as np
 
 from synthjax.data.draws import Part
-from synthjax.data.selection import digest, part_digest, select
+from synthjax.data.selection import digest, list_digest, part_digest, select
 from synthjax.data.source import Source
 from synthjax.products.features import SetEmbeddings
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList
 from synthjax.runtime.errors import UserError
-from synthjax.store import image_ids, records
+from synthjax.store import image_ids
 
 Array = np.ndarray
 
@@ -109,7 +108,7 @@ class Selection:
 
 
 class EmbeddedSelection(Selection):
-  """Of a run that learns from features. The ids that lie beside these are read faster than planned ones are hashed."""
+  """Of a run that learns from features. It chooses among planned ids: features are opened by who learns from them."""
 
   def __init__(
     self, run: str, image_set: ImageSet, embeddings: SetEmbeddings, keep: KeepList | None, per_class: int
@@ -122,11 +121,10 @@ class EmbeddedSelection(Selection):
     return self._embeddings.reach()  # what was drawn since the inputs were whole is for others
 
   def _names(self) -> tuple[Array, Sequence[str]]:
-    labels, ids = self._embeddings.names(self._embeddings.reach())
-    return labels, cast("Sequence[str]", ids)  # an array of texts is read as one
+    return self._embeddings.names(self._embeddings.reach())
 
   def _digests(self, ids: Sequence[str], places: Array) -> tuple[str, ...]:
-    return (records.digest(np.asarray(ids)[places].tolist()),)
+    return (list_digest(image_ids.at(ids, places)),)
 
   def _check(self, labels: Array) -> None:
     """Classes are used as they are: a filter may leave them unequal."""

@@ -159,12 +159,21 @@ def memory_limit(gigabytes: float = 0.0) -> int:
   stats = device.memory_stats() if device.platform != "cpu" else None
   if stats and "bytes_limit" in stats:
     return int(stats["bytes_limit"])
+  return host_memory_free() // jax.local_device_count() if device.platform == "cpu" else sys.maxsize
+
+
+def host_memory_free() -> int:
+  """Bytes; as good as without end where the system does not say."""
   try:
     with open("/proc/meminfo") as file:
-      free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+      return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
   except (OSError, StopIteration):
     return sys.maxsize
-  return free // jax.local_device_count() if device.platform == "cpu" else sys.maxsize
+
+
+def memory_free(gigabytes: float = 0.0) -> int:
+  """Of these bytes, what nothing on the first device holds now."""
+  return memory_limit(gigabytes) - ((jax.local_devices()[0].memory_stats() or {}).get("bytes_in_use", 0))
 
 
 def memory_of(program: jax.stages.Compiled) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import listing, workdir
 from synthjax.runtime import devices, processes
 from synthjax.runtime.errors import Interrupted
 from synthjax.runtime.stopping import Stop
@@ -107,7 +107,7 @@ class Owner(Claims):
   @property
   def _places(self) -> list[epath.Path]:
     """Where the product's parts have their drafts."""
-    return [self._product, *workdir.folders(self._product)]
+    return [self._product, *listing.folders(self._product)]
 
   def _beat(self) -> None:
     while not self._stop.wait(self._heartbeat_seconds):

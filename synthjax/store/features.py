@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from etils import epath
 
 from synthjax.disk import checksums, workdir
 from synthjax.runtime.errors import UserError
+from synthjax.store.image_ids import PackedIds
 
 Array = np.ndarray
 _ARRAYS = {  # dimensions, kinds of dtype
@@ -36,19 +37,27 @@ class Features:
     return Features(self.features[places], self.labels[places], self.ids[places])
 
 
-def joined(parts: Iterable[Features], n: int) -> Features:
-  """Of n images in all, one after another. No more than one part is held beside the whole, which may be gigabytes."""
-  whole, done, labels, ids = np.zeros((0, 0), np.float32), 0, [], []
-  for part in parts:
-    if not done:
-      whole = np.empty((n, *part.features.shape[1:]), part.features.dtype)
-    assert part.features.dtype == whole.dtype
-    whole[done : done + len(part)] = part.features
-    done += len(part)
-    labels.append(part.labels)
-    ids.append(part.ids)
-  assert done == n
-  return Features(whole, np.concatenate(labels), np.concatenate(ids))
+class EmbeddedImages:
+  """Images of a set, by their places. Features stay on disk until they are asked for, but for the shard that was read last."""
+
+  def __init__(self, labels: Array, ids: PackedIds, ends: Sequence[int], read: Callable[[int], Features]):
+    self.labels, self.ids = labels, ids
+    self._ends, self._read = np.asarray(ends), functools.lru_cache(maxsize=1)(read)
+
+  def at(self, places: Array) -> Features:
+    """In this order, read shard by shard: no more than one of them is held beside what is returned, which may be gigabytes."""
+    places = np.asarray(places)
+    shard_of = np.searchsorted(self._ends, places, side="right")
+    by_shard = np.argsort(shard_of, kind="stable")
+    found = np.zeros((0, 0), np.float32)
+    for own in np.split(by_shard, np.flatnonzero(np.diff(shard_of[by_shard])) + 1) if len(places) else ():
+      index = int(shard_of[own[0]])
+      part = self._read(index).features
+      if not len(found):
+        found = np.empty((len(places), *part.shape[1:]), part.dtype)
+      assert part.dtype == found.dtype
+      found[own] = part[places[own] - (self._ends[index - 1] if index else 0)]
+    return Features(found, self.labels[places], self.ids.at(places).as_texts())
 
 
 def write(file: epath.Path, features: Features) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
+import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -53,10 +55,40 @@ class PackedIds(Sequence[str]):
 
   def joined(self) -> bytes:
     """By zero bytes, without a text of each."""
-    rows = np.zeros((len(self), 2 * WIDTH + 1), np.uint8)
+    return self._rows(b"\0", b"")[1:]
+
+  def as_json(self) -> bytes:
+    """Likewise, as items of a list."""
+    return self._rows(b',"', b'"')[1:]
+
+  def as_lines(self) -> bytes:
+    return self._rows(b"", b"\n")
+
+  def _rows(self, before: bytes, after: bytes) -> bytes:
+    rows = np.empty((len(self), len(before) + 2 * WIDTH + len(after)), np.uint8)
     digits = np.frombuffer(binascii.hexlify(self._packed.tobytes()), np.uint8)
-    rows[:, 1:] = digits.reshape(-1, 2 * WIDTH)
-    return rows.tobytes()[1:]
+    rows[:, : len(before)] = np.frombuffer(before, np.uint8)
+    rows[:, len(before) : len(before) + 2 * WIDTH] = digits.reshape(-1, 2 * WIDTH)
+    rows[:, len(before) + 2 * WIDTH :] = np.frombuffer(after, np.uint8)
+    return rows.tobytes()
+
+  def is_among(self, wanted: PackedIds) -> Array | None:
+    """[n] bool, whether each is one of `wanted`. None in the rare case that two of these begin with the same 8 bytes."""
+    (begins, ends), (own_begins, own_ends) = wanted._halves(), self._halves()
+    order = np.argsort(begins)
+    begins, ends = begins[order], ends[order]
+    if not len(begins) or (begins[1:] == begins[:-1]).any():
+      return None if len(begins) else np.zeros(len(self), bool)
+    places = np.minimum(np.searchsorted(begins, own_begins), len(begins) - 1)
+    return (begins[places] == own_begins) & (ends[places] == own_ends)
+
+  def _halves(self) -> tuple[Array, Array]:
+    words_Nx2 = np.ascontiguousarray(self._packed).view(np.uint64)
+    return words_Nx2[:, 0], words_Nx2[:, 1]
+
+  def as_texts(self) -> Array:
+    """An array of texts, of 128 bytes each."""
+    return np.frombuffer(binascii.hexlify(self._packed.tobytes()), f"S{2 * WIDTH}").astype(f"U{2 * WIDTH}")
 
 
 class KnownIds:
@@ -108,6 +140,48 @@ def joined(ids: Sequence[str], errors: str = "strict") -> Iterator[bytes]:
     block = ids[start : start + _BLOCK]
     texts = block.joined() if isinstance(block, PackedIds) else "\0".join(block).encode(errors=errors)
     yield b"\0" + texts if start else texts
+
+
+def packed(ids: Iterable[str]) -> PackedIds:
+  """Of pairs of hex digits."""
+  return PackedIds(np.frombuffer(bytes.fromhex("".join(ids)), np.uint8).reshape(-1, WIDTH))
+
+
+def as_json(ids: Sequence[str]) -> Iterator[bytes]:
+  """`json.dumps(ids)`, without spaces, in blocks."""
+  yield b"["
+  for start in range(0, len(ids), _BLOCK):
+    block = ids[start : start + _BLOCK]
+    if isinstance(block, PackedIds):
+      items = block.as_json()
+    else:
+      items = json.dumps(list(block), separators=(",", ":"), ensure_ascii=False)[1:-1].encode()
+    yield b"," + items if start else items
+  yield b"]"
+
+
+def of_lines(data: bytes) -> Sequence[str]:
+  """Ids as lines of text, packed where all of them are as they should be."""
+  line = 2 * WIDTH + 1
+  if len(data) % line == 0:
+    rows = np.frombuffer(data, np.uint8).reshape(-1, line)
+    with contextlib.suppress(binascii.Error):
+      packed = PackedIds(
+        np.frombuffer(binascii.unhexlify(rows[:, :-1].tobytes()), np.uint8).reshape(-1, WIDTH)
+      )
+      if packed.as_lines() == data:  # digits in lower case, and each line ends
+        return packed
+  return data.decode().split()
+
+
+def is_among(ids: Sequence[str], wanted: Sequence[str]) -> Array:
+  """[n] bool, whether each is one of `wanted`."""
+  if isinstance(ids, PackedIds) and isinstance(wanted, PackedIds):
+    found = ids.is_among(wanted)
+    if found is not None:
+      return found
+  texts = set(wanted)
+  return np.fromiter((i in texts for i in ids), bool, len(ids))
 
 
 def places_of(wanted: Sequence[str], ids: Sequence[str]) -> Array:

@@ -18,7 +18,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,7 +26,7 @@ from etils import epath
 
 from synthjax.disk import checksums, snapshot, workdir
 from synthjax.runtime.errors import UserError
-from synthjax.store import records
+from synthjax.store import image_ids, records
 
 CLAIM = "list"  # of who makes one
 LIST = "list"  # in the record's growth
@@ -50,11 +50,11 @@ class Kept:
   def is_whole(self) -> bool:
     return all((self.folder / name).exists() for name in NEEDED)
 
-  def ids(self) -> list[str]:
+  def ids(self) -> Sequence[str]:
     """Of the images that stay, in plan order."""
     data = checksums.read(self.folder / IDS, "keep-list")
     with checksums.parsing(self.folder / IDS, "keep-list"):
-      return data.decode().split()
+      return image_ids.of_lines(data)
 
   def summary(self) -> dict[str, Any]:
     return checksums.read_json(self.folder / SUMMARY, "keep-list summary", _SUMMARY)

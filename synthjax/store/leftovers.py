@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from etils import epath
 
 from synthjax.disk import workdir
+from synthjax.disk.listing import Listing, listing
 from synthjax.runtime.errors import UserError
 from synthjax.spec.fields import RuntimeFields
 from synthjax.store import export_folder, kept
@@ -50,16 +51,16 @@ def _sweep(root: epath.Path, runtime: RuntimeFields) -> None:
     workdir.sweep_drafts(root, older_than, of=name)
   workdir.sweep_drafts(root / export_folder.DEFAULT, older_than)
   for kind in KINDS:
-    for place in _places(root / kind, _DEPTH):
+    for place, there in _places(root / kind, _DEPTH):
       with contextlib.suppress(OSError):
-        workdir.sweep_drafts(place, older_than)
-        _sweep_place(root / kind, place, runtime)
+        workdir.sweep_drafts(place, older_than, among=there.names)
+        _sweep_place(root / kind, place, there, runtime)
 
 
-def _sweep_place(kind: epath.Path, place: epath.Path, runtime: RuntimeFields) -> None:
-  checkpoints = _begun_checkpoints(place)
-  lists = kind.name == _KEPT and (place / kept.LISTS).is_dir() and _has_older(place)
-  if not (checkpoints or lists or workdir.names(place, workdir.WORKING)):
+def _sweep_place(kind: epath.Path, place: epath.Path, there: Listing, runtime: RuntimeFields) -> None:
+  checkpoints = [place / name for name in there.folders if _ORBAX in name]
+  lists = kind.name == _KEPT and kept.LISTS in there.folders and _has_older(place)
+  if not (checkpoints or lists or workdir.WORKING in there.names):
     return
   product, seconds = kind / place.relative_to(kind).parts[0] if checkpoints else place, runtime.stale_seconds
   with Owner(product, heartbeat_seconds=runtime.heartbeat_seconds, stale_seconds=seconds) as owner:
@@ -76,18 +77,13 @@ def _sweep_product(place: epath.Path, owner: Owner, lists: bool, checkpoints: li
   owner.take_all_from_dead()
 
 
-def _places(folder: epath.Path, depth: int) -> Iterator[epath.Path]:
+def _places(folder: epath.Path, depth: int) -> Iterator[tuple[epath.Path, Listing]]:
   """A folder and those in it, without checkpoints' and what is hidden. One may be a link to where there is room."""
-  if not folder.is_dir():
-    return
-  yield folder
+  there = listing(folder)
+  yield folder, there
   if depth and folder.name not in _OF_ORBAX:
-    for inner in workdir.folders(folder, links=depth == _DEPTH):
-      yield from _places(inner, depth - 1)
-
-
-def _begun_checkpoints(place: epath.Path) -> list[epath.Path]:
-  return [folder for folder in workdir.folders(place) if _ORBAX in folder.name]
+    for name in (*there.folders, *(there.links if depth == _DEPTH else ())):
+      yield from _places(folder / name, depth - 1)
 
 
 def _has_older(place: epath.Path) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from synthjax.store.image_ids import KnownIds
+from synthjax.store.image_ids import KnownIds, PackedIds
 from synthjax.store.prompt import Prompt
 from synthjax.store.sample_order import SampleOrder
 
@@ -163,11 +163,11 @@ class Plan:
     """The index within its class of each image of the set, in plan order."""
     return self._rows(None)[0]
 
-  def ids(self, n_shards: int) -> Sequence[str]:
+  def ids(self, n_shards: int) -> PackedIds:
     """Of the images of the first so many shards, in plan order."""
     return self._known.of(range(min(n_shards, len(self.shards))), self._packed_ids)
 
-  def shard_ids(self, shard: Shard) -> Sequence[str]:
+  def shard_ids(self, shard: Shard) -> PackedIds:
     return self._known.of(range(shard.index, shard.index + 1), self._packed_ids)
 
   def shard_labels(self, shard: Shard) -> np.ndarray:

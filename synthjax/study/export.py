@@ -49,7 +49,7 @@ def export(study: Study, root: epath.Path) -> epath.Path:
       raise UserError(f"{product.name} is {product.status().state}; run the study first, then export it")
   out = export_folder.locate(fields.out, root, f"{fields.images.replace('/', '-')}-{fields.format}")
   export_folder.sweep(out)
-  stays = keep.ids() if keep else None
+  stays = list(keep.ids()) if keep else None
   plan, needed = image_set.requested()
   basis = {"images": fields.images, "format": fields.format, "licence": fields.licence}
   basis |= {"set": image_set.identity_hash(), "n": plan.size(needed) if stays is None else len(stays)}

@@ -40,6 +40,7 @@ def plan_table(products: Sequence[tuple[str, Product]], root: epath.Path) -> str
     missing = {name for name, _ in to_do}
     lines += _to_fetch(p for name, p in products if name in missing)
     lines += _room(to_do, root)
+    lines += [f"memory: {name} {needs}" for name, s in to_do if (needs := s.memory())]
   if times and all(name in times for name, s in to_do if flops[name]):
     lines.append(
       f"about {duration(sum(seconds for seconds, _ in times.values()))} on this machine, for what has a time above"

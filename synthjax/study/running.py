@@ -27,7 +27,7 @@ from synthjax.study.graph import Study, design
 from synthjax.study.kinds import ON_REQUEST, STAGES
 from synthjax.study.plan_table import plan_table
 from synthjax.study.predict import predict
-from synthjax.study.scheduler import check_inputs, make
+from synthjax.study.scheduler import check_inputs, make, to_make
 from synthjax.study.verify import verify
 
 
@@ -62,16 +62,16 @@ def _run(command: Command, root: epath.Path) -> None:
     for network in (n for n in study.of(Network) if n in chosen):
       network.status()  # one that others were made from, and now asks for more, is refused before hours of training
     unfinished = [page for page in pages if page.status().state != DONE]
+    pending = to_make(chosen)
   if chosen and devices.is_main_process():  # to verify changes nothing
     leftovers.sweep((root, *(root / name for name in study.studies)), study.spec.runtime)
+  lines: list[str] = []
   with (
     Stop(study.spec.runtime.grace_seconds) as stop,
     _growing(unfinished, study.spec.report.refresh_seconds),
   ):
-    make(chosen, stop, study.spec.runtime.stale_seconds)
+    make(chosen, stop, study.spec.runtime.stale_seconds, pending, lambda: lines.extend(_summary(pages)))
   if devices.is_main_process():
-    with snapshot.one_look():
-      lines = [line for page in pages for line in page.summary()]
     for line in lines:
       print(line)
     if "verify" in command.stages:
@@ -82,6 +82,10 @@ def _run(command: Command, root: epath.Path) -> None:
       print(export(study, root))
     for path in _to_look_at(study, chosen):
       print(path)
+
+
+def _summary(pages: Sequence[DerivedPage]) -> Iterator[str]:
+  return (line for page in pages for line in page.summary())
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from synthjax.disk import snapshot, workdir
 from synthjax.products.base import DONE, STALE, Product
@@ -30,23 +30,41 @@ def check_inputs(chosen: Sequence[Product]) -> None:
           )
 
 
-def make(chosen: Sequence[Product], stop: Stop, stale_seconds: float) -> None:
-  """Goes on to the next product while other processes hold what is left of one, and comes back to it."""
-  pending, others = _to_make(chosen), _Others(stale_seconds)
-  while pending := pending or _stale(chosen):  # a filter may have had more images drawn
-    left = _left(pending, stop)
-    if len(left) == len(pending) and others.is_due():
-      # A process with another config may have made stale what is made from, or what was made already.
-      with snapshot.one_look():
-        left = [p for p in chosen if p in left or p.status().state != DONE]
-    if len(left) >= len(pending):
-      others.wait_for(left, stop)
-    else:
-      others.moved()
-    pending = left
+def _nothing() -> None:
+  pass
 
 
-def _to_make(chosen: Sequence[Product]) -> list[Product]:
+def make(
+  chosen: Sequence[Product],
+  stop: Stop,
+  stale_seconds: float,
+  pending: Sequence[Product] | None = None,
+  then: Callable[[], None] = _nothing,
+) -> None:
+  """Goes on to the next product while other processes hold what is left of one, and comes back to it.
+
+  `pending`: what `to_make` has just found. `then` is called within the look at the disk that finds nothing stale.
+  """
+  pending, others = to_make(chosen) if pending is None else pending, _Others(stale_seconds)
+  while True:
+    while pending:
+      left = _left(pending, stop)
+      if len(left) == len(pending) and others.is_due():
+        # A process with another config may have made stale what is made from, or what was made already.
+        with snapshot.one_look():
+          left = [p for p in chosen if p in left or p.status().state != DONE]
+      if len(left) >= len(pending):
+        others.wait_for(left, stop)
+      else:
+        others.moved()
+      pending = left
+    with snapshot.one_look():
+      pending = [p for p in chosen if p.status().state == STALE]  # a filter may have had more images drawn
+      if not pending:
+        return then()
+
+
+def to_make(chosen: Sequence[Product]) -> list[Product]:
   """Without what needs nothing, by one look at the disk: of a finished study each of hundreds of runs would take its own.
   What becomes stale meanwhile is found at the end."""
   if devices.is_joined():  # they go through all in one order
@@ -60,11 +78,6 @@ def _is_idle(product: Product) -> bool:
     return product.status().is_idle
   except UserError:  # which is reported when its turn comes
     return False
-
-
-def _stale(chosen: Sequence[Product]) -> list[Product]:
-  with snapshot.one_look():
-    return [p for p in chosen if p.status().state == STALE]
 
 
 class _Others:

@@ -80,9 +80,8 @@ class PlantedEmbeddings(SetEmbeddings):
   def has(self, needed: int) -> bool:
     return True
 
-  def load(self, needed: int) -> Features:
-    plan, _ = self._set.requested()
-    images = [image for shard in plan.shards[:needed] for image in plan.images(shard)]
+  def _read(self, plan: Plan, index: int) -> Features:
+    images = plan.images(plan.shards[index])
     labels, ids = np.array([i.label for i in images], np.int32), np.array([i.image_id for i in images])
     near = np.array([int(hashlib.sha256(i.encode()).hexdigest()[:6], 16) / 16**6 for i in ids.tolist()])
     features = np.full((len(ids), len(LABELS)), 0.1, np.float32)

@@ -73,7 +73,7 @@ def test_images_that_a_larger_study_had_drawn_count_like_fresh_ones(tmp_path):
   assert set(files(keep)[0]) == alone
   fresh = keep_list(tmp_path / "shared", 7)  # of another process: it needs the same images after one look
   assert fresh.status().state == DONE
-  assert set(fresh._embeddings[0].load(fresh._set.requested()[1]).ids) >= alone
+  assert set(fresh._embeddings[0].names(fresh._set.requested()[1])[1]) >= alone
 
 
 def test_killed_at_every_write_it_ends_with_the_same_list(tmp_path, monkeypatch):
@@ -253,7 +253,7 @@ def as_older_release(keep: KeepList, order: tuple[int, ...] = ()) -> list[str]:
   keep._set.make(None)
   while True:
     plan, needed = keep._set.requested()
-    features = keep._embeddings[0].load(needed)
+    features = keep._embeddings[0].embedded(needed).at(np.arange(plan.size(needed)))
     rank = np.array([np.sum(features.labels[:i] == c) for i, c in enumerate(features.labels)])
     seen = features.at(np.flatnonzero(np.char.startswith(plan.asked_by(), own) | (rank < keep._set.asked)))
     scores = keep_scores(seen)

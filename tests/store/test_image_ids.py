@@ -1,18 +1,15 @@
 """Packed ids are the texts that they stand for; each is computed once."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 
 from synthjax.store import image_ids
-from synthjax.store.image_ids import KnownIds, PackedIds
+from synthjax.store.image_ids import KnownIds, PackedIds, packed
 
 TEXTS = [hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(image_ids._BLOCK * 2 + 7)]
-
-
-def packed(texts) -> PackedIds:
-  return PackedIds(np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(-1, image_ids.WIDTH))
 
 
 @pytest.mark.parametrize("n", [0, 1, image_ids._BLOCK, len(TEXTS)])
@@ -59,3 +56,32 @@ def test_each_shard_is_computed_once_and_only_when_asked_for():
   grown.take(known, 4)
   assert grown.of(range(2), pack) == PackedIds(rows[:5]) and asked == [1, 0]
   assert known.of(range(4), pack) == PackedIds(rows) and asked == [1, 0, 2, 3]
+
+
+@pytest.mark.parametrize("n", [0, 1, image_ids._BLOCK + 3])
+def test_their_list_as_json_and_as_lines(n):
+  texts = TEXTS[:n]
+  for ids in (texts, packed(texts)):
+    assert b"".join(image_ids.as_json(ids)) == json.dumps(texts, separators=(",", ":")).encode()
+  lines = image_ids.of_lines("".join(f"{text}\n" for text in texts).encode())
+  assert isinstance(lines, PackedIds) and lines == texts
+  assert packed(texts).as_texts().tolist() == texts
+
+
+@pytest.mark.parametrize(
+  "data", [b"a\nb\n", f"{TEXTS[0]}".encode(), f"{TEXTS[0]} {TEXTS[1]}\n".encode(), b"E" * 32 + b"\n"]
+)
+def test_lines_of_other_ids_stay_texts(data):
+  assert image_ids.of_lines(data) == data.decode().split() and isinstance(image_ids.of_lines(data), list)
+
+
+@pytest.mark.parametrize("same_beginning", [False, True])
+def test_which_of_them_are_among_others(same_beginning):
+  wanted = [*TEXTS[3:9], "f" * 32, TEXTS[0][:16] + "0" * 16]
+  if same_beginning:
+    wanted.append(TEXTS[3][:16] + "1" * 16)
+  expected = [text in wanted for text in TEXTS]
+  for ids in (TEXTS, packed(TEXTS)):
+    for others in (wanted, packed(wanted)):
+      assert image_ids.is_among(ids, others).tolist() == expected
+  assert not image_ids.is_among(packed(TEXTS), packed([])).any()

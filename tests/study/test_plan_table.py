@@ -49,6 +49,13 @@ def images(state: str, have: int, want: int, **costs: float) -> Status:
   return Status(state, have, want, bytes=costs.get("bytes", 0.0), **calls)
 
 
+def test_memory_is_stated_of_what_is_still_to_be_made(tmp_path):
+  needs = Planned("keep/B/U-clip", Status(MISSING, 0, 9, memory=lambda: "needs 4.8 GB of the host's"))
+  done = Planned("keep/B/V-clip", Status(DONE, 9, 9, memory=lambda: "needs much"))
+  lines = planned(tmp_path, needs, done, Planned("keep/B/CF-clip", Status(MISSING, 0, 9)))
+  assert [line for line in lines if "memory" in line] == ["memory: keep/B/U-clip needs 4.8 GB of the host's"]
+
+
 def test_without_a_rate_or_a_known_device_nothing_is_said_of_time(tmp_path):
   lines = planned(tmp_path, Planned("images/B", images(MISSING, 0, 10, flops=1e15)))
   assert lines == [
