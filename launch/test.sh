@@ -20,12 +20,14 @@ tests() { # where -k or a path leaves none of these, that is no failure
 
 ruff check .
 ruff format --check .
-basedpyright
+basedpyright & # beside the documentation: each is one thread
+types=$!
 if [ "$extras" != test ]; then # a broken link or anchor is an error
   site=$(mktemp -d)
   trap 'rm -rf "$site"' EXIT
-  NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --site-dir "$site"
+  NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --site-dir "$site" || { wait "$types" || true; exit 1; }
 fi
+wait "$types"
 failed=0
 tests -m "($which) and not alone" -n 2 --dist loadscope "$@" || failed=1
 tests -m "($which) and alone" "$@" || failed=1

@@ -38,7 +38,7 @@ def get_config():
   config.tuning.update(dict(batch=16, epochs=2))
   config.arms["zero-shot"] = fields.arm()
   config.arms["LE+CF+SCE"] = fields.arm("LE/CF", loss="SCE")
-  config.learners.small = fields.learner("LE/CF", model="resnet-mini", size=16, steps=2, batch=16, evaluate_steps=1)
+  config.learners.small = fields.learner("LE/CF", model="resnet-mini", size=8, steps=2, batch=16, ema=0.9, evaluate_steps=1)
   config.seeds = 1
   config.report.refresh_seconds = 0
   config.export.update(dict(images="LE/CF", format="folder"))

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -102,11 +103,38 @@ def other_contents(path: Path) -> Iterator[tuple[str, bytes]]:
       yield f"{key} huge", archive(arrays | {key: np.full(array.shape, 2**62)})
 
 
-def outcome(made: Made, path: Path, data: bytes, folder: Path) -> str:
+class Copy:
+  """Of a workdir: whole again before each use, for which only products with a file that changed are copied anew."""
+
+  def __init__(self, made: Made, folder: Path):
+    self._whole, self.folder = made.root, folder
+    shutil.copytree(self._whole, folder, symlinks=True)
+    self._stamps = self._now()
+
+  def _now(self) -> dict[Path, tuple[int, ...]]:
+    """A file's number and times; of a folder, that it is there."""
+    stats = [(path.relative_to(self.folder), path.lstat()) for path in self.folder.rglob("*")]
+    return {
+      name: () if stat.S_ISDIR(s.st_mode) else (s.st_ino, s.st_size, s.st_ctime_ns) for name, s in stats
+    }
+
+  def restore(self) -> None:
+    now = self._now()
+    changed = [name for name in now.keys() | self._stamps.keys() if now.get(name) != self._stamps.get(name)]
+    for product in sorted({Path(*name.parts[:2]) for name in changed}):
+      mine, whole = self.folder / product, self._whole / product
+      shutil.rmtree(mine) if mine.is_dir() else mine.unlink(missing_ok=True)
+      if whole.is_dir():
+        shutil.copytree(whole, mine, symlinks=True)
+      elif whole.exists():
+        shutil.copy2(whole, mine)
+    self._stamps = self._now()
+
+
+def outcome(made: Made, path: Path, data: bytes, copy: Copy) -> str:
   """What a plan and a run make of it: "" where neither raises anything but a line."""
-  shutil.rmtree(folder, ignore_errors=True)
-  shutil.copytree(made.root, folder, symlinks=True)
-  file = folder / path.relative_to(made.root)
+  copy.restore()
+  file = copy.folder / path.relative_to(made.root)
   file.write_bytes(data)
   for mark in (file.parent / FOLDER).glob(f"{file.name}.*"):
     mark.unlink()
@@ -114,7 +142,7 @@ def outcome(made: Made, path: Path, data: bytes, folder: Path) -> str:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
       try:
-        study.run(Command(made.config, str(folder), line="...", plan=plan))
+        study.run(Command(made.config, str(copy.folder), line="...", plan=plan))
       except UserError as e:
         if "\n" in str(e):
           return f"several lines: {e}"
@@ -131,7 +159,7 @@ EACH = int(os.environ.get("SYNTHJAX_EACH", "5"))  # of so many contents one is t
 
 
 def sweep(made: Made, folder: Path, only=lambda i: True, kinds="") -> tuple[Counter, list[str]]:
-  tried, raw = Counter(), []
+  tried, raw, copy = Counter(), [], Copy(made, folder)
   cases = (
     (kind, name, paths[0], data)
     for kind, paths in made.kinds().items()
@@ -142,7 +170,7 @@ def sweep(made: Made, folder: Path, only=lambda i: True, kinds="") -> tuple[Coun
     if not only(i):
       continue
     tried[kind] += 1
-    if why := outcome(made, path, data, folder):
+    if why := outcome(made, path, data, copy):
       raw.append(f"{kind}, {name}: {why}")
       print(raw[-1], flush=True)
   return tried, raw

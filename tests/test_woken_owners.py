@@ -29,7 +29,7 @@ def get_config(arg="6"):
   config.tuning.update(dict(batch=16, epochs=2))
   config.arms["zero-shot"] = arm()
   config.arms["LE+CF+SCE"] = arm("LE/CF", loss="SCE")
-  config.learners.small = learner("LE/CF", model="resnet-mini", size=16, steps=2, batch=16)
+  config.learners.small = learner("LE/CF", model="resnet-mini", size=8, steps=2, batch=16, ema=0.9)
   config.seeds = 1
   config.report.refresh_seconds = 0
   config.runtime.update(dict(heartbeat_seconds=0.1, stale_seconds=0.8))

@@ -14,6 +14,7 @@ from synthjax.learning.loop import Pace, train
 from synthjax.learning.optimizer import Recipe
 from synthjax.learning.tune import Tune
 from synthjax.models.flax_classes import CLIPConfig
+from synthjax.runtime import sharding
 from synthjax.runtime.errors import Interrupted
 from synthjax.runtime.stopping import Stop
 from synthjax.small_world import world
@@ -39,13 +40,13 @@ def contrast():
 
 
 def autoencode():
-  down, up = ["DownEncoderBlock2D"] * 2, ["UpDecoderBlock2D"] * 2
-  small = dict(down_block_types=down, up_block_types=up, block_out_channels=[8, 8], norm_num_groups=4)
+  down, up = ["DownEncoderBlock2D"], ["UpDecoderBlock2D"]
+  small = dict(down_block_types=down, up_block_types=up, block_out_channels=[8], norm_num_groups=4)
   return Autoencode(world.AUTOENCODER | small), lambda rng: {"pixels": pixels(rng)}
 
 
 def denoise():
-  down, up = ["CrossAttnDownBlock2D"], ["CrossAttnUpBlock2D"]
+  down, up = ["DownBlock2D"], ["UpBlock2D"]  # the block between them reads the prompt
   small = dict(down_block_types=down, up_block_types=up, block_out_channels=[32])
   text = world.TEXT | VOCABULARY | dict(num_hidden_layers=1)
   task = Denoise(world.UNET | small, text, np.linspace(0.999, 0.01, 1000), IDS[0])
@@ -64,6 +65,8 @@ def tune():
 @pytest.mark.parametrize("make", [contrast, autoencode, denoise, tune])
 def test_a_stopped_task_goes_on_to_the_same_bits(tmp_path, make):
   task, batch_of = make()
+  n_devices = 4 if make is tune else 1  # the others compile a third longer for four
+  mesh = sharding.training_mesh(1, jax.devices()[:n_devices])
 
   def run(folder, stop_at=-1):
     def batch_at(step):
@@ -81,6 +84,7 @@ def test_a_stopped_task_goes_on_to_the_same_bits(tmp_path, make):
         batch_size=8,
         pace=Pace(),
         stop=stop,
+        mesh=mesh,
       )
 
   straight = run(tmp_path / "straight")

@@ -55,7 +55,7 @@ def learners(**sets: str):
   config.tests.half = "embedded:digits:first"
   config.tests.other = "embedded:digits:second"
   config.real.few = fields_of.real_images("embedded:digits:first", shots=2)
-  config.learning.update(model="resnet-mini", size=16, real="few", steps=1)
+  config.learning.update(model="resnet-mini", size=8, batch=8, real="few", steps=1)
   config.learners.real = fields_of.learner()
   for name, generator in sets.items():
     config.sets[name] = fields_of.image_set("LE", generator=generator, images_per_class=2, steps=1)

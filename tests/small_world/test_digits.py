@@ -34,6 +34,14 @@ def test_an_unknown_half_is_refused():
     digits.load("third")
 
 
+def test_who_changes_its_pictures_changes_nobody_elses():
+  pixels, labels = digits.load("first")
+  before = pixels.copy(), labels.copy()
+  pixels[:], labels[:] = 7, 7
+  for mine, now in zip(before, digits.load("first"), strict=True):
+    np.testing.assert_array_equal(now, mine)
+
+
 def test_order_and_pixels_are_those_of_scikit_learn():
   bunch = pytest.importorskip("sklearn.datasets").load_digits()
   with np.load(digits._FILE) as file:
