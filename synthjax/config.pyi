@@ -40,6 +40,8 @@ def prompt_list(
   real: str = ...,
   lists: str = ...,
   share: float = ...,
+  class_column: str = ...,
+  caption_column: str = ...,
   names_class: bool = ...,
   overlap: float = ...,
   fits: str = ...,

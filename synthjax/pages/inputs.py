@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from synthjax.data.source import Source
 from synthjax.evaluation.accuracy import Tally
-from synthjax.pages.page import Progress
+from synthjax.pages.page import Progress, Prompts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,7 @@ class About:
   run: Run | None = None
   images: Images | None = None
   keep: Keep | None = None
+  prompts: Prompts | None = None  # of a list that a language model wrote, once it is there
 
 
 @dataclasses.dataclass(frozen=True)

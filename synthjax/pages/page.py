@@ -82,6 +82,29 @@ class Acceptance:
 
 
 @dataclasses.dataclass(frozen=True)
+class Meaning:
+  """What a class name may mean, and how like that is to the class's real images."""
+
+  text: str
+  score: float | None
+  is_chosen: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+  """A prompt list that a language model wrote."""
+
+  name: str  # "CD"
+  written_by: str  # "CD: Qwen3-8B"
+  prompts: int
+  fewest: tuple[str, int]  # class id, its number of prompts
+  distinct: tuple[float, float]  # share of words, and of pairs of words, that are not repeats
+  dropped: tuple[tuple[str, int], ...]  # reason, texts
+  examples: tuple[tuple[str, tuple[str, ...]], ...]  # class id, its first prompts
+  meanings: tuple[tuple[str, str, tuple[Meaning, ...]], ...] = ()  # class id, chosen by what, all of them
+
+
+@dataclasses.dataclass(frozen=True)
 class Progress:
   """A product of the study, and how much of it is there."""
 
@@ -143,6 +166,7 @@ class Page:
 
   methods: tuple[Method, ...] = ()
   families: tuple[Family, ...] = ()
+  prompts: tuple[Prompts, ...] = ()
   facts: tuple[tuple[str, str], ...] = ()  # what it was made with: "Encoders", "clip: embedded:clip"
   outdated: tuple[Outdated, ...] = ()
   images: int = 0  # of the test

@@ -21,7 +21,7 @@ import PIL.Image
 
 from synthjax.pages import certainty, figures
 from synthjax.pages.figures import Seeds, number, signed
-from synthjax.pages.page import Acceptance, Arm, Cell, Family, Method, Page, Progress, Sheet
+from synthjax.pages.page import Acceptance, Arm, Cell, Family, Method, Page, Progress, Prompts, Sheet
 
 _CLASSES = 30  # in grids, heat tables and acceptance; more do not help the eye
 _CONFUSED = 20  # classes a side of a confusion matrix
@@ -62,6 +62,7 @@ def render(page: Page) -> str:
       curves=[(name, sorted(points)) for name, points in page.curves],
       heat=_heat(page, ruling),
       matrices=[_matrix(page, arm) for arm in (ruling.zero_shot, ruling.best) if arm and arm.confusion],
+      prompts=[_prompts(p, names) for p in page.prompts],
       acceptance=[_acceptance(a, names) for a in page.acceptance],
       sheets=[_sheet(sheet, names, pictures) for sheet in page.sheets],
     )
@@ -258,6 +259,16 @@ def _matrix(page: Page, arm: Arm) -> dict:
 def _mistake_shade(share: float) -> int | None:
   """In full from 40 percent on: mistakes spread, and the small ones are what one looks for."""
   return figures.shade(share, 40.0, len(figures.ORANGES))
+
+
+def _prompts(prompts: Prompts, names: Mapping[str, str]) -> dict:
+  return dict(
+    list=prompts,
+    fewest=names.get(prompts.fewest[0], prompts.fewest[0]),
+    examples=[(names.get(i, i), texts) for i, texts in prompts.examples[:_CLASSES]],
+    meanings=[(names.get(i, i), by, meanings) for i, by, meanings in prompts.meanings[:_CLASSES]],
+    skipped=_skipped(prompts.examples, _CLASSES),
+  )
 
 
 def _acceptance(acceptance: Acceptance, names: Mapping[str, str]) -> dict:

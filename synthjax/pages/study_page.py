@@ -54,6 +54,7 @@ def assemble(
     arms=tuple(_lines(test, runs, shown, refused)),
     methods=few_shots.table(shown, test),
     families=families,
+    prompts=tuple(about.prompts for _, about in there if about.prompts),
     curves=tuple(_curves(test, shown)),
     sheets=tuple(
       _sheet(p, images, first.get(images.name), config.report.images)

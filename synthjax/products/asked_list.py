@@ -3,6 +3,7 @@ processes share by claims, become `classes-*.jsonl`, and all of them `prompts.js
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
 import math
@@ -14,6 +15,8 @@ from etils import epath
 
 from synthjax.disk import checksums, workdir
 from synthjax.labels.spaces import LabelSpace
+from synthjax.pages import prompt_lists
+from synthjax.pages.inputs import About, Asked
 from synthjax.products.base import DONE, MISSING, Status, Study
 from synthjax.products.prompt_list import PromptList
 from synthjax.prompts import answers, by_model, language_models, strategies
@@ -21,6 +24,7 @@ from synthjax.prompts.answers import Answers
 from synthjax.prompts.asked import ASKED
 from synthjax.prompts.asking import Ask, Asking
 from synthjax.prompts.class_prompts import ClassPrompts, Lengths, OneClass, Text
+from synthjax.prompts.meanings import ClassMeanings
 from synthjax.prompts.requests import Answer, LanguageModel
 from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError
@@ -235,6 +239,19 @@ class AskedList(PromptList):
         prompts = [p for one in written for p in one.prompts(self.written_by)]
         checksums.publish(self._file, "".join(p.to_line() + "\n" for p in prompts).encode())
     return True
+
+  def about(self, asked: Asked | None = None) -> About:
+    if asked is None or not self._file.exists():
+      return About()
+    dropped = collections.Counter[str]()
+    for one in self.written():
+      dropped.update(one.dropped)
+    return About(
+      prompts=prompt_lists.described(self.list_name, self.written_by, self.read(), dropped, self._meanings())
+    )
+
+  def _meanings(self) -> Sequence[ClassMeanings]:
+    return ()
 
   def _chosen(self, written: list[ClassPrompts]) -> list[ClassPrompts]:
     """What becomes of what the model wrote."""

@@ -100,8 +100,7 @@ class MeaningsList(AskedList):
       scores.append(None if mean is None else (own @ mean).tolist())
     return scores
 
-  def meanings(self) -> list[ClassMeanings]:
-    """Of every class, once the list is there."""
+  def _meanings(self) -> Sequence[ClassMeanings]:
     file = self.folder / "meanings.jsonl"
     data = checksums.read(file, self.name)
     with checksums.parsing(file, self.name):

@@ -46,7 +46,7 @@ class PromptList(Product):
 
   def check(self) -> None:
     strategies.check(self._fields, self.labels, f"config.{self.name.replace('/', '.')}")
-    if self._fields.strategy == "file" and not self._file.exists():
+    if self._fields.strategy in ("file", "captions") and not self._file.exists():
       strategies.write(self._fields, self.labels)  # a wrong line is found now, not after hours of training
 
   @property
@@ -70,7 +70,7 @@ class PromptList(Product):
   @functools.cached_property
   def _wanted(self) -> records.Record:
     fields = self._fields
-    runtime = {"file": fields.file} if fields.strategy == "file" else {}
+    runtime = {"file": fields.file} if fields.file else {}
     return records.Record(self.name, strategies.identity(fields, self.labels), runtime=runtime)
 
   def _status(self) -> Status:

@@ -17,6 +17,7 @@ from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts import by_model, writers
 from synthjax.prompts.by_model import OwnProduct
+from synthjax.prompts.captions import Captions
 from synthjax.prompts.sentences import fill, without_article
 from synthjax.prompts.strategy import Strategy, Written
 from synthjax.prompts.wordnet_strategies import Gloss, Hypernyms
@@ -223,6 +224,7 @@ STRATEGIES: Registry[Strategy] = Registry(
     "templates": Templates(),
     "LE": LanguageEnhancement(),
     "file": FromFile(),
+    "captions": Captions(),
     "gloss": Gloss(),
     "hypernyms": Hypernyms(),
     "LAR": OwnProduct(),

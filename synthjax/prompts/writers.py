@@ -21,7 +21,9 @@ Writer = Callable[..., list[Sentence]]  # (class id, class name, draws, seed), a
 _GLYPHS = frozenset(name.casefold() for name in load("glyphs").names)  # digit 0 to letter Z
 _WHOLE = frozenset({"words"})  # whose sentences have an article of their own where they need one
 
-_WITHOUT = frozenset({"gloss", "hypernyms"})  # strategies that ask no writer
+_WITHOUT = frozenset(
+  {"gloss", "hypernyms", "captions", "mix", "LAR", "CD", "SD"}
+)  # strategies that ask no writer of these
 
 
 def grammar(class_id: str, name: str, draws: int, seed: int) -> list[Sentence]:

@@ -45,7 +45,9 @@ class Prompts(Group):
   # B, templates, file, LE, gloss, hypernyms, captions, LAR, CD, SD or mix.
   strategy: Identity[str] = "B"
   template: Identity[str] = ""  # with {} for the class name; "" = the label space's own
-  file: Identity[str] = ""  # for strategy file: .jsonl, .tsv or .txt with class id, prompt, repeat count
+  file: Identity[str] = (
+    ""  # for file: .jsonl, .tsv, .txt of class id, prompt, count; for captions: .jsonl, .parquet
+  )
   # For LE, CD, SD and LAR: t5:REFERENCE, lm:REFERENCE, server:URL, recorded:LIST; for LE also words, grammar, or one that a
   # config file registers. "" = for LE: grammar where all classes are digits and letters, else words.
   writer: Identity[str] = ""
@@ -76,6 +78,8 @@ class Prompts(Group):
   real: IdentityUnlessDefault[str] = ""  # for LAR: of config.real, which it scores them against; "" = none
   lists: IdentityUnlessDefault[str] = ""  # for mix: of config.prompts, by commas: a share of the last one's
   share: IdentityUnlessDefault[Share] = 0.3
+  class_column: IdentityUnlessDefault[str] = "class"  # for captions: of its file, the class's id
+  caption_column: IdentityUnlessDefault[str] = "caption"
   # What CD, SD and captions drop, beside exact repeats.
   names_class: IdentityUnlessDefault[bool] = True  # those without the class's name
   overlap: IdentityUnlessDefault[Annotated[float, AboveToAtMost(0, 1)]] = (

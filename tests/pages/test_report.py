@@ -8,8 +8,20 @@ import PIL.Image
 import pytest
 
 from synthjax.pages.figures import Seeds
-from synthjax.pages.page import Acceptance, Arm, Cell, Difference, Outdated, Page, Progress, Sheet
+from synthjax.pages.page import (
+  Acceptance,
+  Arm,
+  Cell,
+  Difference,
+  Outdated,
+  Page,
+  Progress,
+  Sheet,
+)
+from synthjax.pages.prompt_lists import described, distinct
 from synthjax.pages.report import render, verdict
+from synthjax.prompts.meanings import ClassMeanings
+from synthjax.store.prompt import Prompt
 
 _VOID = {"meta", "link", "br", "wbr"}
 _NAN, _INF = float("nan"), float("inf")
@@ -418,3 +430,27 @@ def test_what_is_refused_stands_near_the_top_and_is_cut_where_it_is_much():
   assert "runs/0-3 and 5 more (missing): why 0" in text and "runs/0-4" not in text
   assert "And 2 more, which --plan names." in text
   assert "Refused, or made again" not in render(page(outdated=()))
+
+
+def test_lists_of_a_language_model_are_shown_with_meanings_and_what_was_dropped():
+  prompts = [Prompt("a", "an A <b>&", parts={}), Prompt("a", "an A in red"), Prompt("b", "a B")]
+  meanings = [
+    ClassMeanings("a", ("a vowel", "a <grade>"), (0.125, 0.25), "a <grade>", "real images"),
+    ClassMeanings("b", ("a bee",), None, "letter after A", "gloss"),
+  ]
+  shown = described("LAR", "LAR: some-model", prompts, {"near repeat": 2, "too long": 11}, meanings)
+  html = render(page(prompts=(shown,)))
+  outline = Outline(html)
+  text = words(html)
+  assert "Prompts that a language model wrote" in text and "LAR: some-model" in text
+  assert "11 too long, 2 near repeat" in text and "1 (letter B)" in text
+  assert "a vowel 0.125; a <grade> 0.250" in text and "letter after A" in text and "an A <b>&" in text
+  assert html.count("<b>a &lt;grade&gt;</b>") == 1
+  assert {"href": "#prompts"} in outline.all("a")
+  assert "Prompts that a language model" not in words(render(page()))
+
+
+def test_distinct_grams_are_counted_over_the_whole_list():
+  assert distinct(["a red car", "a red bus"], 1) == 4 / 6  # a, red, car, bus
+  assert distinct(["a red car", "a red bus"], 2) == 3 / 4
+  assert distinct(["one", ""], 2) == 0
