@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from synthjax.language.sampling import Rule, Settings, sample
 from synthjax.runtime import devices
@@ -107,36 +108,73 @@ def rows_of(texts: Sequence[Sequence[int]], seeds: Sequence[int], length: int, s
 
 
 class Program:
-  """Compiled once for each padded length, room and rule. `mesh` has the axes data (rows) and fsdp (parameters)."""
+  """Compiled once for each padded length, room and rule. `mesh` has the axes data (rows) and fsdp (parameters).
 
-  def __init__(self, network: Network, ends: Sequence[int], mesh: Mesh):
-    self._network, self._ends, self._mesh = network, np.array(ends, np.int32), mesh
-    self._by_rule: dict[tuple[int, Rule], Any] = {}
+  A batch that a device of `limit` bytes has no room for is refused before it runs.
+  """
+
+  def __init__(self, network: Network, ends: Sequence[int], mesh: Mesh, limit: int = sys.maxsize):
+    self._network, self._ends, self._mesh, self._limit = network, np.array(ends, np.int32), mesh, limit
+    self._compiled: dict[tuple[int, int, Rule], jax.stages.Compiled] = {}
 
   def __call__(self, params: Any, rows: Rows, decoding: Decoding) -> Found:
     """Returns before it is computed."""
-    if (key := (decoding.room, decoding.rule)) not in self._by_rule:
-      self._by_rule[key] = self._jitted(*key)
     placed = jax.device_put(rows, devices.place(self._mesh, devices.BATCH))
-    return self._by_rule[key](params, placed, np.int32(decoding.max_tokens), decoding.settings)
+    arguments = (params, placed, np.int32(decoding.max_tokens), decoding.settings)
+    if (key := (rows.ids_BxP.shape[1], decoding.room, decoding.rule)) not in self._compiled:
+      compiled = self._jitted(decoding.room, decoding.rule).lower(*arguments).compile()
+      self._check_fit(compiled, params, len(rows.live_B) // self._mesh.shape["data"])
+      self._compiled[key] = compiled
+    return self._compiled[key](*arguments)
+
+  def _check_fit(self, compiled: jax.stages.Compiled, params: Any, rows: int) -> None:
+    needed = devices.memory_of(compiled)
+    if needed <= self._limit:
+      return
+    fixed = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(params))
+    most = int(rows * (self._limit - fixed) / (needed - fixed))
+    fix = (
+      f"about {most} fit: lower per_device_batch" if most > 0 else "not even one fits; take a smaller model"
+    )
+    raise UserError(
+      f"{rows} texts at once need {needed / 1e9:.1f} GB of a device that has {self._limit / 1e9:.1f} GB; {fix}"
+    )
 
   def _jitted(self, room: int, rule: Rule) -> Any:
     decode = functools.partial(self._decode, room, rule)
-    if (
-      self._mesh.shape["fsdp"] > 1
-    ):  # the compiler cuts the products between the devices, and exchanges their parts
-      batch = devices.place(self._mesh, devices.BATCH)
-      return jax.jit(decode, out_shardings=batch)
+    if self._is_split:  # the compiler cuts the products between the devices, and exchanges their parts
+      return jax.jit(decode, out_shardings=devices.place(self._mesh, devices.BATCH))
     specs = (devices.REPLICATED, devices.BATCH, devices.REPLICATED, devices.REPLICATED)
     # Each device decodes its own rows, and stops when these have ended.
     return jax.jit(
       jax.shard_map(decode, mesh=self._mesh, in_specs=specs, out_specs=devices.BATCH, check_vma=False)
     )
 
+  @property
+  def _is_split(self) -> bool:
+    return self._mesh.shape["fsdp"] > 1
+
+  def _whole(self, logits_BxV: Array) -> Array:
+    """On every device that samples from them: else each sum over the vocabulary would be an exchange."""
+    if not self._is_split:
+      return logits_BxV
+    return jax.lax.with_sharding_constraint(logits_BxV, devices.place(self._mesh, devices.BATCH))
+
+  def _by_heads(self, state: Any) -> Any:
+    """Keys and values [B, K, M, D] are split by heads where the parameters are, if their number allows it."""
+    if not self._is_split:
+      return state
+    place = devices.place(self._mesh, PartitionSpec("data", "fsdp"))
+    parts = self._mesh.shape["fsdp"]
+    return jax.tree.map(
+      lambda x: jax.lax.with_sharding_constraint(x, place) if x.ndim == 4 and x.shape[1] % parts == 0 else x,
+      state,
+    )
+
   def _decode(self, room: int, rule: Rule, params: Any, rows: Rows, most: Array, settings: Settings) -> Found:
     def add(logits: Array, i: Array | int, found: Found) -> tuple[Array, Found]:
       """Samples new token i of the rows that have not ended."""
-      token_B = sample(logits, jnp.asarray(rows.words_Bx2), i, rule, settings)
+      token_B = sample(self._whole(logits), jnp.asarray(rows.words_Bx2), i, rule, settings)
       token_B = jnp.where(found.ended_B, 0, token_B)
       ended_B = found.ended_B | jnp.isin(token_B, self._ends)
       # A row that had ended gets no token: 0 may be one that ends.
@@ -150,15 +188,12 @@ class Program:
     def step(carry: tuple[Array, Array, Any, Found]) -> tuple[Array, Array, Any, Found]:
       i, token_B, state, found = carry
       logits, state = self._network.step(params, state, token_B, i)
-      return i + 1, *_with(state, *add(logits, i + 1, found))
+      token_B, found = add(logits, i + 1, found)
+      return i + 1, token_B, state, found
 
     size = len(rows.live_B)
     nothing = Found(jnp.zeros((size, room), jnp.int32), jnp.zeros(size, jnp.int32), ~jnp.asarray(rows.live_B))
     logits, state = self._network.start(params, jnp.asarray(rows.ids_BxP), jnp.asarray(rows.mask_BxP), room)
     token_B, found = add(logits, 0, nothing)
-    _, _, _, found = jax.lax.while_loop(goes_on, step, (jnp.int32(0), token_B, state, found))
+    _, _, _, found = jax.lax.while_loop(goes_on, step, (jnp.int32(0), token_B, self._by_heads(state), found))
     return found
-
-
-def _with(state: Any, token_B: Array, found: Found) -> tuple[Array, Any, Found]:
-  return token_B, state, found

@@ -10,7 +10,8 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,16 @@ class LanguageModel:
           )
     return chat.render(self._template, messages, self._tokens.special, str(self.folder))
 
-  def generate(self, texts: Sequence[str], seeds: Sequence[int], decoding: Decoding) -> list[Generated]:
+  def generate(
+    self,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    decoding: Decoding,
+    done: Callable[[int], object] = lambda texts: None,
+  ) -> list[Generated]:
     """A continuation of each text. On CPUs it is decided by text, seed and request to the bit; elsewhere the batch and the
-    number of devices may change how sums are rounded. Of a seed 64 bits count."""
+    number of devices may change how sums are rounded. Of a seed 64 bits count. `done` hears of so many more texts."""
+    assert len(texts) == len(seeds)
     prompts = self._ids(texts, decoding)
     by_length: dict[int, list[int]] = {}
     for i, prompt in enumerate(prompts):
@@ -101,6 +109,7 @@ class LanguageModel:
       ):  # a batch may be filled up
         text = self._tokens.text(ids[: count - 1 if ended else count].tolist())
         found[i] = Generated(text, len(prompts[i]), int(count), bool(ended))
+      done(len(batch))
 
     if not prompts:
       return []
@@ -158,7 +167,8 @@ class LanguageModel:
 
   @functools.cached_property
   def _program(self) -> Program:
-    return Program(self._checkpoint.network, self._checkpoint.ends, self._mesh)
+    limit = sys.maxsize if self._devices[0].platform == "cpu" else devices.memory_limit()
+    return Program(self._checkpoint.network, self._checkpoint.ends, self._mesh, limit)
 
   @property
   def _params(self) -> Any:

@@ -11,19 +11,32 @@ import jax.numpy as jnp
 
 Array = jax.Array
 KeysValues = tuple[Array, Array]  # each [B, K, M, D]: K heads of keys, M places
+_SCORES = 2**29  # bytes at once
 HIDDEN = float(jnp.finfo(jnp.float32).min)  # the bias of a place that is not seen
 
 
 def attend(q_BxLxHxD: Array, kept: KeysValues, bias: Array, scale: float) -> Array:
-  """[B, L, H, D]; `bias` is float32 [1 or B, 1 or H, L, M]."""
+  """[B, L, H, D]; `bias` is float32 [1 or B, 1 or H, L, M]. Rows go one after the other where all scores are too large."""
+  b, length, heads, _ = q_BxLxHxD.shape
+  row = 4 * heads * length * kept[0].shape[2]
+  parts = next(n for n in range(1, b + 1) if b % n == 0 and (b // n * row <= _SCORES or n == b))
+  if parts == 1:
+    return _attend(q_BxLxHxD, kept, bias, scale)
+
+  def of_part(part: tuple[Array, KeysValues, Array]) -> Array:
+    return _attend(*part, scale)
+
+  every = (q_BxLxHxD, kept, jnp.broadcast_to(bias, (b, *bias.shape[1:])))
+  split = jax.tree.map(lambda x: x.reshape(parts, b // parts, *x.shape[1:]), every)
+  return jax.lax.map(of_part, split).reshape(q_BxLxHxD.shape)
+
+
+def _attend(q_BxLxHxD: Array, kept: KeysValues, bias: Array, scale: float) -> Array:
   keys, values = kept
   b, length, heads, size = q_BxLxHxD.shape
   shared = heads // keys.shape[1]  # by so many heads of queries
-  q = (
-    q_BxLxHxD.reshape(b, length, -1, shared, size)
-    .transpose(0, 2, 3, 1, 4)
-    .reshape(b, -1, shared * length, size)
-  )
+  q = q_BxLxHxD.reshape(b, length, -1, shared, size).transpose(0, 2, 3, 1, 4)
+  q = q.reshape(b, -1, shared * length, size)
   scores = jnp.matmul(q, keys.swapaxes(2, 3), preferred_element_type=jnp.float32) * scale
   scores_BxHxLxM = scores.reshape(b, heads, length, -1) + bias
   weights = jax.nn.softmax(scores_BxHxLxM, axis=-1).astype(values.dtype)

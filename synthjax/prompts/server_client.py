@@ -73,19 +73,29 @@ class Endpoint:
 
   def __init__(self, base: str, key: str, seconds: float):
     self.base, self._key, self._seconds = base, key, seconds
-    self._tls = httpx.create_ssl_context()  # reads the certificates, once for all connections
+    try:
+      self._tls = httpx.create_ssl_context()  # reads the certificates, once for all connections
+    except OSError as e:
+      raise UserError(
+        f"server {base}: certificates cannot be read ({e}); see the environment variables SSL_CERT_FILE and SSL_CERT_DIR"
+      ) from e
 
   def connect(self) -> Connection:
     host = httpx.URL(self.base).host
     is_here = host in ("localhost", "::1") or host.startswith("127.")
     key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-    client = httpx.Client(
-      headers={"User-Agent": "synthjax", "Accept-Encoding": "identity", "Content-Type": "application/json"}
-      | key,
-      timeout=self._seconds,
-      verify=self._tls,
-      trust_env=not is_here,  # no proxy leads to this machine
-    )
+    headers = {"User-Agent": "synthjax", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+    try:
+      client = httpx.Client(
+        headers=headers | key,
+        timeout=self._seconds,
+        verify=self._tls,
+        trust_env=not is_here,  # no proxy leads to this machine
+      )
+    except (ValueError, ImportError, httpx.InvalidURL) as e:
+      raise UserError(
+        f"server {self.base}: a proxy that the environment names cannot be used ({type(e).__name__}); fix HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name this host in NO_PROXY"
+      ) from None
     return Connection(self, client, self._seconds)
 
   def clean(self, text: str) -> str:
@@ -104,8 +114,8 @@ class Endpoint:
     """What to do about a reply that will not get better by asking again."""
     line = f"server {self.base}: {self.words(reply)}"
     if 300 <= reply.status < 400:
-      target = urlsplit(reply.headers.get("location", "")).netloc
-      return f"{line}; it redirects{f' to {self.clean(target)}' if target else ''}, which is not followed: give the writer the URL that it leads to"
+      target = re.match(r"https?://([^/?#@]+)(?![^/?#]*@)", reply.headers.get("location", ""))
+      return f"{line}; it redirects{f' to {self.clean(target[1])}' if target else ''}, which is not followed: give the writer the URL that it leads to"
     if reply.status in (401, 403) and key_variable:
       return f"{line}; it does not accept the API key in the environment variable {key_variable}: put a valid one there"
     if reply.status in (401, 403):
@@ -146,7 +156,7 @@ class Connection:
         return Reply(response.status_code, response.headers, b"".join(chunks))
     except httpx.TimeoutException:
       raise NoReply(f"no reply within {self._seconds:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as e:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as e:  # the last for a host that is no name
       raise NoReply(self._endpoint.clean(str(e)) or type(e).__name__) from None
 
   def __enter__(self) -> Connection:

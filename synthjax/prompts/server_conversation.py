@@ -59,8 +59,13 @@ class ServerConversation:
     self._open += 1
     self._asked.put(request)
     if len(self._threads) < min(self._open, self._settings.max_concurrent):
-      self._threads.append(threading.Thread(target=self._work, name="server", daemon=True))
-      self._threads[-1].start()
+      thread = threading.Thread(target=self._work, name="server", daemon=True)
+      try:
+        thread.start()
+      except RuntimeError as e:
+        n = len(self._threads)
+        raise UserError(f"config.server.max_concurrent: after {n} no thread can be started; lower it") from e
+      self._threads.append(thread)
 
   def answers(self, stop: Stop) -> Iterator[tuple[Request, Answer]]:
     """Waits for the first and adds what else is ready. Ends by Interrupted after a stop, once nothing is under way."""
@@ -83,6 +88,8 @@ class ServerConversation:
     """Ends the conversation where it is over."""
     with self._lock:
       error, under_way = self._error, self._under_way
+    if not self._done.empty():  # it came in meanwhile
+      return
     if error and (not under_way or isinstance(error, Unavailable)):
       raise error
     if stop.requested and (not under_way or stop.seconds_left < _RESERVE):
@@ -196,6 +203,6 @@ def _retry_after(reply: Reply) -> float | None:
   except ValueError:
     try:
       seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
       return None
   return max(seconds, 0.0) if math.isfinite(seconds) else None

@@ -1,5 +1,6 @@
 """Greedy decoding is PyTorch's, token for token; what stands beside a text, and where it runs, changes nothing."""
 
+import dataclasses
 import json
 
 import jax
@@ -15,7 +16,8 @@ from tests.conftest import said_of
 from tests.language import folders
 
 ENDS = {"qwen3": (256, 258), "t5": (1,)}
-TEXTS = ["a photo of a cat"[: 1 + i % 16] + ", the bee" * (i % 2) for i in range(50)]
+TEXTS = ["a photo of a cat"[: 1 + i % 16] for i in range(50)]
+LONGER = [*TEXTS[:20], *(f"{text}, the bee" for text in TEXTS[8:16])]  # of two padded lengths
 GREEDY, SAMPLED = Decoding(24, temperature=0), Decoding(24, temperature=0.9, top_k=30, top_p=0.95)
 
 
@@ -88,18 +90,18 @@ def test_greedy_tokens_equal_pytorchs(torch, tmp_path, kind, config):
 # --- what does not count -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("decoding", [GREEDY, SAMPLED])
 @pytest.mark.parametrize("kind", ["qwen3", "t5"])
-def test_one_by_one_and_together_are_the_same(loaded, kind, decoding):
+def test_one_by_one_and_together_are_the_same(loaded, kind):
   """Lengths of several programs, and batches that are not full."""
-  own = loaded(kind)
-  together = own.generate(TEXTS, range(50), decoding)
-  few = range(0, 50, 7)
-  assert [own.generate([TEXTS[i]], [i], decoding)[0] for i in few] == [together[i] for i in few]
-  turned = own.generate(TEXTS[::-1], range(49, -1, -1), decoding)
-  assert turned[::-1] == together
+  own, n = loaded(kind), len(LONGER)
+  heard: list[int] = []
+  together = own.generate(LONGER, range(n), SAMPLED, heard.append)
+  assert sum(heard) == n
+  assert len(set(together)) > n / 2
+  assert [own.generate([LONGER[i]], [i], SAMPLED)[0] for i in range(0, n, 5)] == together[::5]
+  assert own.generate(LONGER[::-1], range(n - 1, -1, -1), SAMPLED)[::-1] == together
   alone = loaded_from(own.folder, n=1)
-  assert alone.generate(TEXTS[:9], range(9), decoding) == together[:9]
+  assert alone.generate(LONGER[:9], range(9), SAMPLED) == together[:9]
 
 
 def test_seeds_and_settings_count(loaded):
@@ -110,9 +112,8 @@ def test_seeds_and_settings_count(loaded):
   assert len({found.text for found in drawn}) == 4
   greedy = own.generate(texts, range(6), GREEDY)
   assert len(set(greedy)) == 1
-  assert own.generate(texts[:1], [1], Decoding(24, temperature=1e-4)) == greedy[:1]
-  assert own.generate(texts[:1], [1], Decoding(24, top_k=1)) == greedy[:1]
-  assert own.generate(texts[:1], [1], Decoding(24, top_p=1e-6)) == greedy[:1]
+  for change in ({"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-6}):
+    assert own.generate(texts[:1], [1], dataclasses.replace(SAMPLED, **change)) == greedy[:1]
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "t5"])
@@ -139,25 +140,41 @@ def test_no_room_is_one_line(loaded, monkeypatch):
   assert "needs 0.0 GB, and 2 devices of 0.0 GB have no room for it; take bfloat16" in said
 
 
+def test_a_batch_without_room_is_one_line(loaded, monkeypatch):
+  own = loaded("qwen3")
+  mesh = mesh_for(1, jax.local_devices()[:2], 100, "tiny")
+  params = jax.device_put(own.read_params(), devices.place(mesh, devices.REPLICATED))
+  rows = rows_of([[1, 2, 3]], [0], 16, 16)
+  monkeypatch.setattr(devices, "memory_of", lambda compiled: own.bytes + 8 * 10**6)
+  program = Program(own.network, (0,), mesh, limit=own.bytes + 4 * 10**6)
+  said = said_of(lambda: program(params, rows, GREEDY))
+  assert (
+    said.startswith("8 texts at once need 0.0 GB of a device")
+    and "about 4 fit: lower per_device_batch" in said
+  )
+  program = Program(own.network, (0,), mesh, limit=own.bytes)
+  assert "not even one fits; take a smaller model" in said_of(lambda: program(params, rows, GREEDY))
+
+
 # --- ends ------------------------------------------------------------------------------------------
 
 
 def test_a_text_ends_where_the_model_ends_it(loaded, tmp_path):
   """Any of several tokens ends it; what it ended with is counted, and is no part of the text."""
-  whole = loaded("t5").generate(TEXTS, range(50), Decoding(24))
+  whole = loaded("t5").generate(TEXTS, range(50), SAMPLED)
   assert {found.ended for found in whole} == {True, False}
   for found in whole:
     assert found.new_tokens == 24 or found.ended
     assert "</s>" not in found.text and found.new_tokens >= 1
   folder = folders.t5(tmp_path / "t5")
   (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, *range(3, 96)]}))
-  short = loaded_from(folder).generate(TEXTS[:8], range(8), Decoding(24))
+  short = loaded_from(folder).generate(TEXTS[:8], range(8), SAMPLED)
   assert all(found.new_tokens <= 3 for found in short) and any(found.ended for found in short)
 
 
 def test_as_many_tokens_as_asked_for(loaded):
   own = loaded("qwen3")
-  by_length = {n: own.generate(TEXTS[:4], range(4), Decoding(n)) for n in (1, 5, 40)}
+  by_length = {n: own.generate(TEXTS[:4], range(4), Decoding(n, temperature=0)) for n in (1, 5, 30)}
   for n, found in by_length.items():
     assert all(f.new_tokens == n or f.ended for f in found)
   assert by_length[5][0].text.startswith(by_length[1][0].text.rstrip("\ufffd"))

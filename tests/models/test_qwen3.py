@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from synthjax.models import kept_attention
 from synthjax.models.qwen3 import Qwen3, Qwen3Config
 from tests.models import language_torch
 from tests.models.language_torch import error, logits_of, padded, params_of
@@ -73,6 +74,17 @@ def test_steps_equal_the_whole(qwen3_params):
     np.testing.assert_allclose(logits, whole[:, 8 + i], atol=2e-5 * np.abs(whole).max())
     logits, state = step(params, state, new[:, i], jnp.int32(i))
   np.testing.assert_allclose(logits, whole[:, -1], atol=2e-5 * np.abs(whole).max())
+
+
+def test_scores_too_large_at_once(qwen3_params, monkeypatch):
+  network, params = qwen3_params
+  ids, mask = padded(np.random.default_rng(2), [9, 5, 7, 1], left=True)
+  whole = logits_of(network)(params, ids, mask)
+  row = 4 * 4 * 9 * 9
+  for most in (row, 2 * row):  # one row at once, or two
+    monkeypatch.setattr(kept_attention, "_SCORES", most)
+    parted = jax.jit(lambda *x: network.logits(*x))(params, ids, mask)
+    np.testing.assert_allclose(parted, whole, atol=1e-5)
 
 
 def test_half_precision_is_near(qwen3_params):

@@ -7,6 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from synthjax.prompts.requests import Answer, Request, chat
+from synthjax.prompts.server import Server
+from synthjax.runtime.stopping import Stop
+from synthjax.spec import fields
+
 
 def answer(text, finish="stop", **message) -> dict:
   """As /chat/completions gives it."""
@@ -66,16 +71,44 @@ class Stub:
         self.end_headers()
         self.wfile.write(body)
 
-    class Server(http.server.ThreadingHTTPServer):
+    class HTTPServer(http.server.ThreadingHTTPServer):
       request_queue_size = 128
 
       def handle_error(self, request, client_address):
         pass  # a client that has gone
 
-    self._server = Server(("127.0.0.1", 0), Handler)
+    self._server = HTTPServer(("127.0.0.1", 0), Handler)
     self.url = f"http://127.0.0.1:{self._server.server_port}"
     threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
   def close(self) -> None:
     self._server.shutdown()
     self._server.server_close()
+
+
+def server(stub: Stub | str, model: str = "crane-1", **settings) -> Server:
+  url = stub if isinstance(stub, str) else stub.url
+  return Server(url, model, fields.Server(**{"retry_seconds": 5.0} | settings))
+
+
+def asked(model: Server, *requests: Request) -> list[Answer]:
+  """Their answers in the order of the requests."""
+  conversation = model.open()
+  found: dict[int, Answer] = {}
+  try:
+    for request in requests:
+      conversation.ask(request)
+    while len(found) < len(requests):
+      found |= {id(request): answer for request, answer in conversation.answers(Stop())}
+  finally:
+    conversation.close()
+  return [found[id(request)] for request in requests]
+
+
+def one(model: Server, request: Request = chat("a crane")) -> Answer:  # noqa: B008 - frozen
+  return asked(model, request)[0]
+
+
+def threads() -> int:
+  """Of conversations."""
+  return sum(t.name == "server" for t in threading.enumerate())
