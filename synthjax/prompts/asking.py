@@ -108,7 +108,8 @@ class Asking(Generic[T]):
 
   def _fill(self, coming: Iterator[tuple[str, Ask[T]]]) -> None:
     while len(self._waiting) < self._model.capacity and not self._results:
-      self._stop.check()
+      if not self._waiting:  # else the model says when to leave: what it has in flight is paid for
+        self._stop.check()
       if (one := next(coming, None)) is None:
         return
       task = _Task(*one)

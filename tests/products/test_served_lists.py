@@ -108,6 +108,8 @@ def test_a_server_that_fails_for_too_long_ends_in_a_line_and_the_command_goes_on
 def test_a_key_that_is_not_set_is_one_line_and_makes_nothing(stub, tmp_path, forked):
   config = tmp_path / "served.py"
   config.write_text(CONFIG.format(url=stub.url, concurrent=1))
-  process = forked(f"--config={config}", f"--workdir={tmp_path / 'w'}", "--stages=prompts", "--distributed=off")
+  process = forked(
+    f"--config={config}", f"--workdir={tmp_path / 'w'}", "--stages=prompts", "--distributed=off"
+  )
   assert process.wait(60) == 2 and "LISTS_KEY" in process.communicate()[1]
   assert not (tmp_path / "w").exists()
