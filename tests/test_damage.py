@@ -75,8 +75,20 @@ def photographs(folder: Path) -> Path:
 class Made:
   """A finished study, and what lies there."""
 
-  def __init__(self, tmp: Path, weights: Path, networks: bool = False):
-    self.config, self.root = small_study(photographs(tmp / "photographs"), weights, networks), tmp / "w"
+  def __init__(self, tmp: Path, weights: Path):
+    self._images, self._weights = photographs(tmp / "photographs"), weights
+    self._finish(tmp / "w", networks=False)
+
+  def with_networks(self, root: Path) -> "Made":
+    """A copy that has networks too."""
+    copy = Made.__new__(Made)
+    copy._images, copy._weights = self._images, self._weights
+    shutil.copytree(self.root, root, symlinks=True)
+    copy._finish(root, networks=True)
+    return copy
+
+  def _finish(self, root: Path, networks: bool) -> None:
+    self.config, self.root = small_study(self._images, self._weights, networks), root
     validation.check(self.config)
     self.run()
     self.files = [p for p in sorted(self.root.rglob("*")) if p.is_file() and self._is_meant(p)]
@@ -226,8 +238,8 @@ def test_damages_of_every_kind_of_file_are_named(made):
 
 
 @pytest.mark.slow
-def test_no_damage_is_silent(tmp_path, weights):
-  made = Made(tmp_path, weights, networks=True)
+def test_no_damage_is_silent(made, tmp_path):
+  made = made.with_networks(tmp_path / "w")
   tried, silent = sweep(made, each=2)
   print(
     f"\n{tried.total()} damages of {len(made.kinds())} kinds of files: {dict(tried)}; silent: {len(silent)}"
@@ -236,8 +248,8 @@ def test_no_damage_is_silent(tmp_path, weights):
 
 
 @pytest.mark.slow
-def test_the_commands_that_verify_names_and_the_study_again_make_all_of_it_whole(tmp_path, weights, capsys):
-  made = Made(tmp_path, weights, networks=True)
+def test_the_commands_that_verify_names_and_the_study_again_make_all_of_it_whole(made, tmp_path, capsys):
+  made = made.with_networks(tmp_path / "w")
   before = {path: path.read_bytes() for path in made.files}
   for paths in made.kinds().values():  # one of each kind, all at once
     if "segments" not in str(paths[0]) and paths[0].read_bytes():
