@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -105,7 +105,9 @@ class Plan:
       by_class[prompt.class_id] += [prompt] * prompt.repeat
     self._lists = [by_class[c] for c in class_ids]
     self._uses = [_uses(prompts) for prompts in self._lists]
-    self._begins = [[b""] * len(prompts) for prompts in self._lists]  # of the texts of noise ids
+    # Of classes whose ids were asked for: how the texts of noise ids begin, and `_uses`.
+    self._begins: list[list[bytes]] = [[] for _ in class_ids]
+    self._use_arrays: dict[int, np.ndarray] = {}
     self._drawing, self._guidance, self._seed = drawing, guidance, seed
     self._parents, self._strength = parents, strength
     self.segments = tuple(segments)
@@ -234,30 +236,33 @@ class Plan:
     rows = [self._order(self.shards[index]) for index in shards]
     samples, labels = (np.concatenate(column) for column in zip(*rows, strict=True))
     by_class = np.argsort(labels, kind="stable")  # a class's prompts are at hand then: twice as fast
-    sha256, image = hashlib.sha256, hashlib.sha256(f'["image", {_json(self._drawing)}, "'.encode())
+    sha256, begun = hashlib.sha256, hashlib.sha256(f'["image", {_json(self._drawing)}, "'.encode()).copy
     found = []
-    for noise in self._noise_texts(samples[by_class], labels[by_class]):
-      own = image.copy()
-      own.update(sha256(noise).hexdigest()[:_DIGITS].encode() + b'"]')
-      found.append(own.digest()[: _DIGITS // 2])
+    for own in np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1) if len(labels) else ():
+      for noise in self._noise_texts(samples[own], int(labels[own[0]])):
+        image = begun()
+        image.update(sha256(noise).hexdigest()[:_DIGITS].encode() + b'"]')
+        found.append(image.digest()[: _DIGITS // 2])
     packed = np.empty((len(found), _DIGITS // 2), np.uint8)
     packed[by_class] = np.frombuffer(b"".join(found), np.uint8).reshape(packed.shape)
     return packed
 
-  def _noise_texts(self, samples: np.ndarray, labels: np.ndarray) -> Iterator[bytes]:
-    """What the noise id of each image is the hash of."""
-    end = f', "", {_json(self._seed)}]'.encode()
-    for i, label in zip(samples.tolist(), labels.tolist(), strict=True):
-      begins = self._begins[label]
-      cycle, place = divmod(i, len(begins))
-      if not (begin := begins[place]):
-        text = self._lists[label][place].text
-        begin = begins[place] = _json(["noise", self._class_ids[label], text])[:-1].encode()
-      if self._parents:
-        parents = self._parents[label]
-        end = f", {_json(parents[i % len(parents)])}, {_json(self._seed)}]".encode()
-      earlier, in_list = self._uses[label][place]
-      yield b"%b, %d%b" % (begin, cycle * in_list + earlier, end)
+  def _noise_texts(self, samples: np.ndarray, label: int) -> list[bytes]:
+    """What the noise id of each image of a class is the hash of."""
+    if not self._begins[label]:
+      texts = (_json(["noise", self._class_ids[label], prompt.text]) for prompt in self._lists[label])
+      self._begins[label] = [text[:-1].encode() for text in texts]
+      self._use_arrays[label] = np.array(self._uses[label]).T
+    begins, (earlier, in_list) = self._begins[label], self._use_arrays[label]
+    cycles, places = np.divmod(samples, len(begins))
+    uses = cycles * in_list[places] + earlier[places]
+    each = zip(places.tolist(), uses.tolist(), strict=True)
+    if not self._parents:
+      end = f', "", {_json(self._seed)}]'.encode()
+      return [b"%b, %d%b" % (begins[place], use, end) for place, use in each]
+    ends = [f", {_json(parent)}, {_json(self._seed)}]".encode() for parent in self._parents[label]]
+    of_parents = (ends[i] for i in (samples % len(ends)).tolist())
+    return [b"%b, %d%b" % (begins[p], use, end) for (p, use), end in zip(each, of_parents, strict=True)]
 
 
 def _uses(prompts: Sequence[Prompt]) -> list[tuple[int, int]]:
