@@ -154,7 +154,9 @@ def test_a_batch_without_room_is_one_line(loaded, monkeypatch):
     and "about 4 fit: lower per_device_batch" in said
   )
   program = Program(own.network, (0,), mesh, limit=own.bytes)
-  assert "not even one fits; take a smaller model" in said_of(lambda: program(params, rows, GREEDY))
+  assert "not even one fits; lower max_tokens, or take a smaller model" in said_of(
+    lambda: program(params, rows, GREEDY)
+  )
 
 
 # --- ends ------------------------------------------------------------------------------------------
