@@ -83,9 +83,13 @@ class _Generation(ext.Extension):
     super().__init__(environment)
     self.tags = {"generation"}
 
-  def parse(self, parser: parser.Parser) -> nodes.Node | list[nodes.Node]:
-    next(parser.stream)
-    return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+  def parse(self, parser: parser.Parser) -> nodes.Node:
+    line = next(parser.stream).lineno
+    body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    return nodes.CallBlock(self.call_method("said"), [], [], body).set_lineno(line)
+
+  def said(self, caller: Callable[[], str]) -> str:
+    return caller()
 
 
 @functools.lru_cache(maxsize=8)

@@ -134,7 +134,9 @@ class Program:
     fixed = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(params))
     most = int(rows * (self._limit - fixed) / (needed - fixed))
     fix = (
-      f"about {most} fit: lower per_device_batch" if most > 0 else "not even one fits; take a smaller model"
+      f"about {most} fit: lower per_device_batch"
+      if most > 0
+      else "not even one fits; lower max_tokens, or take a smaller model"
     )
     raise UserError(
       f"{rows} texts at once need {needed / 1e9:.1f} GB of a device that has {self._limit / 1e9:.1f} GB; {fix}"
@@ -177,9 +179,7 @@ class Program:
       token_B = sample(self._whole(logits), jnp.asarray(rows.words_Bx2), i, rule, settings)
       token_B = jnp.where(found.ended_B, 0, token_B)
       ended_B = found.ended_B | jnp.isin(token_B, self._ends)
-      # A row that had ended gets no token: 0 may be one that ends.
-      count_B = found.count_B + ~found.ended_B
-      return token_B, Found(found.tokens_BxN.at[:, i].set(token_B), count_B, found.ended_B | ended_B)
+      return token_B, Found(found.tokens_BxN.at[:, i].set(token_B), found.count_B + ~found.ended_B, ended_B)
 
     def goes_on(carry: tuple[Array, Array, Any, Found]) -> Array:
       i, _, _, found = carry

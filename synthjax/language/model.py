@@ -200,6 +200,11 @@ def load(
   return LanguageModel(hub.locate(reference, root), dtype, per_device_batch, of, reference)
 
 
+def to_fetch(reference: str, root: epath.Path) -> list[hub.ToFetch]:
+  """Of the hub's, what of the tensors is not on this machine yet."""
+  return hub.to_fetch(reference, root, {"": (_STEM,)})
+
+
 @functools.lru_cache(maxsize=1)  # the parameters of one model at a time
 def _loaded(model: LanguageModel) -> Any:
   _release()  # the one before

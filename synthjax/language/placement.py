@@ -13,7 +13,7 @@ from synthjax.runtime.errors import UserError
 _SHARE = 0.7  # of a device's memory, at most, for parameters; keys, values and scores need the rest
 
 
-def mesh_for(size: int, of: Sequence[devices.Device], limit: int, name: str) -> Mesh:
+def mesh_for(size: float, of: Sequence[devices.Device], limit: int, name: str) -> Mesh:
   """Axes data, over which rows are split, and fsdp, over which parameters of `size` bytes are. A device has `limit` bytes."""
   parts = next((n for n in range(1, len(of) + 1) if len(of) % n == 0 and size / n <= _SHARE * limit), None)
   if parts is None:

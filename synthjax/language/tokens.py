@@ -60,7 +60,7 @@ def read_tokens(folder: Path, vocabulary: int) -> Tokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    tokenizer.encode("a")
+    _check_encodes(tokenizer)
   if not 0 <= largest < vocabulary:
     raise UserError(
       f"weights: {file} has tokens up to {largest}, its config.json {vocabulary} of them; fetch both again"
@@ -94,6 +94,16 @@ def _of_spiece(file: Path, config: dict[str, Any]) -> Tokenizer:
   tokenizer.add_special_tokens([piece for piece in ("</s>", "<unk>", "<pad>") if piece in pieces])
   tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in range(slow._extra_ids)])
   return tokenizer
+
+
+def _check_encodes(tokenizer: Tokenizer) -> None:
+  """A panic of the library's Rust is no Exception."""
+  try:
+    tokenizer.decode(tokenizer.encode("a 1").ids)
+  except BaseException as e:
+    if type(e).__name__ != "PanicException":
+      raise
+    raise ValueError(str(e)) from None
 
 
 def _check_added(file: Path, config: dict[str, Any], tokenizer: Tokenizer) -> None:

@@ -47,7 +47,7 @@ def test_chats_are_transformers(tmp_path, messages):
 @pytest.mark.parametrize(
   "template",
   [
-    "{% generation %}a {{ messages[0].content }}{% endgeneration %}",
+    "{% set x = 1 %}{% generation %}{% set x = 2 %}a {{ messages[0].content }}{% endgeneration %}{{ x }}",
     "{%- for x in messages %}\n  {%- if loop.first %}{% continue %}{% endif %}\n{{ x }}\n{%- endfor %}\n  {% if true %}\nb\n  {% endif %}",
     "{{ eos_token }}{{ {'a': '<é>'} | tojson(indent=2) }}{{ messages | map(attribute='role') | join(', ') | upper }}",
     "{% macro m(x) %}[{{ x * 2 }}]{% endmacro %}{{ m(3) }}{% set n = namespace(a=0) %}{% set n.a = n.a + 1 %}{{ n.a }}{{ 7 // 2 % 2 }}",

@@ -131,6 +131,7 @@ def test_another_network_is_refused(tmp_path, body, change, said):
 def test_a_folder_that_is_none(tmp_path):
   line = said_of(lambda: language.load(str(tmp_path / "no"), epath.Path(tmp_path)))
   assert "is no folder; give one in transformers' layout, or the hub's org/name" in line
+  assert language.to_fetch(str(tmp_path), epath.Path(tmp_path)) == []
   assert "config.json is missing" in said_of(lambda: language.load(str(tmp_path), epath.Path(tmp_path)))
 
 

@@ -79,7 +79,8 @@ def test_greedy_tokens_equal_pytorchs(torch, tmp_path, kind, config):
   want = want[:, 16:] if kind == "qwen3" else want[:, 1:]
   tokens, counts = np.asarray(found.tokens_BxN), np.asarray(found.count_B)
   for row, count, wanted in zip(tokens, counts, want, strict=True):
-    assert row[:count].tolist() == wanted[:count].tolist() and not wanted[count:].any()
+    assert row[:count].tolist() == wanted[:count].tolist()
+    assert not wanted[count:].any() and not row[count:].any()
   kinds = [len(set(row[:count])) for row, count in zip(tokens, counts, strict=True)]
   print(
     f"\n{kind} {config}: {int(found.ended_B.sum())} of 50 ended, {np.mean(kinds):.1f} different tokens a row"
@@ -153,7 +154,9 @@ def test_a_batch_without_room_is_one_line(loaded, monkeypatch):
     and "about 4 fit: lower per_device_batch" in said
   )
   program = Program(own.network, (0,), mesh, limit=own.bytes)
-  assert "not even one fits; take a smaller model" in said_of(lambda: program(params, rows, GREEDY))
+  assert "not even one fits; lower max_tokens, or take a smaller model" in said_of(
+    lambda: program(params, rows, GREEDY)
+  )
 
 
 # --- ends ------------------------------------------------------------------------------------------

@@ -74,6 +74,15 @@ def hostile(tmp_path, change):
   return said_of(lambda: read_tokens(folder, 96))
 
 
+# A text ends with a token that is not there: the library panics.
+ENDLESS = {
+  "type": "TemplateProcessing",
+  "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+  "pair": [],
+  "special_tokens": {},
+}
+
+
 def spoil_json(folder, **change):
   body = json.loads((folder / "tokenizer.json").read_text())
   (folder / "tokenizer.json").write_text(json.dumps(body | change))
@@ -91,6 +100,10 @@ def spoil_json(folder, **change):
       "is no tokenizer that can be read",
     ),
     (lambda f: spoil_json(f, model={"type": "Strange"}), "is no tokenizer that can be read"),
+    (
+      lambda f: spoil_json(f, post_processor=ENDLESS),
+      "is no tokenizer that can be read (ValueError: no entry found for key",
+    ),
     (lambda f: ((f / "tokenizer.json").unlink(), (f / "tokenizer.json").mkdir()), "is a folder"),
     (
       lambda f: (f / "tokenizer_config.json").write_text(
