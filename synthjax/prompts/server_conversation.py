@@ -42,7 +42,8 @@ class ServerConversation:
     self._outage = Outage(settings.retry_seconds, clock)
     self._dialect = protocol.Dialect(schema=settings.json_schema != "off")
     self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-    self._done: queue.SimpleQueue[tuple[Request, Answer]] = queue.SimpleQueue()
+    # No SimpleQueue: its `get` waits for ever where a signal comes just as its time is up (seen with CPython 3.11).
+    self._done: queue.Queue[tuple[Request, Answer]] = queue.Queue()
     self._halted = threading.Event()
     self._lock = threading.Lock()
     self._under_way = 0  # requests that are sent and not answered
@@ -74,7 +75,7 @@ class ServerConversation:
       if not handed_out and stop.requested:
         self._halted.set()
       try:
-        done = self._done.get(timeout=0 if handed_out else _LOOK)
+        done = self._done.get(block=not handed_out, timeout=_LOOK)
       except queue.Empty:
         if handed_out:
           return
