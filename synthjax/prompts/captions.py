@@ -3,7 +3,6 @@ line or a row a caption."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace
 from synthjax.prompts.class_prompts import Checks, OneClass, Text
+from synthjax.prompts.from_file import sha256
 from synthjax.prompts.sentences import fill
 from synthjax.prompts.strategy import Written
 from synthjax.prompts.structured import clean
@@ -35,12 +35,7 @@ class Captions:
       raise UserError(f"{where}: captions are read from {' or '.join(_SUFFIXES)}, not from {fields.file}")
 
   def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
-    file, sha = Path(fields.file).expanduser(), ""
-    if file.is_file():
-      sha = hashlib.sha256(
-        documents.read_bytes(file, f"captions {file}", most=documents.MOST_OF_LINES)
-      ).hexdigest()
-    return {"template": fields.template or "{}", "file_sha256": sha}
+    return {"template": fields.template or "{}", "file_sha256": sha256(Path(fields.file).expanduser())}
 
   def write(self, fields: Prompts, labels: LabelSpace) -> Written:
     template, names = fields.template or "{}", dict(zip(labels.ids, labels.names, strict=True))

@@ -6,30 +6,22 @@ writer made of the class name, exact repeats dropped.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace, check_template
 from synthjax.prompts import by_model, writers
 from synthjax.prompts.by_model import OwnProduct
 from synthjax.prompts.captions import Captions
+from synthjax.prompts.from_file import FromFile
 from synthjax.prompts.sentences import fill, without_article
 from synthjax.prompts.strategy import Strategy, Written
 from synthjax.prompts.wordnet_strategies import Gloss, Hypernyms
-from synthjax.prompts.writers import WRITERS
-from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.errors import UserError
 from synthjax.runtime.registry import Registry
 from synthjax.spec.fields import Prompts
 from synthjax.store.prompt import Prompt
-
-_DIGITS = re.compile("[0-9]{1,20}")  # not str.isdigit, which takes a superscript two for one
-_MOST_PROMPTS = 10_000_000  # of a file, repeats counted: each is a place in its class's list
-
 
 _TYPES = {"class_id": str, "text": str, "repeat": int, "parts": dict, "origin": str}
 
@@ -111,10 +103,10 @@ class LanguageEnhancement:
       by_model.check(fields, labels, where)
       return
     writer = writers.name_of(fields, labels)
-    WRITERS.find(writer, where)
+    written = writers.find(writer, where)
     if not (name := writers.foreign_to(writer, labels.names)):
       return
-    example = " ".join(WRITERS[writer]("", name, 1, fields.seed)[0].text.split())[:100]
+    example = " ".join(written("", name, 1, fields.seed)[0].text.split())[:100]
     others = "'templates'" if labels.templates else "'B', 'templates' with `templates:` in the labels file,"
     raise UserError(
       f"{where}: writer {writer!r} knows digits and letters alone, and writes of {name!r} "
@@ -123,12 +115,12 @@ class LanguageEnhancement:
 
   def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
     writer = writers.name_of(fields, labels)
-    kind = {"kind": labels.kind} if writers.takes_labels(WRITERS[writer]) else {}
-    return {"template": fields.template or labels.template} | kind | WRITERS.identity(writer)
+    kind = {"kind": labels.kind} if writers.writes_of_kind(writer) else {}
+    return {"template": fields.template or labels.template} | kind | writers.identity(writer)
 
   def write(self, fields: Prompts, labels: LabelSpace) -> Written:
     name_of_writer = writers.name_of(fields, labels)
-    writer = writers.bound(WRITERS[name_of_writer], labels)
+    writer = writers.bound(writers.find(name_of_writer, "writer"), labels)
     template = fields.template or labels.template
     joined = without_article(template) if writers.writes_articles(name_of_writer) else template
     prompts, short = [], {}
@@ -137,7 +129,7 @@ class LanguageEnhancement:
       distinct = list({s.text: s for s in drawn}.values())[: fields.per_class]
       if len(distinct) < fields.per_class:
         short[class_id] = len(distinct)
-      origin = f"LE: {name_of_writer}, {joined}"
+      origin = f"LE: {writers.title(name_of_writer)}, {joined}"
       prompts += [Prompt(class_id, fill(joined, s.text), parts=s.parts, origin=origin) for s in distinct]
     notes = []
     if short:
@@ -147,69 +139,6 @@ class LanguageEnhancement:
         f"(fewest: {short[fewest]} for {fewest!r}); what it gave is used over again"
       )
     return Written(prompts, notes)
-
-
-class FromFile:
-  """Lines of class id, prompt and, if wanted, a repeat count; JSON lines, or columns parted by tabs."""
-
-  uses: tuple[str, ...] = ()
-
-  def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
-    if not fields.file:
-      raise UserError(f"{where}: strategy file needs a file; set file to the path of a .jsonl, .tsv or .txt")
-
-  def identity(self, fields: Prompts, labels: LabelSpace) -> dict[str, Any]:
-    file = Path(fields.file).expanduser()
-    if not file.is_file():
-      return {"file_sha256": ""}
-    data = documents.read_bytes(file, f"prompt file {file}", most=documents.MOST_OF_LINES)
-    return {"file_sha256": hashlib.sha256(data).hexdigest()}
-
-  def write(self, fields: Prompts, labels: LabelSpace) -> Written:
-    path = Path(fields.file).expanduser()
-    lines = documents.read_text(path, f"prompt file {path}", most=documents.MOST_OF_LINES).split("\n")
-    order = {c: i for i, c in enumerate(labels.ids)}
-    read = _from_json if path.suffix == ".jsonl" else _from_columns
-    prompts = []
-    for number, line in enumerate(lines, start=1):
-      line = line.rstrip("\r")
-      if not line.strip():
-        continue
-      class_id, text, repeat = read(line, f"{path} line {number}")
-      if class_id not in order:
-        raise UserError(f"{path} line {number}: no class {class_id!r}{nearest(class_id, labels.ids)}")
-      if not text.strip():
-        raise UserError(f"{path} line {number}: the prompt is empty")
-      prompts.append(Prompt(class_id, text, repeat, origin="file"))
-    if sum(p.repeat for p in prompts) > _MOST_PROMPTS:
-      raise UserError(
-        f"prompt file {path}: with repeats it has more than {_MOST_PROMPTS:,} prompts; lower the repeat counts"
-      )
-    return Written(sorted(prompts, key=lambda p: order[p.class_id]), [])
-
-
-def _from_json(line: str, where: str) -> tuple[str, str, int]:
-  body = documents.parse_json(line, where)
-  found = (body.get("class"), body.get("prompt")) if isinstance(body, dict) else ()
-  if not found or not all(isinstance(value, str | int | float) for value in found):
-    raise UserError(f'{where}: expected {{"class": ID, "prompt": TEXT, "repeat": COUNT}}')
-  (class_id, text), repeat = found, body.get("repeat", 1)
-  return str(class_id), str(text), _count(repeat, where)
-
-
-def _from_columns(line: str, where: str) -> tuple[str, str, int]:
-  columns = line.split("\t")
-  if not 2 <= len(columns) <= 3:
-    raise UserError(f"{where}: expected class id, tab, prompt and, if wanted, tab, repeat count")
-  return columns[0], columns[1], _count(columns[2] if len(columns) == 3 else 1, where)
-
-
-def _count(value: Any, where: str) -> int:
-  if not _DIGITS.fullmatch(str(value)) or not 1 <= int(value) <= _MOST_PROMPTS:
-    raise UserError(
-      f"{where}: the repeat count is a whole number from 1 to {_MOST_PROMPTS:,}, not {str(value)[:40]!r}"
-    )
-  return int(value)
 
 
 def some(items: Iterable[str], n: int = 5) -> str:

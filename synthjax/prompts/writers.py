@@ -9,10 +9,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from synthjax.labels.spaces import LabelSpace, load
+from synthjax.prompts import from_file
 from synthjax.prompts.sentences import Sentence, pick
 from synthjax.prompts.words import words
+from synthjax.runtime.errors import UserError
 from synthjax.runtime.registry import Registry
 from synthjax.small_world import looks
 from synthjax.spec.fields import Prompts
@@ -63,9 +67,51 @@ def bound(writer: Writer, labels: LabelSpace) -> Writer:
   return functools.partial(writer, labels=labels) if takes_labels(writer) else writer
 
 
+def writes_of_kind(writer: str) -> bool:
+  """Whether what it writes depends on more of the label space than ids and names."""
+  return not writer.startswith(FILE) and takes_labels(WRITERS[writer])
+
+
 def writes_articles(writer: str) -> bool:
   """Whether a template's own article before the sentence would be a second one."""
-  return writer in _WHOLE
+  return writer in _WHOLE or writer.startswith(FILE)
 
 
 WRITERS: Registry[Writer] = Registry("writer", {"grammar": grammar, "words": words})
+FILE = "file:"
+
+
+def find(name: str, where: str) -> Writer:
+  """Raises UserError where there is none of that name."""
+  return _of_file(name.removeprefix(FILE), where) if name.startswith(FILE) else WRITERS.find(name, where)
+
+
+def identity(name: str) -> dict[str, Any]:
+  """What it adds to that of a list: of a file its contents, wherever it lies."""
+  if not name.startswith(FILE):
+    return WRITERS.identity(name)
+  return {"writer": "file", "file_sha256": from_file.sha256(Path(name.removeprefix(FILE)).expanduser())}
+
+
+def title(name: str) -> str:
+  """As prompts name their origin."""
+  return f"{FILE}{Path(name.removeprefix(FILE)).name}" if name.startswith(FILE) else name
+
+
+def _of_file(path: str, where: str) -> Writer:
+  """Sentences that somebody wrote already, such as He et al.'s published lists: of each class the first draws."""
+  file = Path(path).expanduser()
+  if not path or not file.is_file():
+    raise UserError(
+      f"{where}: writer {FILE}{path}: no such file; name one with lines of class id, tab, sentence, or a .jsonl"
+    )
+  by_class: dict[str, list[Sentence]] = {}
+
+  def of_file(class_id: str, name: str, draws: int, seed: int, labels: LabelSpace) -> list[Sentence]:
+    del name, seed
+    if not by_class:
+      for row in from_file.rows(file, labels.ids):
+        by_class.setdefault(row.class_id, []).extend([Sentence(row.text.strip(), {})] * row.repeat)
+    return by_class.get(class_id, [])[:draws]
+
+  return of_file

@@ -52,7 +52,7 @@ def test_a_writer_that_runs_dry_says_so(monkeypatch):
   def three(class_id, name, draws, seed):
     return [writers.Sentence(f"{name} {i % 3}", {}) for i in range(draws)]
 
-  monkeypatch.setattr(strategies, "WRITERS", Registry("writer", {"three": three}))
+  monkeypatch.setattr(writers, "WRITERS", Registry("writer", {"three": three}))
   written = write(strategy="LE", writer="three")
   assert len(written.prompts) == 6
   assert "gave fewer than 200 distinct sentences for 2 classes (fewest: 3 for 'n1')" in written.notes[0]
@@ -187,3 +187,31 @@ def test_line_separators_inside_a_sentence_survive(tmp_path):
   prompts = write(strategy="file", file=str(tmp_path / "p.tsv")).prompts
   assert [p.text for p in prompts] == ["a crane\u2028at dawn", "b"]
   assert strategies.read_list("".join(p.to_line() + "\n" for p in prompts)) == prompts
+
+
+def test_sentences_of_a_file_are_language_enhancement_too(tmp_path):
+  """Such as the published lists: `a photo of {sentence}`, exact repeats dropped, in the file's order."""
+  file = tmp_path / "sentences.tsv"
+  file.write_text("b\ta B on a wall\na\tan A\t2\na\tan A in red\nb\ta B\n")
+  labels = LabelSpace(("a", "b"), ("A", "B"))
+  fields = Prompts(strategy="LE", writer=f"file:{file}", draws=3, per_class=2)
+  written = strategies.write(fields, labels)
+  assert [(p.class_id, p.text) for p in written.prompts] == [
+    ("a", "a photo of an A"),
+    ("a", "a photo of an A in red"),
+    ("b", "a photo of a B on a wall"),
+    ("b", "a photo of a B"),
+  ]
+  assert {p.origin for p in written.prompts} == {"LE: file:sentences.tsv, a photo of {}"}
+  moved = tmp_path / "elsewhere.tsv"
+  moved.write_bytes(file.read_bytes())
+  first, same = (
+    strategies.identity(fields, labels),
+    strategies.identity(Prompts(strategy="LE", writer=f"file:{moved}", draws=3, per_class=2), labels),
+  )
+  assert first == same and first["writer"] == "file"
+  with pytest.raises(UserError, match="no such file; name one with lines of class id"):
+    strategies.write(Prompts(strategy="LE", writer="file:nowhere.tsv"), labels)
+  file.write_text("c\tx\n")
+  with pytest.raises(UserError, match="line 1: no class 'c'"):
+    strategies.write(fields, labels)

@@ -154,6 +154,6 @@ def test_a_users_writer_may_ask_for_the_label_space(monkeypatch):
     return [writers.Sentence(f"{name} of {len(labels)} {labels.kind}", {})]
 
   known = type(writers.WRITERS)("writer", {"plain": plain, "knowing": knowing})
-  monkeypatch.setattr(strategies, "WRITERS", known)
+  monkeypatch.setattr(writers, "WRITERS", known)
   assert write("dtd", writer="plain").prompts[0].text == "a photo of a banded 12"
   assert write("dtd", writer="knowing").prompts[0].text == "a photo of a banded of 47 textures"
