@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from etils import epath
@@ -120,7 +120,8 @@ class AskedList(PromptList):
 
   def _status(self) -> Status:
     if not all(needed.status().state == DONE for needed in self.inputs):
-      return Status(MISSING, unit="requests")
+      want = round(self._requests())
+      return Status(MISSING, 0, want, "requests", note=functools.partial(self._cost, None, want))
     if super()._status().state == DONE:
       return super()._status()
     known = self._answers()
@@ -133,10 +134,11 @@ class AskedList(PromptList):
   def _requests(self) -> float:
     return len(self.labels) * self._strategy.requests(self._fields, self._is_t5)
 
-  def _cost(self, known: Answers, want: int) -> str:
+  def _cost(self, known: Answers | None, want: int) -> str:
     """Tokens that are still to be asked and answered: by the answers that are there, or by a rule of thumb."""
-    left = want - len(known)
-    asked, answered = known.mean_tokens() or self._strategy.tokens(self._fields, self._is_t5)
+    left = want - len(known or ())
+    measured = known.mean_tokens() if known else None
+    asked, answered = measured or self._strategy.tokens(self._fields, self._is_t5)
     line = f"{left:,} requests of {want:,}, about {readable(left * asked)} tokens asked and {readable(left * answered)} answered"
     prices = self._settings.price_asked, self._settings.price_answered
     if any(prices):
@@ -153,16 +155,18 @@ class AskedList(PromptList):
     records.settle(self.folder, self._wanted)
     residents.begin(self.uses)
     with self._answers() as known:
-      progress = self.progress(round(self._requests()), len(known), unit="answers")
+      seen = _Seen()
+      progress = self.progress(round(self._requests()), len(known), unit="answers", also=seen.tokens)
+      seen.progress = progress
       try:
-        common = self._common(known, progress, stop)
-        if common is None or not self._write_groups(common, known, progress, stop):
+        common = self._common(known, seen, stop)
+        if common is None or not self._write_groups(common, known, seen, stop):
           return False
       finally:
         progress.close()
     return self._finish(stop)
 
-  def _common(self, known: Answers, progress: Progress, stop: Stop) -> list[str] | None:
+  def _common(self, known: Answers, seen: _Seen, stop: Stop) -> list[str] | None:
     """What all classes share; None while another process asks for it."""
     file = self.folder / _COMMON
     if not file.exists():
@@ -171,12 +175,12 @@ class AskedList(PromptList):
           return None
         if not file.exists():
           known.refresh()
-          asking = Asking[list[str]](self._model, known, stop, _counted(progress))
+          asking = Asking[list[str]](self._model, known, stop, seen.answer)
           ((_, found),) = asking.results([("", self._strategy.common(self._fields))])
           checksums.publish(file, workdir.to_json(found))
     return checksums.read_json(file, self.name, [str])
 
-  def _write_groups(self, common: Sequence[str], known: Answers, progress: Progress, stop: Stop) -> bool:
+  def _write_groups(self, common: Sequence[str], known: Answers, seen: _Seen, stop: Stop) -> bool:
     """Whether all are there."""
     groups = self._groups()
     missing = [name for name in groups if not (self.folder / name).exists()]
@@ -195,7 +199,7 @@ class AskedList(PromptList):
           )
 
     with self.owner() as owner, owner.making(stop):
-      asking = Asking[ClassPrompts](self._model, known, stop, _counted(progress))
+      asking = Asking[ClassPrompts](self._model, known, stop, seen.answer)
       for task, written in asking.results(tasks(owner.share(missing))):
         name, _, _ = task.partition("/")
         found[name][written.class_id] = written
@@ -285,12 +289,21 @@ class AskedList(PromptList):
     return self._fields.per_class
 
 
-def _counted(progress: Progress) -> Callable[[Answer], None]:
-  def answered(answer: Answer) -> None:
-    del answer
-    progress.add(1)
+class _Seen:
+  """Answers that this process has got, as its line says them."""
 
-  return answered
+  progress: Progress
+
+  def __init__(self) -> None:
+    self._asked = self._answered = 0
+
+  def answer(self, answer: Answer) -> None:
+    self._asked += answer.prompt_tokens
+    self._answered += answer.answer_tokens
+    self.progress.add(1)
+
+  def tokens(self) -> str:
+    return f"{self._asked:,} tokens asked and {self._answered:,} answered"
 
 
 def _title(model: Mapping[str, Any]) -> str:

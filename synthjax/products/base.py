@@ -216,7 +216,15 @@ class Product(Described):
         "use --distributed auto, where processes share the runs"
       )
 
-  def progress(self, total: int, done: int = 0, *, doing: str = "", unit: str = "images") -> Progress:
+  def progress(
+    self,
+    total: int,
+    done: int = 0,
+    *,
+    doing: str = "",
+    unit: str = "images",
+    also: Callable[[], str] | None = None,
+  ) -> Progress:
     """Its line, printed by one process."""
     return Progress(
       f"{self.name}{doing}",
@@ -226,6 +234,7 @@ class Product(Described):
       devices=devices.local_mesh().size,
       log_seconds=self._runtime.log_seconds,
       shown=devices.is_main_process(),
+      also=also,
     )
 
 

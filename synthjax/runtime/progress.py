@@ -73,8 +73,11 @@ class Progress:
     shown: bool = True,
     clock=time.monotonic,
     share_of_peak: Callable[[float], float] | None = None,  # from the rate of one device
+    also: Callable[[], str]
+    | None = None,  # said beside the rate, which is then that of all and not of a device
   ):
-    self._label, self._unit, self._devices, self._shown = label, unit, devices, shown
+    self._label, self._unit, self._shown, self._also = label, unit, shown, also
+    self._devices = 1 if also else devices
     self._total, self._done, self._own = total, done, 0
     self._found = done
     self._stream = sys.stderr if stream is None else stream
@@ -140,7 +143,7 @@ class Progress:
       left = (
         (self._total - self._done) * self.seconds / max(self._done - self._found, 1)
       )  # all processes' pace
-      text += f"  {readable(self.rate / self._devices)}/s per device{self._of_peak()}  {duration(left)} left"
+      text += f"  {self._speed('')}  {duration(left)} left"
       text += f"  waiting {self.waiting_share:.0%}"
     return text
 
@@ -153,10 +156,14 @@ class Progress:
     if self._board:
       self._board.remove(self)
     if self._shown and self._own:
-      rate = f"{readable(self.rate / self._devices)} {self._unit}/s per device{self._of_peak()}"
+      rate = self._speed(f" {self._unit}")
       self._write(
         f"{self._label}  {self._own:,} {self._unit} in {duration(self.seconds)}, {rate}, waiting {self.waiting_share:.0%}"
       )
+
+  def _speed(self, unit: str) -> str:
+    rate = f"{readable(self.rate / self._devices)}{unit}/s"
+    return f"{rate}, {self._also()}" if self._also else f"{rate} per device{self._of_peak()}"
 
   def timing(self) -> dict[str, float]:
     """For records: what this process saw since it began, compiling included."""

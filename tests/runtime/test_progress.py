@@ -46,6 +46,26 @@ def test_a_log_gets_a_note_now_and_then():
   assert without_times(log.getvalue()) == "images/B  60/100 images  0.5/s per device  40 s left  waiting 0%\n"
 
 
+def test_what_is_no_work_of_devices_says_the_rate_of_all_and_what_else_there_is():
+  log, ticks = io.StringIO(), iter([0, 40, 40, 40, 40, 40, 40, 40])
+  progress = Progress(
+    "prompts/CD",
+    100,
+    20,
+    unit="answers",
+    devices=2,
+    stream=log,
+    clock=lambda: next(ticks),
+    also=lambda: "9 tokens",
+  )
+  progress.add(40)
+  progress.close()
+  assert without_times(log.getvalue()).splitlines() == [
+    "prompts/CD  60/100 answers  1/s, 9 tokens  40 s left  waiting 0%",
+    "prompts/CD  40 answers in 40 s, 1 answers/s, 9 tokens, waiting 0%",
+  ]
+
+
 def test_a_terminal_line_moves_and_leaves_nothing_behind(monkeypatch):
   monkeypatch.setenv("COLUMNS", "40")
   terminal = Terminal()
