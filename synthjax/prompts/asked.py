@@ -170,7 +170,7 @@ class Contextual(_Base):
     ]
     return (
       f"Write one caption of a photograph of {one.described} for each line, in at most 30 words, that combines all that the line "
-      f"names and contains the words '{one.name}'. The subject is {one.name}.\n" + "\n".join(lines) + "\n"
+      f'names and contains the words "{one.name}". The subject is {one.name}.\n' + "\n".join(lines) + "\n"
       f'Answer with {{"prompts": [...]}}: {len(group)} captions in the order of the lines.'
     )
 
@@ -220,7 +220,7 @@ class Stylised(_Base):
     lines = [f"{i}. {style}" for i, (style,) in enumerate(group, 1)]
     return (
       f"Write one caption of a work of art that depicts {one.described} for each of these styles, in at most 30 words, that names "
-      f"the style and contains the words '{one.name}'. The subject is {one.name}.\n" + "\n".join(lines) + "\n"
+      f'the style and contains the words "{one.name}". The subject is {one.name}.\n' + "\n".join(lines) + "\n"
       f'Answer with {{"prompts": [...]}}: {len(group)} captions in the order of the styles.'
     )
 
@@ -238,7 +238,7 @@ class Meanings(_Base):
   ) -> Ask[ClassPrompts]:
     del template, common, too_long, is_t5
     question = (
-      f"The name '{one.name}' may mean different things that can be seen. List its meanings, the most common first, at most "
+      f'The name "{one.name}" may mean different things that can be seen. List its meanings, the most common first, at most '
       f"{fields.meanings}, each described in 3 to 12 words so that it cannot be taken for another, without the name itself. "
       'Answer with {"meanings": [...]}.'
     )

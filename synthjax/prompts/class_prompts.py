@@ -104,7 +104,7 @@ class Checks:
     if self._fields.names_class and not _has(words, self._name):
       return UNNAMED
     own = frozenset(words)
-    if any(_overlap(own, other) > self._fields.overlap for other in self._words):
+    if self._fields.overlap < 1 and any(_overlap(own, w) > self._fields.overlap for w in self._words):
       return NEAR
     self._seen.add(folded)
     self._words.append(own)

@@ -43,7 +43,7 @@ class Scripted:
     again = len(request.messages) > 2
     if not again and request.seed % 100 < 100 * self._spoilt:
       return Answer("Sure! Here is <b>what you want</b>", 30, 8)
-    name = next(iter(re.findall(r"contains the words '(.*?)'", text)), "")
+    name = next(iter(re.findall(r'contains the words "(.*?)"', text)), "")
     lines = re.findall(r"^\d+\. (.*)$", text, re.MULTILINE)
     body = {}
     for key in request.schema["properties"]:
@@ -52,7 +52,7 @@ class Scripted:
       elif key == "sentences":
         body[key] = [f"a thing called {i} at {request.seed}" for i in range(10)]
       elif key == "meanings":
-        body[key] = MEANINGS.get(re.findall(r"The name '(.*?)'", text)[0], ["a thing"])
+        body[key] = MEANINGS.get(re.findall(r'The name "(.*?)"', text)[0], ["a thing"])
       else:
         body[key] = [f"{key} {i}" for i in range(12)]
     return Answer(f"```json\n{json.dumps(body)}\n```", 60, 200)
