@@ -180,7 +180,7 @@ class AskedList(PromptList):
           checksums.publish(file, workdir.to_json(found))
     return checksums.read_json(file, self.name, [str])
 
-  def _write_groups(self, common: Sequence[str], known: Answers, seen: _Seen, stop: Stop) -> bool:
+  def _write_groups(self, common: list[str], known: Answers, seen: _Seen, stop: Stop) -> bool:
     """Whether all are there."""
     groups = self._groups()
     missing = [name for name in groups if not (self.folder / name).exists()]
@@ -193,10 +193,7 @@ class AskedList(PromptList):
         known.refresh()  # of one who died over it
         found[name] = {}
         for i, one in enumerate(groups[name]):
-          yield (
-            f"{name}/{i}",
-            self._strategy.of_class(self._fields, one, self._template, common, self._lengths, self._is_t5),
-          )
+          yield f"{name}/{i}", self._ask(one, common)
 
     with self.owner() as owner, owner.making(stop):
       asking = Asking[ClassPrompts](self._model, known, stop, seen.answer)
@@ -209,6 +206,9 @@ class AskedList(PromptList):
           checksums.publish(self.folder / name, lines)
           owner.release(name)
     return all((self.folder / name).exists() for name in missing)
+
+  def _ask(self, one: OneClass, common: list[str]) -> Ask[ClassPrompts]:
+    return self._strategy.of_class(self._fields, one, self._template, common, self._lengths, self._is_t5)
 
   def _groups(self) -> dict[str, list[OneClass]]:
     classes = self._classes()

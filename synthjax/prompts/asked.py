@@ -6,6 +6,7 @@ this file; a request's key has the text in it, so an answer to another wording i
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import re
@@ -23,7 +24,8 @@ T = TypeVar("T")
 
 _T5_TOKENS = 19  # He et al.: max_length=20, which counts the token that decoding starts with
 _CHAT_TOKENS = 1024
-_T5_ASKED, _CHAT_ASKED, _TEXT = 6, 120, 30  # tokens, about: of a T5's input, of a question, of a caption
+# Tokens, about: of a T5's input, of a question, of a caption, of an image.
+_T5_ASKED, _CHAT_ASKED, _TEXT, _PICTURE = 6, 120, 30, 300
 _SYSTEM = "You write captions for photographs. You answer with a JSON object and nothing else."
 
 
@@ -251,6 +253,45 @@ class Meanings(_Base):
     return ClassPrompts(one.id, meanings=list(dict.fromkeys(lists["meanings"]))[: fields.meanings])
 
 
+class Captioned(_Base):
+  """Captions of real images, which the list's product has: a request is of one image."""
+
+  uses: tuple[str, ...] = ("per_class", *CHECKS)
+
+  def requests(self, fields: Prompts, is_t5: bool) -> float:
+    return fields.per_class
+
+  def tokens(self, fields: Prompts, is_t5: bool) -> tuple[float, float]:
+    return _CHAT_ASKED + _PICTURE, _TEXT
+
+  def of_class(
+    self, fields: Prompts, one: OneClass, template: str, common: Sequence[str], too_long: Lengths, is_t5: bool
+  ) -> Ask[ClassPrompts]:
+    raise NotImplementedError("captions() has the images")
+
+
+def captions(
+  fields: Prompts, one: OneClass, template: str, pictures: Sequence[bytes], too_long: Lengths
+) -> Ask[ClassPrompts]:
+  """A caption of each picture. The model isn't told the class: the name goes before the caption, as in Fan et al."""
+  question = (
+    "Describe this image in one sentence of at most 20 words, as the caption of a photograph: what is seen, where, and how it looks. "
+    'Answer with {"caption": ["..."]}.'
+  )
+  checks = Checks(fields, one, too_long)
+  requests = [
+    dataclasses.replace(_chat(fields, question, fields.seed), images=(picture,)) for picture in pictures
+  ]
+  written = yield from structured.ask(requests, Lists({"caption": 1}), fields.reasks)
+  for lists in written:
+    if lists is None:
+      checks.drop(USELESS)
+    else:
+      caption = lists["caption"][0]
+      checks.take([Text(template.replace("{}", f"{one.name}, {caption}"), {"caption": caption})])
+  return checks.result()
+
+
 def _take(
   checks: Checks,
   groups: Sequence[Sequence[tuple[str, ...]]],
@@ -307,4 +348,5 @@ ASKED: dict[str, Asked] = {
   "LAR": Meanings(),
   "CD": Contextual(),
   "SD": Stylised(),
+  "captions": Captioned(),
 }

@@ -16,8 +16,9 @@ _OF_ANSWERS = ("seed", "temperature", "top_p", "max_tokens", "reasks", "when_mis
 
 
 def asks(fields: Prompts) -> bool:
-  """Whether a language model writes the list: LE may also have a writer that is a function."""
-  return fields.strategy in ASKED and (fields.strategy != "LE" or bool(language_models.kind(fields.writer)))
+  """Whether a language model writes the list: LE may also have a writer that is a function, captions lie in a file."""
+  needs_none = fields.strategy in ("LE", "captions")
+  return fields.strategy in ASKED and (not needs_none or bool(language_models.kind(fields.writer)))
 
 
 def check(fields: Prompts, labels: LabelSpace, where: str) -> None:
@@ -30,6 +31,10 @@ def check(fields: Prompts, labels: LabelSpace, where: str) -> None:
     raise UserError(
       f"{where}: strategy {fields.strategy} asks a language model; set writer to lm:REFERENCE, server:URL or recorded:LIST"
     )
+  if fields.strategy == "captions" and kind == language_models.CHAT:
+    raise UserError(f"{where}: a local language model takes no images; for captions set writer to server:...")
+  if fields.strategy == "captions" and not fields.real:
+    raise UserError(f"{where}: captions by a model are of real images; set real to one of config.real")
   if kind == language_models.SERVER and not fields.model:
     raise UserError(f"{where}: writer {fields.writer} needs the name of a model there; set model")
   if fields.draws < fields.per_class and fields.strategy == "LE":
@@ -49,7 +54,7 @@ def identity(fields: Prompts, labels: LabelSpace, model: Mapping[str, Any]) -> d
 
 def template(fields: Prompts, labels: LabelSpace) -> str:
   """Sentences have an article of their own: He et al.'s prompts are `a photo of {sentence}`."""
-  given = fields.template or labels.template
+  given = fields.template or ("{}" if fields.strategy == "captions" else labels.template)
   return given if fields.template or fields.strategy != "LE" else without_article(given)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from synthjax.disk import documents
 from synthjax.labels.spaces import LabelSpace
+from synthjax.prompts import by_model
 from synthjax.prompts.class_prompts import Checks, OneClass, Text
 from synthjax.prompts.from_file import sha256
 from synthjax.prompts.sentences import fill
@@ -27,6 +28,9 @@ class Captions:
   uses: tuple[str, ...] = ("per_class", "names_class", "overlap", "banned", "caption_column", "class_column")
 
   def check(self, fields: Prompts, labels: LabelSpace, where: str) -> None:
+    if by_model.asks(fields):
+      by_model.check(fields, labels, where)
+      return
     if not fields.file:
       raise UserError(
         f"{where}: strategy captions needs a file; set file to a .jsonl or a .parquet of captions"

@@ -19,8 +19,9 @@ def check_prompts(where: str, own: fields.Prompts, study: StudySpec) -> None:
   if own.fits:
     known(f"{where}: fits: encoder", own.fits, study.encoders)
     check_knows_classes(where, own.fits, study)
-  if own.strategy == "LAR" and own.real:
+  if own.real:
     known(f"{where}: real images", own.real, study.real)
+  if own.strategy == "LAR" and own.real:
     known(f"{where}: encoder", own.encoder, study.encoders)
     check_knows_classes(where, own.encoder, study)
   if own.strategy == "mix":

@@ -75,7 +75,9 @@ class Prompts(Group):
   styles: IdentityUnlessDefault[Positive] = 40  # for SD
   meanings: IdentityUnlessDefault[Positive] = 8  # for LAR: the most of a class name
   encoder: IdentityUnlessDefault[str] = "clip"  # for LAR: of config.encoders, which scores meanings
-  real: IdentityUnlessDefault[str] = ""  # for LAR: of config.real, which it scores them against; "" = none
+  real: IdentityUnlessDefault[str] = (
+    ""  # of config.real: for LAR, to score meanings by; for captions, to be described
+  )
   lists: IdentityUnlessDefault[str] = ""  # for mix: of config.prompts, by commas: a share of the last one's
   share: IdentityUnlessDefault[Share] = 0.3
   class_column: IdentityUnlessDefault[str] = "class"  # for captions: of its file, the class's id

@@ -7,6 +7,7 @@ from synthjax.benchmark.product import Benchmark
 from synthjax.products.arm import Arm
 from synthjax.products.asked_list import AskedList
 from synthjax.products.base import Product
+from synthjax.products.captioned_list import CaptionedList
 from synthjax.products.features import RealEmbeddings, SetEmbeddings
 from synthjax.products.imported_set import ImportedSet
 from synthjax.products.keep_list import KeepList
@@ -23,6 +24,7 @@ KINDS: tuple[type[Product], ...] = (
   Network,
   PromptList,
   MeaningsList,
+  CaptionedList,
   AskedList,
   MixedList,
   SampledSet,

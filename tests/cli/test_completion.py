@@ -59,7 +59,7 @@ def offered(tmp_path):
     ("run --stages v", "verify"),
     ("run --distributed = o", "on off"),
     ("run --plan --config.sampling.ste", "--config.sampling.steps="),
-    ("run --config.se", "--config.seeds= --config.sets."),
+    ("run --config.se", "--config.seeds= --config.server. --config.sets."),
     ("run --config.sets.LE.gui", "--config.sets.LE.guidance="),
     ("run --config.sets.B-5+x.sour", "--config.sets.B-5+x.source="),
     ("run --config.export.i", "--config.export.images= --config.export.images_per_shard="),

@@ -144,6 +144,19 @@ def test_the_meaning_most_like_the_real_images_is_chosen(model, asked, tmp_path,
   assert all(len(line["scores"]) == 3 for line in lines)
 
 
+def test_real_images_are_described_one_by_one_with_the_name_before_the_caption(model, asked):
+  asker = model(spoilt=0.2)
+  prompts = asked("captions", real="embedded:digits:first", per_class=3)
+  pictures = [r.images for r in asker.asked if len(r.messages) == 2]
+  assert len(pictures) == len(set(pictures)) == 30 and all(p.startswith(b"\x89PNG") for (p,) in pictures)
+  assert texts_of(prompts, "4") and all(
+    p["text"] == f"digit {p['class_id']}, {p['parts']['caption']}" for p in prompts
+  )
+  assert {p["text"] for p in prompts if p["class_id"] == "4"} <= {
+    f"digit 4, a picture of {len(p)} bytes" for (p,) in pictures
+  }
+
+
 def test_without_real_images_the_first_meaning_is_taken(model, asked, monkeypatch):
   monkeypatch.setitem(scripted.MEANINGS, "digit 1", ["a stroke", "a one"])
   model()
@@ -160,6 +173,9 @@ def test_without_real_images_the_first_meaning_is_taken(model, asked, monkeypatc
     ("CD", dict(writer="server:http://localhost:1"), "needs the name of a model there; set model"),
     ("LE", dict(draws=10), "draws is 10, fewer than per_class 20"),
     ("CD", dict(writer="recorded:nowhere"), "no answers in"),
+    ("captions", dict(writer="lm:x/y"), "takes no images; for captions set writer to server"),
+    ("captions", dict(), "captions by a model are of real images; set real"),
+    ("captions", dict(writer=""), "strategy captions needs a file"),
     ("CD", dict(described_by="M"), "described_by: prompt list 'M'"),
     ("CD", dict(described_by="L"), "L -> L: prompt lists are made from one another in a circle"),
     ("mix", dict(lists="L"), "strategy mix takes two lists or more"),

@@ -51,6 +51,8 @@ class Scripted:
         body[key] = ["" if name == self._dry else f"a {name} seen so: {line}" for line in lines]
       elif key == "sentences":
         body[key] = [f"a thing called {i} at {request.seed}" for i in range(10)]
+      elif key == "caption":
+        body[key] = [f"a picture of {len(request.images[0])} bytes"]
       elif key == "meanings":
         body[key] = MEANINGS.get(re.findall(r'The name "(.*?)"', text)[0], ["a thing"])
       else:
