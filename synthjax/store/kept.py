@@ -67,6 +67,10 @@ class Kept:
       for name, array in found.items():
         if array.shape != (len(found["ids"]),) or array.dtype.kind not in _ARRAYS[name]:
           raise ValueError(f"{name} is {array.dtype} {array.shape}")
+      labels, classes = found["labels"], self.summary()["classes"]
+      of_class = np.bincount(labels[(labels >= 0) & (labels < len(classes))], minlength=len(classes))
+      if any(row["passed"] > n for row, n in zip(classes, of_class.tolist(), strict=True)):
+        raise ValueError("its labels are not those that were counted")
       return found
 
   def sheet(self) -> bytes:
