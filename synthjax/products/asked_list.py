@@ -82,6 +82,13 @@ class AskedList(PromptList):
   def _model(self) -> LanguageModel:
     return language_models.open_model(self._fields, self._settings, self._root, self._where)
 
+  @functools.cached_property
+  def _identity(self) -> Mapping[str, Any]:
+    """Of the model. Recorded answers that are this list's own by now may be gone where they came from."""
+    is_recorded = language_models.kind(self._fields.writer) == language_models.RECORDED
+    own = answers.model_of(self.folder / answers.FOLDER) if is_recorded else None
+    return own or self._model.identity
+
   def to_fetch(self) -> Iterable[hub.ToFetch]:
     kind, _, reference = self._fields.writer.partition(":")
     if kind not in (language_models.T5, language_models.CHAT):
@@ -90,12 +97,12 @@ class AskedList(PromptList):
 
   @property
   def _is_t5(self) -> bool:
-    return self._model.identity.get("model") == language_models.T5
+    return self._identity.get("model") == language_models.T5
 
   @functools.cached_property
   def _wanted(self) -> records.Record:
     fields = self._fields
-    identity = by_model.identity(fields, self.labels, self._model.identity) | self._also()
+    identity = by_model.identity(fields, self.labels, self._identity) | self._also()
     inputs = {p.name: p.content_hash() for p in self._lists}
     return records.Record(self.name, identity, runtime={"writer": fields.writer}, inputs=inputs)
 
@@ -114,7 +121,7 @@ class AskedList(PromptList):
 
   @property
   def written_by(self) -> str:
-    return f"{self._fields.strategy}: {_title(self._model.identity)}"
+    return f"{self._fields.strategy}: {_title(self._identity)}"
 
   # --- how far it is -------------------------------------------------------------------------------
 
@@ -122,14 +129,15 @@ class AskedList(PromptList):
     if not all(needed.status().state == DONE for needed in self.inputs):
       want = round(self._requests())
       return Status(MISSING, 0, want, "requests", note=functools.partial(self._cost, None, want))
-    if super()._status().state == DONE:
-      return super()._status()
+    whole = super()._status()
+    if whole.state == DONE:
+      return whole
     known = self._answers()
     want = max(round(self._requests()), len(known))
     return Status(MISSING, len(known), want, "requests", note=functools.partial(self._cost, known, want))
 
   def _answers(self) -> Answers:
-    return Answers(self.folder / answers.FOLDER, self._model.identity)
+    return Answers(self.folder / answers.FOLDER, self._identity)
 
   def _requests(self) -> float:
     return len(self.labels) * self._strategy.requests(self._fields, self._is_t5)

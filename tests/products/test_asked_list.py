@@ -1,6 +1,7 @@
 """Lists that a language model writes: LE, CD, SD and LAR, from requests to prompts, through a kill, and made again from answers."""
 
 import json
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -92,6 +93,11 @@ def test_a_second_run_asks_nothing_and_recorded_answers_make_the_same_bytes(
   again = asked("CD", name="again", items=12, writer=f"recorded:{tmp_path / 'w/prompts/L'}")
   assert again == first and len(asker.asked) == n
   assert asked("CD", name="own", items=12, writer="recorded:L") == first
+  copy = tmp_path / "copy"
+  shutil.copytree(tmp_path / "w/prompts/L", copy)
+  assert asked("CD", name="copied", items=12, writer=f"recorded:{copy}") == first
+  shutil.rmtree(copy)
+  assert asked("CD", name="copied", items=12, writer=f"recorded:{copy}") == first
   with pytest.raises(UserError, match="recorded with other classes or fields"):
     asked("CD", name="other", items=11, writer="recorded:L")
 
