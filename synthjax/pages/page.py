@@ -100,6 +100,7 @@ class Prompts:
   fewest: tuple[str, int]  # class id, its number of prompts
   distinct: tuple[float, float]  # share of words, and of pairs of words, that are not repeats
   dropped: tuple[tuple[str, int], ...]  # reason, texts
+  spread: tuple[str, float] | None  # text encoder, and the mean distance of a class's prompts in it
   examples: tuple[tuple[str, tuple[str, ...]], ...]  # class id, its first prompts
   meanings: tuple[tuple[str, str, tuple[Meaning, ...]], ...] = ()  # class id, chosen by what, all of them
 

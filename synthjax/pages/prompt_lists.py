@@ -20,6 +20,7 @@ def described(
   prompts: Sequence[Prompt],
   dropped: Mapping[str, int],
   meanings: Sequence[ClassMeanings],
+  spread: tuple[str, float] | None = None,
 ) -> Prompts:
   of_class: dict[str, list[str]] = collections.defaultdict(list)
   for prompt in prompts:
@@ -31,6 +32,7 @@ def described(
     prompts=len(prompts),
     fewest=(fewest, len(of_class[fewest])),
     distinct=(distinct([p.text for p in prompts], 1), distinct([p.text for p in prompts], 2)),
+    spread=spread,
     dropped=tuple(sorted(dropped.items(), key=lambda one: -one[1])),
     examples=tuple((class_id, tuple(texts[:_EXAMPLES])) for class_id, texts in of_class.items()),
     meanings=tuple((one.class_id, one.chosen_by, _meanings(one)) for one in meanings),

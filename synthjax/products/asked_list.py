@@ -14,16 +14,17 @@ from typing import Any, Self
 from etils import epath
 
 from synthjax.disk import checksums, workdir
+from synthjax.encoders.encoder import Encoder
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import prompt_lists
 from synthjax.pages.inputs import About, Asked
 from synthjax.products.base import DONE, MISSING, Status, Study
 from synthjax.products.prompt_list import PromptList
-from synthjax.prompts import answers, by_model, language_models, strategies
+from synthjax.prompts import answers, by_model, language_models, spread, strategies
 from synthjax.prompts.answers import Answers
 from synthjax.prompts.asked import ASKED
 from synthjax.prompts.asking import Ask, Asking
-from synthjax.prompts.class_prompts import ClassPrompts, Lengths, OneClass, Text
+from synthjax.prompts.class_prompts import ClassPrompts, OneClass, Text
 from synthjax.prompts.meanings import ClassMeanings
 from synthjax.prompts.requests import Answer, LanguageModel
 from synthjax.runtime import residents
@@ -35,11 +36,11 @@ from synthjax.store import records
 from synthjax.weights import hub
 
 _GROUPS = 128  # of classes, about: what one process takes at once
-_COMMON = "common.json"
+_COMMON, _SPREAD = "common.json", "spread.json"
 
 
 class AskedList(PromptList):
-  uses = (residents.LANGUAGE,)
+  uses = (residents.LANGUAGE, residents.ENCODER)
 
   def __init__(
     self,
@@ -48,11 +49,11 @@ class AskedList(PromptList):
     name: str,
     labels: LabelSpace,
     described_by: PromptList | None,
-    too_long: Lengths | None,
+    fits: Encoder | None,
   ):
     super().__init__(config, root, name, labels)
     self._settings, self._root, self._described_by = config.server, root, described_by
-    self._strategy, self._too_long = ASKED[self._fields.strategy], too_long
+    self._strategy, self._fits = ASKED[self._fields.strategy], fits
     self.inputs = (described_by,) if described_by else ()
 
   @classmethod
@@ -64,8 +65,8 @@ class AskedList(PromptList):
     (name,) = key
     fields = study.spec.prompts[name]
     described_by = study.get(PromptList, fields.described_by) if fields.described_by else None
-    too_long = study.encoder(fields.fits).too_long if fields.fits else None
-    return cls(study.spec, study.root, name, study.label_space(fields.labels), described_by, too_long)
+    fits = study.encoder(fields.fits) if fields.fits else None
+    return cls(study.spec, study.root, name, study.label_space(fields.labels), described_by, fits)
 
   # --- what it is ----------------------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ class AskedList(PromptList):
 
   def _also(self) -> dict[str, Any]:
     """What else decides the list."""
-    return {}
+    return {"fits_encoder": self._fits.identity} if self._fits else {}
 
   @property
   def _lists(self) -> Sequence[PromptList]:
@@ -228,7 +229,7 @@ class AskedList(PromptList):
     return by_model.template(self._fields, self.labels)
 
   def _lengths(self, texts: Sequence[str]) -> Sequence[bool]:
-    return self._too_long(texts) if self._too_long else [False] * len(texts)
+    return self._fits.too_long(texts) if self._fits else [False] * len(texts)
 
   def written(self) -> list[ClassPrompts]:
     """Of every class, as the model wrote it."""
@@ -249,8 +250,18 @@ class AskedList(PromptList):
           print(f"{self.name}: {note}", file=sys.stderr)
         answers.cover(self.folder / answers.FOLDER)
         prompts = [p for one in written for p in one.prompts(self.written_by)]
+        if encoder := self._text_encoder:
+          distance = spread.mean_distance(prompts, encoder.embed_texts)
+          checksums.replace(
+            self.folder / _SPREAD, workdir.to_json({"encoder": encoder.name, "distance": distance})
+          )
         checksums.publish(self._file, "".join(p.to_line() + "\n" for p in prompts).encode())
     return True
+
+  @property
+  def _text_encoder(self) -> Encoder | None:
+    """Which also says how far its prompts are from one another; only one that the list needs anyway."""
+    return self._fits
 
   def about(self, asked: Asked | None = None) -> About:
     if asked is None or not self._file.exists():
@@ -259,8 +270,18 @@ class AskedList(PromptList):
     for one in self.written():
       dropped.update(one.dropped)
     return About(
-      prompts=prompt_lists.described(self.list_name, self.written_by, self.read(), dropped, self._meanings())
+      prompts=prompt_lists.described(
+        self.list_name, self.written_by, self.read(), dropped, self._meanings(), self._spread()
+      )
     )
+
+  def _spread(self) -> tuple[str, float] | None:
+    """Encoder, and mean distance."""
+    file = self.folder / _SPREAD
+    if not file.exists():
+      return None
+    body = checksums.read_json(file, self.name, {"encoder": str, "distance": float})
+    return body["encoder"], body["distance"]
 
   def _meanings(self) -> Sequence[ClassMeanings]:
     return ()

@@ -42,7 +42,7 @@ class CaptionedList(AskedList):
     return self._opened()
 
   def _also(self) -> dict[str, Any]:
-    return {"images": self._source.digest}
+    return super()._also() | {"images": self._source.digest}
 
   @functools.cached_property
   def _images(self) -> dict[str, list[int]]:

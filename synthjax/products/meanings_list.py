@@ -20,7 +20,6 @@ from synthjax.products.features import RealEmbeddings
 from synthjax.prompts import by_model
 from synthjax.prompts.class_prompts import ClassPrompts, Text
 from synthjax.prompts.meanings import ClassMeanings, choose, mean_features
-from synthjax.runtime import residents
 from synthjax.runtime.errors import UserError
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
@@ -28,7 +27,6 @@ from synthjax.weights import hub
 
 
 class MeaningsList(AskedList):
-  uses = (residents.LANGUAGE, residents.ENCODER)
   _encoder: Encoder | None = None
   _real: RealEmbeddings | None = None
 
@@ -59,8 +57,8 @@ class MeaningsList(AskedList):
 
   def _also(self) -> dict[str, Any]:
     if not (self._encoder and self._real):
-      return {}
-    return {"real": self._real.source.digest, **self._encoder.identity}
+      return super()._also()
+    return super()._also() | {"real": self._real.source.digest, **self._encoder.identity}
 
   @property
   def _least(self) -> int:

@@ -438,13 +438,16 @@ def test_lists_of_a_language_model_are_shown_with_meanings_and_what_was_dropped(
     ClassMeanings("a", ("a vowel", "a <grade>"), (0.125, 0.25), "a <grade>", "real images"),
     ClassMeanings("b", ("a bee",), None, "letter after A", "gloss"),
   ]
-  shown = described("LAR", "LAR: some-model", prompts, {"near repeat": 2, "too long": 11}, meanings)
+  shown = described(
+    "LAR", "LAR: some-model", prompts, {"near repeat": 2, "too long": 11}, meanings, ("clip", 0.4567)
+  )
   html = render(page(prompts=(shown,)))
   outline = Outline(html)
   text = words(html)
   assert "Prompts that a language model wrote" in text and "LAR: some-model" in text
   assert "11 too long, 2 near repeat" in text and "1 (letter B)" in text
   assert "a vowel 0.125; a <grade> 0.250" in text and "letter after A" in text and "an A <b>&" in text
+  assert "Distance" in text and "0.457 clip" in text
   assert html.count("<b>a &lt;grade&gt;</b>") == 1
   assert {"href": "#prompts"} in outline.all("a")
   assert "Prompts that a language model" not in words(render(page()))

@@ -68,6 +68,12 @@ def test_contextual_prompts_combine_one_of_each_list(model, asked):
   assert spoilt and all("cannot be used" in r.messages[-1].text for r in spoilt)
 
 
+def test_captions_that_the_encoder_does_not_read_to_the_end_are_dropped(model, asked):
+  model()
+  with pytest.raises(UserError, match="10 classes got no prompt of use"):  # of 32 tokens, and these have 70
+    asked("CD", real="embedded:digits:first", fits="clip", items=12)
+
+
 def test_styles_are_asked_once_and_each_class_is_depicted_in_all(model, asked):
   asker = model()
   prompts = asked("SD", styles=10, per_class=10)
@@ -146,6 +152,10 @@ def test_the_meaning_most_like_the_real_images_is_chosen(model, asked, tmp_path,
   right = [i for i in range(10) if chosen[str(i)]["description"] == f"digit {i}"]
   assert all(c["chosen_by"] == "real images" for c in chosen.values())
   assert len(right) >= 8
+  styles = dict(labels=str(labels), real="embedded:digits:first", fits="clip", styles=12)
+  assert len(asked("SD", name="C", **styles)) > 100
+  body = json.loads((tmp_path / "w/prompts/C/spread.json").read_text())
+  assert body["encoder"] == "clip" and 0 < body["distance"] < 1
   lines = [json.loads(line) for line in (tmp_path / "w/prompts/L/meanings.jsonl").read_text().splitlines()]
   assert all(len(line["scores"]) == 3 for line in lines)
 
