@@ -43,7 +43,7 @@ def read_template(folder: Path) -> str:
 def render(
   template: str, messages: Sequence[Mapping[str, str]], special: Mapping[str, str], where: str
 ) -> str:
-  """Up to where the answer begins; a model that can think before it answers is told not to. `where` is the folder."""
+  """Up to where the answer begins; a model that can think before it answers is asked not to. `where` is the folder."""
   with of_library(lambda why: f"weights: the chat template of {where} failed ({why}); fetch it again"):
     try:
       compiled = _compiled(template)

@@ -16,6 +16,7 @@ from etils import epath
 from synthjax.disk import checksums, workdir
 from synthjax.encoders.encoder import Encoder
 from synthjax.labels.spaces import LabelSpace
+from synthjax.language import model as language_model
 from synthjax.pages import prompt_lists
 from synthjax.pages.inputs import About, Asked
 from synthjax.products.base import DONE, MISSING, Status, Study
@@ -94,7 +95,7 @@ class AskedList(PromptList):
     kind, _, reference = self._fields.writer.partition(":")
     if kind not in (language_models.T5, language_models.CHAT):
       return ()
-    return hub.to_fetch(reference, self._root, {"": ("model",)})
+    return language_model.to_fetch(reference, self._root)
 
   @property
   def _is_t5(self) -> bool:

@@ -273,7 +273,7 @@ class Captioned(_Base):
 def captions(
   fields: Prompts, one: OneClass, template: str, pictures: Sequence[bytes], too_long: Lengths
 ) -> Ask[ClassPrompts]:
-  """A caption of each picture. The model isn't told the class: the name goes before the caption, as in Fan et al."""
+  """A caption of each picture. The model does not know the class: its name goes before the caption, as in Fan et al."""
   question = (
     "Describe this image in one sentence of at most 20 words, as the caption of a photograph: what is seen, where, and how it looks. "
     'Answer with {"caption": ["..."]}.'

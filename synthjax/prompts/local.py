@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ from typing import Any
 from etils import epath
 
 from synthjax.language import model
-from synthjax.language.decoding import Decoding
 from synthjax.models.t5 import T5
 from synthjax.prompts.requests import Answer, Request
 from synthjax.runtime.errors import UserError
@@ -79,8 +77,7 @@ class _Batches:
     chosen = list(itertools.islice(sorted(alike, key=lambda one: len(one[0])), self._batch))
     taken = {id(request) for _, request in chosen}
     self._queued = collections.deque(one for one in self._queued if id(one[1]) not in taken)
-    settings = Decoding(**dataclasses.asdict(decoding))
-    found = self._model.generate([t for t, _ in chosen], [r.seed for _, r in chosen], settings)
+    found = self._model.generate([t for t, _ in chosen], [r.seed for _, r in chosen], decoding)
     for (_, request), one in zip(chosen, found, strict=True):
       yield request, Answer(one.text, one.prompt_tokens, one.new_tokens, one.ended)
 

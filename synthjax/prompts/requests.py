@@ -8,17 +8,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from synthjax.language.decoding import Decoding
 from synthjax.runtime.stopping import Stop
 
-
-@dataclasses.dataclass(frozen=True)
-class Decoding:
-  """How an answer is drawn."""
-
-  max_tokens: int  # new ones
-  temperature: float = 1.0  # 0 = the likeliest token
-  top_k: int = 0  # 0 = off
-  top_p: float = 1.0
+_USUAL = Decoding(1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +26,7 @@ class Request:
 
   messages: tuple[Message, ...] = ()  # or, for a model that completes or rewrites a text,
   text: str = ""
-  decoding: Decoding = Decoding(1024)
+  decoding: Decoding = _USUAL
   seed: int = 0
   schema: Mapping[str, Any] | None = None  # JSON schema of the answer; None = free text
   images: tuple[bytes, ...] = ()  # encoded pictures that belong to the last message

@@ -19,7 +19,7 @@ _MOST = 1000  # items of a list
 
 
 class Useless(Exception):
-  """Why an answer is of no use, as the model is told when it is asked again."""
+  """Why an answer is of no use, which the next request says."""
 
 
 @dataclasses.dataclass(frozen=True)

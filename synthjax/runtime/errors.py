@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-  """Something of elsewhere, a server, fails after work has begun: the same command goes on once it is there again."""
+  """A server failed during the work: once it answers again, the same command goes on."""
 
   exit_code = 75  # EX_TEMPFAIL of sysexits.h
 

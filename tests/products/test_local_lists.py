@@ -35,7 +35,7 @@ def test_a_t5_writes_sentences_which_its_seed_decides(made, tmp_path):
   again = [json.loads(line) for line in (tmp_path / "w/prompts/L/prompts.jsonl").read_text().splitlines()]
   assert made(name="same", writer=f"t5:{weights}", per_device_batch=2) == again
   assert made(name="other", writer=f"t5:{weights}", seed=1) != again
-  assert made(name="told", writer="recorded:L") == again
+  assert made(name="recorded", writer="recorded:L") == again
   record = json.loads((tmp_path / "w/prompts/L/record.json").read_text())
   assert record["identity"]["model"].keys() == {"model", "weights", "dtype"}
   answers = next((tmp_path / "w/prompts/L/answers").iterdir()).read_text().splitlines()

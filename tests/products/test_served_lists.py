@@ -75,9 +75,9 @@ def test_killed_in_the_middle_it_asks_again_only_what_was_in_flight(stub, start,
   assert len(prompts(tmp_path).splitlines()) == 400
   third = start()
   assert third.wait(60) == 0 and asked(stub) == counts
-  told = "".join("".join(p.communicate()) for p in (first, second, third))
+  output = "".join("".join(p.communicate()) for p in (first, second, third))
   files = [f for f in tmp_path.rglob("w/**/*") if f.is_file()]
-  assert files and KEY not in told and all(KEY.encode() not in f.read_bytes() for f in files)
+  assert files and KEY not in output and all(KEY.encode() not in f.read_bytes() for f in files)
   assert stub.keys[-1] == f"Bearer {KEY}"
 
 
