@@ -38,7 +38,7 @@ def test_a_t5_writes_sentences_which_its_seed_decides(made, tmp_path):
   assert made(name="recorded", writer="recorded:L") == again
   record = json.loads((tmp_path / "w/prompts/L/record.json").read_text())
   assert record["identity"]["model"].keys() == {"model", "weights", "dtype"}
-  answers = next((tmp_path / "w/prompts/L/answers").iterdir()).read_text().splitlines()
+  answers = next((tmp_path / "w/prompts/L/answers").glob("*.jsonl")).read_text().splitlines()
   assert len(answers) == 1 + 10 * 12  # a draw each, whatever the prompts that are left of them
 
 
