@@ -26,7 +26,7 @@ from synthjax.config import (
   study_config,
 )
 from synthjax.data.decoding import decode
-from synthjax.data.digits import open_embedded
+from synthjax.data.embedded import open_embedded
 from synthjax.data.source import Source
 from synthjax.data.sources import SOURCES
 from synthjax.filters.registry import RULES

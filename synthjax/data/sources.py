@@ -1,6 +1,7 @@
 """References to real images, opened: where a config or a command line names some, this file says what it may say.
 
 embedded:digits:first|second|all    the digits that ship with synthjax
+embedded:glyphs:STYLE[+STYLE]       rendered digits and letters, 100 a class: printed, handwritten, typed, painted, scanned, ...
 tfds:NAME[/CONFIG][:SPLIT]          a data set of tensorflow_datasets, built with --file_format=array_record
 coop:FILE:train|val|test[:ROOT]     a split file of CoOp's, its images below ROOT or beside the file
 folder:PATH[:SPLIT]                 class folders named by class id; without labels, every image below
@@ -19,7 +20,7 @@ from collections.abc import Callable
 
 from synthjax.data import webdatasets
 from synthjax.data.coop import open_coop
-from synthjax.data.digits import open_embedded
+from synthjax.data.embedded import open_embedded
 from synthjax.data.draws import draw
 from synthjax.data.folders import open_folder
 from synthjax.data.generated import open_generated

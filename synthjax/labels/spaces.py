@@ -12,6 +12,8 @@ in `published/`, of the same form as a user's:
   passed_over  labels of data sets that are no class here; their images are left out
   test         the test, as config.tests has it: the official one, or the last fifth, as VTAB cuts what has none
   kind         what the classes are, one of KINDS: it decides the word lists of the writer `words`
+  also_called  {id: another name, or a list of them}, in which classes may be alike: the captions that the small world's networks
+               learn from use them too
   wordnet      {id: synset}, for the strategies gloss and hypernyms: a WordNet id that ships (`labels/synsets.py`), or
                {gloss: text, hypernyms: [text, ...]}; ids that are WordNet's need none
 """
@@ -50,12 +52,16 @@ class LabelSpace:
   test: str = ""  # as config.tests has it; "" = a data set that no reference can name without a path
   kind: str = KINDS[0]  # what the classes are
   wordnet: tuple[tuple[str, Synset], ...] = ()  # (class id, its synset), where the id does not say it
+  also_called: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (class id, its other names)
 
   def __len__(self) -> int:
     return len(self.ids)
 
   def name_of(self, class_id: str) -> str:
     return self.names[self.ids.index(class_id)]
+
+  def other_names(self, class_id: str) -> tuple[str, ...]:
+    return next((names for i, names in self.also_called if i == class_id), ())
 
   def notes(self) -> list[str]:
     """What is legal and still may be a mistake: names that two classes share, to the letter or but for case."""
@@ -95,6 +101,24 @@ def _glyphs(characters: str) -> LabelSpace:
   return LabelSpace(tuple(characters), names, templates=_GLYPH_TEMPLATES)
 
 
+# The syllables of solfege stand for digits in numbered notation and for letters in C major: each names two glyphs.
+_SYLLABLES = {"do": "1C", "re": "2D", "mi": "3E", "fa": "4F", "sol": "5G", "la": "6A", "ti": "7B"}
+
+
+def _solfege() -> LabelSpace:
+  """The digits by ambiguous names, but for 0, 8 and 9, which no syllable stands for."""
+  digits = _glyphs(string.digits)
+  syllables = {glyphs[0]: syllable for syllable, glyphs in _SYLLABLES.items()}
+  names = tuple(syllables.get(i, name) for i, name in zip(digits.ids, digits.names, strict=True))
+  return dataclasses.replace(digits, names=names)
+
+
+def _solfege_glyphs() -> LabelSpace:
+  """What the syllables may stand for, for a generator that knows both meanings of each."""
+  also = tuple((glyph, (syllable,)) for syllable, glyphs in _SYLLABLES.items() for glyph in glyphs)
+  return dataclasses.replace(_glyphs(string.digits + "ABCDEFG"), also_called=also)
+
+
 def _published(name: str) -> LabelSpace:
   file = _PUBLISHED / f"{name}.json"
   return _from_body(f"{name}.json", read(file), (file,))
@@ -104,6 +128,8 @@ SPACES: dict[str, Callable[[], LabelSpace]] = {
   "digits": lambda: _glyphs(string.digits),
   "letters": lambda: _glyphs(string.ascii_uppercase),
   "glyphs": lambda: _glyphs(string.digits + string.ascii_uppercase),
+  "solfege": _solfege,
+  "solfege-glyphs": _solfege_glyphs,
   **{file.stem: functools.partial(_published, file.stem) for file in sorted(_PUBLISHED.glob("*.json"))},
 }
 
@@ -141,6 +167,7 @@ _KEYS = (
   "test",
   "kind",
   "wordnet",
+  "also_called",
 )
 
 
@@ -183,6 +210,7 @@ def _from_body(file: str, body: Any, above: tuple[Path, ...]) -> LabelSpace:
     _text(file, body, "test") or (like.test if like and "only" not in body else ""),
     _kind(file, body, like),
     tuple((i, s) for i, s in _wordnet(file, body, classes, like).items() if i in classes),
+    tuple((i, names) for i, names in _also_called(file, body, classes, like).items() if i in classes),
   )
 
 
@@ -193,17 +221,39 @@ def _kind(file: str, body: Mapping[str, Any], like: LabelSpace | None) -> str:
   return kind
 
 
-def _wordnet(
+def _also_called(
   file: str, body: Mapping[str, Any], classes: Mapping[str, str], like: LabelSpace | None
-) -> dict[str, Synset]:
-  own = body.get("wordnet", {})
+) -> dict[str, tuple[str, ...]]:
+  found = dict(like.also_called) if like else {}
+  for class_id, names in _of_classes(file, body, "also_called", classes).items():
+    several = [names] if isinstance(names, str) else names
+    if not isinstance(several, list) or not all(isinstance(n, str) and n.strip() for n in several):
+      raise UserError(
+        f"labels file {file}: also_called of {class_id!r} is a name or a list of them, not {names!r}"
+      )
+    found[class_id] = tuple(several)
+  return found
+
+
+def _of_classes(
+  file: str, body: Mapping[str, Any], key: str, classes: Mapping[str, str]
+) -> Mapping[str, Any]:
+  """What a key says of some of the classes."""
+  own = body.get(key, {})
   if not isinstance(own, dict):
-    raise UserError(f"labels file {file}: wordnet is a mapping of class id to synset, not {own!r}")
+    raise UserError(f"labels file {file}: {key} is a mapping of class ids, not {own!r}")
   for class_id in own:
     if class_id not in classes:
       raise UserError(
-        f"labels file {file}: wordnet: no class {class_id!r}{nearest(str(class_id), list(classes))}"
+        f"labels file {file}: {key}: no class {class_id!r}{nearest(str(class_id), list(classes))}"
       )
+  return own
+
+
+def _wordnet(
+  file: str, body: Mapping[str, Any], classes: Mapping[str, str], like: LabelSpace | None
+) -> dict[str, Synset]:
+  own = _of_classes(file, body, "wordnet", classes)
   said = {i: synsets.parse(value, f"labels file {file}: wordnet of {i!r}") for i, value in own.items()}
   return (dict(like.wordnet) if like else {}) | said
 

@@ -20,6 +20,7 @@ from synthjax.products.features import RealEmbeddings
 from synthjax.prompts import by_model
 from synthjax.prompts.class_prompts import ClassPrompts, Text
 from synthjax.prompts.meanings import ClassMeanings, choose, mean_features
+from synthjax.prompts.sentences import fill, without_article
 from synthjax.runtime.errors import UserError
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
@@ -69,7 +70,7 @@ class MeaningsList(AskedList):
     glosses = {i: wordnet.gloss(self.labels, i) for i in self.labels.ids}
     described = [
       choose(one, glosses[one.class_id], scores)
-      for one, scores in zip(written, self._scores(written, names), strict=True)
+      for one, scores in zip(written, self._scores(written), strict=True)
     ]
     checksums.replace(self.folder / "meanings.jsonl", records.to_lines(one.to_json() for one in described))
     found = []
@@ -80,15 +81,17 @@ class MeaningsList(AskedList):
     return found
 
   def _text(self, name: str, meaning: str) -> str:
-    return self._template.replace("{}", f"{name}, {meaning}")
+    return fill(self._template, f"{name}, {meaning}")
 
-  def _scores(self, written: Sequence[ClassPrompts], names: dict[str, str]) -> list[list[float] | None]:
+  def _scores(self, written: Sequence[ClassPrompts]) -> list[list[float] | None]:
     """Of each class's meanings, by its real images; None of a class that has none."""
     if not (self._encoder and self._real):
       return [None] * len(written)
     found = self._real.load()
     of_class = mean_features(found.features, found.labels, len(self.labels))
-    texts = [self._text(names[one.class_id], meaning) for one in written for meaning in one.meanings]
+    # The meaning alone, as in the paper's formula: with a name that says enough, any meaning would do.
+    alone = without_article(self._template)
+    texts = [fill(alone, meaning) for one in written for meaning in one.meanings]
     features = self._encoder.embed_texts(texts) if texts else np.zeros((0, found.features.shape[1]))
     scores, start = [], 0
     for k, one in enumerate(written):

@@ -6,6 +6,7 @@ kind is trained, and the files of its weights, stand in learning/small_networks.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -101,8 +102,11 @@ class Network(Product):
     for field in ("text_encoder", "begin_with"):  # the inputs say it
       del identity[field]
     identity |= {"class_ids": self._labels.ids, "class_names": self._labels.names}
+    others = dict(self._labels.also_called)
+    if others:
+      identity["also_called"] = others
     reads = self._fields.task != "autoencode"  # captions, in which nothing but the names is the user's
-    is_altered = reads and any(map(clean_text.is_altered, self._labels.names))
+    is_altered = reads and any(map(clean_text.is_altered, [*self._labels.names, *itertools.chain(*others.values())]))
     identity |= corrections.applied(clean_text=is_altered)
     inputs = {
       name

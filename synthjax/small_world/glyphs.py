@@ -173,6 +173,7 @@ def _typed(lines: list[np.ndarray]) -> Shape:
   return _shape(lines + _serifs(lines))
 
 
+CHARACTERS = frozenset(_STROKES)
 _LINES = {c: [_lines(variant) for variant in variants.split("|")] for c, variants in _STROKES.items()}
 _SHAPES = {c: [_shape(lines) for lines in variants] for c, variants in _LINES.items()}
 _TYPED = {c: _typed(variants[0]) for c, variants in _LINES.items()}

@@ -103,13 +103,23 @@ def pictures(n: int, labels: LabelSpace, styles: Sequence[str], seed: int, in_ro
       np.random.default_rng([seed, i // len(labels), 1]) if in_rows else rng, tuple(styles)
     )
     pixels[i] = glyphs.render(labels.ids[c], look, rng)
-    captions.append((looks.brief_caption if in_rows else looks.caption)(labels.names[c], look, rng))
+    name = _name(labels.names[c], labels.other_names(labels.ids[c]), rng)
+    captions.append((looks.brief_caption if in_rows else looks.caption)(name, look, rng))
   return Pictures(pixels, captions)
+
+
+def _name(name: str, others: Sequence[str], rng: np.random.Generator) -> str:
+  """Its name, or another, or another and what that means: who hears only the second cannot know which glyph is meant."""
+  if not others:
+    return name
+  other = others[rng.integers(len(others))]
+  return (name, other, f"{other}, a {name}")[rng.integers(3)]
 
 
 def words(labels: LabelSpace) -> set[str]:
   """Every word of the world: each becomes one token."""
+  others = [name for _, names in labels.also_called for name in names]
   text = " ".join(
-    [*labels.names, *labels.templates, labels.template, *(v for s in looks.SLOTS.values() for v in s)]
+    [*labels.names, *others, *labels.templates, labels.template, *(v for s in looks.SLOTS.values() for v in s)]
   )
   return {w for w in text.lower().replace(",", " ").replace("{}", " ").split() if w.isalpha()}

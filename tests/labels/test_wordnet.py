@@ -78,7 +78,7 @@ def test_a_users_file_maps_its_classes(tmp_path):
   [
     ("kind: bird", "kind 'bird' (did you mean 'birds'?)"),
     ("kind: [birds]", "kind is a text"),
-    ("wordnet: [a]", "wordnet is a mapping of class id to synset"),
+    ("wordnet: [a]", "wordnet is a mapping of class ids"),
     ("wordnet: {b: n02012849}", "wordnet: no class 'b'"),
     ("wordnet: {a: n99999999}", "wordnet of 'a': synset 'n99999999' does not ship; give {gloss: TEXT"),
     ("wordnet: {a: {hypernyms: [bird]}}", "wordnet of 'a' is a synset's id, like n02012849, or {gloss:"),

@@ -1,0 +1,116 @@
+"""Diversify prompts instead of fine-tuning the generator (Yu et al.): may synthetic images outnumber the real ones?
+
+    python -m synthjax.main --config configs/diversify.py --workdir runs/diversify
+
+TODO
+"""
+
+from synthjax.config import (
+  UserError,
+  encoder,
+  image_set,
+  learner,
+  network,
+  prompt_list,
+  real_images,
+  study_config,
+  sweep,
+)
+
+RATIOS = (1, 2, 3, 4, 5, 6)
+ARMS = {"naive": "naive", "LAR": "LAR", "LAR+CD": "CD", "LAR+SD": "SD", "LAR+CD+SD": "CD+SD"}
+SHOTS = 10  # in the small world
+
+
+def get_config(arg: str = ""):
+  if arg not in ("", "all", "imagenet"):
+    raise UserError(f"configs/diversify.py knows :all and :imagenet, not :{arg}")
+  return _imagenet() if arg == "imagenet" else _small_world(RATIOS if arg == "all" else RATIOS[::2])
+
+
+def _small_world(ratios):
+  config, own, most = study_config(labels="solfege"), "embedded:generator", SHOTS * max(RATIOS)
+  config.networks.solfege = network(
+    "denoise",
+    labels="solfege-glyphs",
+    autoencoder=own,
+    text_encoder=own,
+    begin_with=own,
+    pictures=13_600,
+    batch=64,
+    ema=0.99,
+    steps=600,
+    warmup=50,
+  )
+  config.encoders.clip = encoder("embedded:clip-resnet")
+  config.real.few = real_images("embedded:digits:first", shots=SHOTS)
+  config.tests.real = "embedded:digits:second"
+  config.tests.styles = "embedded:glyphs:painted+stamped+engraved"
+
+  # 30 styles; the prompts of so small a world have most of their words in common
+  _prompts(config, "few", most, writer="recorded:embedded:solfege", items=12, styles=30, overlap=1.0)
+  config.prompts.SD.per_class = 30
+  config.prompts.named = prompt_list("B", labels="digits")
+  config.sets.named = image_set("named")
+  config.sampling.update(generator="network:solfege", images_per_class=most, steps=12, images_per_shard=128)
+
+  config.learning.update(
+    model="resnet-mini", size=16, real="few", batch=32, steps=200, learning_rate=4e-3, warmup=0.1
+  )
+  config.learning.update(
+    mixup=1.0, smoothing=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15, elastic=0.7
+  )
+  _learners(config, ratios, {"named": "named"} | ARMS)
+  return config
+
+
+def _imagenet():
+  config = study_config(labels="imagenet")
+  config.encoders.clip = encoder("openai/clip-vit-base-patch16")
+  config.real.train = real_images("tfds:imagenet2012:train")
+  config.tests.val = "tfds:imagenet2012:validation"
+  config.tests.v2 = "tfds:imagenet_v2/matched-frequency:test"
+  config.tests.sketch = "tfds:imagenet_sketch:test"
+  config.tests.r = "tfds:imagenet_r:test"
+  config.tests.a = "tfds:imagenet_a:test"
+  _prompts(config, "train", 200, writer="server:http://localhost:8000/v1", model="Qwen/Qwen3-8B", styles=40)
+  config.sampling.update(
+    generator="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    images_per_class=1_300 * max(RATIOS),
+    stored_size=256,
+    dtype="bfloat16",
+  )
+  config.learning.update(
+    model="resnet50", size=224, stored_size=256, real="train", batch=1024, steps=112_500, dtype="bfloat16"
+  )
+  config.learning.update(optimizer="sgd", learning_rate=0.4, weight_decay=1e-4, warmup=0.05, clip_norm=0.0)
+  config.learning.update(crop=0.08, flip=True, subset_tests="r,a")
+  _learners(config, RATIOS, ARMS)
+  return config
+
+
+def _prompts(config, real, per_class, *, writer, **fields):
+  """The arms' prompt lists, and a set of each."""
+  asked = dict(writer=writer, per_class=per_class) | ({"model": fields.pop("model")} if "model" in fields else {})
+  config.prompts.naive = prompt_list("B")
+  config.prompts.LAR = prompt_list("LAR", real=real, **asked)
+  config.prompts.CD = prompt_list("CD", described_by="LAR", **asked | fields)
+  config.prompts.SD = prompt_list("SD", described_by="LAR", **asked | fields)
+  config.prompts["CD+SD"] = prompt_list("mix", lists="CD,SD", share=0.3, per_class=per_class)
+  for name in ARMS.values():
+    config.sets[name] = image_set(name)
+
+
+def _learners(config, ratios, arms):
+  """Real images alone: as many in a batch as a balanced one has, and as many as all of it. With synthetic ones: pooled, the
+  batch has both as the data have; balanced, half and half. At one to one these are the same."""
+  batch = config.learning.batch
+  config.learners["real"] = learner(batch=batch // 2)
+  config.learners["real-whole-batch"] = learner()
+  for f in sweep(arm=arms, norm=("shared", "auxiliary"), ratio=ratios, batch=("balanced", "pooled")):
+    r = f["ratio"]
+    if r == 1 and f["batch"] == "pooled":
+      continue
+    share = 0.5 if f["batch"] == "balanced" else r / (1 + r)
+    name = f"{f['arm']}-{f['norm']}-{f['batch']}-{r}x"
+    config.learners[name] = learner(arms[f["arm"]], norm=f["norm"], ratio=float(r), share=share)

@@ -1,0 +1,100 @@
+"""Sources that ship: the real digits, and glyphs that the small world's renderer draws."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+
+import numpy as np
+from PIL import Image
+
+from synthjax.data.source import Source
+from synthjax.labels import spaces
+from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime.errors import UserError, nearest
+from synthjax.small_world import digits, glyphs, looks, world
+
+_SPLITS = ("first", "second", "all")
+_PER_CLASS = 100
+_SEED = 20_000_003  # no network's of the small world: those pictures are for training
+
+
+class _Embedded(Source):
+  _pixels: np.ndarray  # [n, 32, 32, 3] uint8
+
+  def encoded(self, i: int) -> bytes:
+    buffer = io.BytesIO()
+    self.image(i).save(buffer, "PNG")
+    return buffer.getvalue()
+
+  def image(self, i: int) -> Image.Image:
+    return Image.fromarray(self._pixels[i])
+
+  def put(self, i: int, out_SxSx3: np.ndarray, scaled: bool = False) -> bool:
+    del i, out_SxSx3, scaled
+    return False  # they are no JPEGs
+
+
+class Digits(_Embedded):
+  """A key is the row in the whole file, the same in every split."""
+
+  name = "digits"
+
+  def __init__(self, split: str, labels: LabelSpace | None):
+    self.split = split
+    self._pixels, self._classes = digits.load(split)
+    missing = [c for c in map(str, range(10)) if labels and c not in labels.ids]
+    if missing:
+      raise UserError(
+        f"source embedded:digits:{split}: the label space has no class {missing[0]!r}; the digits are classes '0' to '9'"
+      )
+    self.labels = np.array([labels.ids.index(str(c)) for c in self._classes], np.int32) if labels else None
+    first = len(digits.load("first")[1]) if split == "second" else 0
+    self.keys = [str(first + i) for i in range(len(self._classes))]
+
+  @functools.cached_property
+  def digest(self) -> str:
+    return hashlib.sha256(self._pixels.tobytes() + self._classes.tobytes()).hexdigest()
+
+
+class Glyphs(_Embedded):
+  """100 rendered pictures of each class, in any look of the given styles; no network has seen one of them."""
+
+  name = "glyphs"
+
+  def __init__(self, styles: str, labels: LabelSpace | None):
+    self.split, given = styles, styles.split("+")
+    for style in given:
+      if style not in looks.STYLES:
+        raise UserError(
+          f"source embedded:glyphs:{styles}: no style {style!r}{nearest(style, looks.STYLES)}; it is one or more of "
+          f"{', '.join(looks.STYLES)}, with + between"
+        )
+    drawn = labels or spaces.load("digits")
+    if unknown := [i for i in drawn.ids if i not in glyphs.CHARACTERS]:
+      raise UserError(
+        f"source embedded:glyphs:{styles}: class {unknown[0]!r} is none of the glyphs, 0 to 9 and A to Z"
+      )
+    n = _PER_CLASS * len(drawn)
+    self._pixels = world.pictures(n, drawn, given, _SEED).pixels
+    self.labels = (np.arange(n) % len(drawn)).astype(np.int32) if labels else None
+    self.keys = [f"{drawn.ids[i % len(drawn)]}-{i // len(drawn)}" for i in range(n)]
+
+  @functools.cached_property
+  def digest(self) -> str:
+    return hashlib.sha256(self._pixels.tobytes() + " ".join(self.keys).encode()).hexdigest()
+
+
+_SOURCES = ("digits", "glyphs")
+
+
+def open_embedded(reference: str, rest: str, labels: LabelSpace | None) -> Source:
+  name, _, split = rest.partition(":")
+  if name not in _SOURCES:
+    raise UserError(f"source {reference!r}: no embedded images {name!r}{nearest(name, _SOURCES)}")
+  if name == "glyphs":
+    return Glyphs(split, labels)
+  if split not in _SPLITS:
+    raise UserError(f"source {reference!r}: no split {split!r}{nearest(split, _SPLITS)}")
+  return Digits(split, labels)
