@@ -25,7 +25,7 @@ SHOTS = 10  # in the small world
 def get_config(arg: str = ""):
   if arg not in ("", "all", "imagenet"):
     raise UserError(f"configs/diversify.py knows :all and :imagenet, not :{arg}")
-  return _imagenet() if arg == "imagenet" else _small_world(RATIOS if arg == "all" else RATIOS[::2])
+  return _imagenet() if arg == "imagenet" else _small_world(RATIOS if arg == "all" else (1, 3, 6))
 
 
 def _small_world(ratios):
@@ -60,7 +60,8 @@ def _small_world(ratios):
   config.learning.update(
     mixup=1.0, smoothing=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15, elastic=0.7
   )
-  _learners(config, ratios, {"named": "named"} | ARMS)
+  _learners(config, ratios, ARMS)
+  _learners(config, ratios, {"named": "named"}, norms=("shared",))
   return config
 
 
@@ -91,7 +92,9 @@ def _imagenet():
 
 def _prompts(config, real, per_class, *, writer, **fields):
   """The arms' prompt lists, and a set of each."""
-  asked = dict(writer=writer, per_class=per_class) | ({"model": fields.pop("model")} if "model" in fields else {})
+  asked = dict(writer=writer, per_class=per_class) | (
+    {"model": fields.pop("model")} if "model" in fields else {}
+  )
   config.prompts.naive = prompt_list("B")
   config.prompts.LAR = prompt_list("LAR", real=real, **asked)
   config.prompts.CD = prompt_list("CD", described_by="LAR", **asked | fields)
@@ -101,13 +104,13 @@ def _prompts(config, real, per_class, *, writer, **fields):
     config.sets[name] = image_set(name)
 
 
-def _learners(config, ratios, arms):
+def _learners(config, ratios, arms, norms=("shared", "auxiliary")):
   """Real images alone: as many in a batch as a balanced one has, and as many as all of it. With synthetic ones: pooled, the
   batch has both as the data have; balanced, half and half. At one to one these are the same."""
   batch = config.learning.batch
   config.learners["real"] = learner(batch=batch // 2)
   config.learners["real-whole-batch"] = learner()
-  for f in sweep(arm=arms, norm=("shared", "auxiliary"), ratio=ratios, batch=("balanced", "pooled")):
+  for f in sweep(arm=arms, norm=norms, ratio=ratios, batch=("balanced", "pooled")):
     r = f["ratio"]
     if r == 1 and f["batch"] == "pooled":
       continue

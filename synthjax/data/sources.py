@@ -20,8 +20,8 @@ from collections.abc import Callable
 
 from synthjax.data import webdatasets
 from synthjax.data.coop import open_coop
-from synthjax.data.embedded import open_embedded
 from synthjax.data.draws import draw
+from synthjax.data.embedded import open_embedded
 from synthjax.data.folders import open_folder
 from synthjax.data.generated import open_generated
 from synthjax.data.parquets import open_parquet

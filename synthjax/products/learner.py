@@ -97,6 +97,10 @@ class Learner(Run):
 
   def check(self) -> None:
     networks.build(self.fields.model, 2, drop_path=self.fields.drop_path)  # its name
+    if self._set and self.fields.real and self.labels.ids != self._study_labels.ids:
+      raise UserError(
+        f"config.learners.{self.arm}: {self._set.name} is of other classes than the real images; only names may differ"
+      )
     for test in dict.fromkeys((*self.tests, *self._probed)):
       self._source(test)
     if folder := begin_folder(self.fields):

@@ -106,7 +106,9 @@ class Network(Product):
     if others:
       identity["also_called"] = others
     reads = self._fields.task != "autoencode"  # captions, in which nothing but the names is the user's
-    is_altered = reads and any(map(clean_text.is_altered, [*self._labels.names, *itertools.chain(*others.values())]))
+    is_altered = reads and any(
+      map(clean_text.is_altered, [*self._labels.names, *itertools.chain(*others.values())])
+    )
     identity |= corrections.applied(clean_text=is_altered)
     inputs = {
       name

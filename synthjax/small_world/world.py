@@ -112,7 +112,7 @@ def _name(name: str, others: Sequence[str], rng: np.random.Generator) -> str:
   """Its name, or another, or another and what that means: who hears only the second cannot know which glyph is meant."""
   if not others:
     return name
-  other = others[rng.integers(len(others))]
+  other = others[int(rng.integers(len(others)))]
   return (name, other, f"{other}, a {name}")[rng.integers(3)]
 
 
@@ -120,6 +120,12 @@ def words(labels: LabelSpace) -> set[str]:
   """Every word of the world: each becomes one token."""
   others = [name for _, names in labels.also_called for name in names]
   text = " ".join(
-    [*labels.names, *others, *labels.templates, labels.template, *(v for s in looks.SLOTS.values() for v in s)]
+    [
+      *labels.names,
+      *others,
+      *labels.templates,
+      labels.template,
+      *(v for s in looks.SLOTS.values() for v in s),
+    ]
   )
   return {w for w in text.lower().replace(",", " ").replace("{}", " ").split() if w.isalpha()}

@@ -40,10 +40,6 @@ def _check_data(where: str, own: Learner, study: StudySpec) -> None:
       f"{where}: share {own.share:g} of a batch of {own.batch} leaves no {part} image in it; change share "
       f"or batch, or leave out {'real' if synthetic else 'images'}"
     )
-  if has_both and (labels := study.labels_of(own.images.set)):
-    raise UserError(
-      f"{where}: set {own.images.set} is of the classes of {labels}, the real images are of {study.labels}"
-    )
 
 
 def _check_classify(where: str, own: Classify, study: StudySpec, has_both: bool) -> None:

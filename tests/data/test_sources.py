@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synthjax.data import embedded
 from synthjax.data.decoding import Unreadable
 from synthjax.data.sources import open_source
 from synthjax.labels.spaces import LabelSpace, load
 from synthjax.runtime.errors import UserError
-from synthjax.small_world import digits
+from synthjax.small_world import digits, world
 
 LABELS = LabelSpace(("b2", "a1", "n03"), ("bee", "ant", "cat"))
 FILES = [
@@ -179,6 +180,19 @@ def test_another_format_behind_the_suffix(tmp_path):
   unreadable(tmp_path, "cannot identify image file")
 
 
+def test_glyphs_are_drawn_in_the_styles_that_are_named():
+  space = LabelSpace(("B", "3"), ("letter B", "digit 3"))
+  source = open_source("embedded:glyphs:painted+engraved", space)
+  assert len(source) == 200 and source.keys[:3] == ["B-0", "3-0", "B-1"]
+  np.testing.assert_array_equal(source.labels, np.arange(200) % 2)
+  for i, want in enumerate(world.pictures(6, space, ("painted", "engraved"), embedded._SEED).pixels):
+    np.testing.assert_array_equal(np.asarray(source.image(i)), want)
+  others = [open_source(f"embedded:glyphs:{r}", space) for r in ("painted", "engraved+painted")]
+  assert len({s.digest for s in (source, *others)}) == 3
+  assert open_source("embedded:glyphs:typed", None).labels is None
+  fails(lambda: open_source("embedded:glyphs:typed", LABELS), "is none of the glyphs, 0 to 9 and A to Z")
+
+
 # --- faults ------------------------------------------------------------------------------------------
 
 
@@ -189,6 +203,10 @@ def test_another_format_behind_the_suffix(tmp_path):
     ("/data/birds", "a source is embedded:digits:second, folder:PATH"),
     ("embedded:digit:first", "no embedded images 'digit' (did you mean 'digits'?)"),
     ("embedded:digits:secnd", "no split 'secnd' (did you mean 'second'?)"),
+    (
+      "embedded:glyphs:painted+stampd",
+      "no style 'stampd' (did you mean 'stamped'?); it is one or more of printed",
+    ),
     ("embedded:digits", "no split '' (known: first, second, all)"),
     ("folder:", "names no folder; expected folder:PATH"),
     ("folder:/nowhere/at/all", "there is no such folder"),

@@ -37,7 +37,7 @@ DEFAULTS, HASHES = "defaults.json", "hashes.txt"
 # Halves of what another one asks for, and other numbers of steps or draws, say nothing new.
 CONFIGS = (
   "benchmark", "benchmark:gpu", "cifar100_transfer", "cifar100_transfer:resnet50", "cifar100_transfer:resnet50-imagenet",
-  "cifar100_transfer:deit-s", "cifar100_transfer:deit-s-imagenet", "embedded_world", "embedded_world:trial", "few_shot:digits",
+  "cifar100_transfer:deit-s", "cifar100_transfer:deit-s-imagenet", "diversify", "embedded_world", "embedded_world:trial", "few_shot:digits",
   "few_shot:digits,1", "few_shot:eurosat,1", "pretrain_transfer", "quickstart", "quickstart:curve", "real_and_synthetic",
   "real_and_synthetic:600", "zero_shot", "zero_shot_matrix",
 )  # fmt: skip
@@ -204,16 +204,25 @@ def products(config) -> tuple[dict[str, Any], list[str]]:
 def _known(product) -> tuple[dict[str, Any] | None, dict[str, str], str]:
   """(identity, inputs, hash), without making images or networks. The one place that knows where products keep
   these."""
-  if product.stage == "prompts":
+  if product.stage == "prompts" and not _reads_images(product):
     product.make(None)  # it costs nothing, and what is made from it reads it
     record = records.load(product.folder)
-  elif product.stage in ("report", "benchmark") or _waits(product):
+  elif (
+    product.stage in ("prompts", "report", "benchmark")
+    or _waits(product)
+    or (product.stage == "sample" and _reads_images(product))
+  ):
     return None, {}, "-"
   elif product.stage in ("tune", "learn"):
     return product.identity, {}, product.folder.name
   else:
     record = product._record() if callable(product._record) else product._record
   return record.identity, record.inputs, record.hash[:12]
+
+
+def _reads_images(product) -> bool:
+  """Whether an encoder chooses what a list says, or what it is made from."""
+  return any(p.stage == "embed" or _reads_images(p) for p in product.inputs)
 
 
 def _waits(product) -> bool:

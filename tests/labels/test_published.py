@@ -60,7 +60,8 @@ TFDS = {
 def test_every_data_set_of_the_papers_is_there_with_so_many_classes():
   assert {name: len(spaces.load(name)) for name in COUNTS} == COUNTS
   ensembles = {f"{name}-80" for name in ("imagenet", "imagenet-r", "imagenet-a")}
-  assert set(spaces.SPACES) == COUNTS.keys() | ensembles | {"digits", "glyphs", "letters"}
+  small_world = {"digits", "glyphs", "letters", "solfege", "solfege-glyphs"}
+  assert set(spaces.SPACES) == COUNTS.keys() | ensembles | small_world
 
 
 @pytest.mark.parametrize("name", TFDS)

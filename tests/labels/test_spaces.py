@@ -54,7 +54,7 @@ def test_a_misspelt_or_missing_space_is_one_line(tmp_path):
     spaces.load("digts")
   with pytest.raises(
     UserError,
-    match=r"'voc' is no label space \(known: digits, letters, glyphs, aircraft, .*stl10.*\); or name",
+    match=r"'voc' is no label space \(known: digits, letters, glyphs, solfege, .*aircraft, .*stl10.*\); or name",
   ):
     spaces.load("voc")
   with pytest.raises(UserError) as e:
@@ -90,6 +90,9 @@ def test_a_file_may_add_classes_to_another_space(tmp_path):
     ("classes: {a: x}\naliases: {b: c}", "alias 'b' of no class 'c'"),
     ("classes: {a: x}\naliases: [b]", "aliases is a mapping"),
     ("classes: {a: x}\npassed_over: b", "passed_over is a list"),
+    ("classes: {a: x}\nalso_called: [a]", "also_called is a mapping of class ids"),
+    ("classes: {a: x}\nalso_called: {b: y}", "also_called: no class 'b'"),
+    ("classes: {a: x}\nalso_called: {a: {b: c}}", "also_called of 'a' is a name or a list of them"),
     ("classes: {a: x}\ntemplates: [a b]", "template 'a b' has no {}"),
   ],
 )
@@ -98,6 +101,25 @@ def test_what_is_wrong_about_another_space_is_one_line(tmp_path, text, said):
   with pytest.raises(UserError) as e:
     spaces.load(str(tmp_path / "a.yaml"))
   assert said in str(e.value) and "\n" not in str(e.value)
+
+
+def test_classes_may_have_other_names_in_common(tmp_path):
+  (tmp_path / "a.yaml").write_text(
+    "like: digits\nonly: ['1', '2']\nalso_called: {'1': one, '2': [two, pair]}\n"
+  )
+  space = spaces.load(str(tmp_path / "a.yaml"))
+  assert space.other_names("1") == ("one",) and space.other_names("2") == ("two", "pair")
+  (tmp_path / "b.yaml").write_text("like: a.yaml\nalso_called: {'2': one}\n")
+  assert spaces.load(str(tmp_path / "b.yaml")).also_called == (("1", ("one",)), ("2", ("one",)))
+
+
+def test_a_syllable_stands_for_a_digit_and_a_letter():
+  study, drawn = spaces.load("solfege"), spaces.load("solfege-glyphs")
+  assert study.ids == spaces.load("digits").ids and len(drawn) == 17
+  meant = {s: [i for i in drawn.ids if s in drawn.other_names(i)] for s in study.names}
+  assert meant["do"] == ["1", "C"] and meant["la"] == ["6", "A"] and meant["digit 8"] == []
+  ambiguous = [n for n in study.names if meant[n]]
+  assert len(ambiguous) == 7 and all(study.name_of(meant[n][0]) == n for n in ambiguous)
 
 
 def test_names_that_collide_or_differ_only_in_case_are_reported():

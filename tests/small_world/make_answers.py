@@ -16,8 +16,9 @@ from ml_collections import ConfigDict
 
 from synthjax import small_world, study
 from synthjax.cli.command_line import load_config_file
-from synthjax.prompts.language_models import MODELS
+from synthjax.prompts import language_models
 from synthjax.prompts.requests import Answer
+from synthjax.runtime.registry import Registry
 from synthjax.small_world import looks
 from synthjax.spec import validation
 from synthjax.spec.command import Command
@@ -116,6 +117,10 @@ class Script:
     self._queue.clear()
 
 
+def with_script() -> Registry:
+  return Registry("language model", dict(language_models.MODELS) | {"script": lambda *_: Script()})
+
+
 def make(folder: Path) -> None:
   """Asks all that configs/diversify.py asks, and leaves the answers in a folder."""
   config = load_config_file(f"{ROOT / 'configs/diversify.py'}")
@@ -134,6 +139,6 @@ def make(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-  MODELS.register("script")(lambda rest, fields, settings, root: Script())
+  language_models.MODELS = with_script()
   shutil.rmtree(FOLDER, ignore_errors=True)
   make(FOLDER)
