@@ -337,4 +337,5 @@ class _Seen:
 
 
 def _title(model: Mapping[str, Any]) -> str:
-  return model.get("server") or f"{model.get('model')} {str(model.get('weights'))[:12]}"
+  weights = str(model.get("weights", ""))[:12]
+  return str(model.get("server") or f"{model.get('model', 'a model')} {weights}".strip())
