@@ -206,8 +206,8 @@ def test_the_shipped_matrix_is_the_papers_seventeen_data_sets_by_seven_arms_and_
   }
   assert len(found) == 17 * 7 * 2
   known = {cell for cell in found if published.value(*cell) is not None}
-  # Zero-shot everywhere, RN50's arms of B on three sets. The paper's LE are no templates: nothing of theirs beside ours.
-  assert len(known) == 2 * 17 + 3 * 2
+  # Zero-shot and LE+CF+SCE everywhere, all of RN50's arms on three sets.
+  assert len(known) == 2 * 17 * 2 + 3 * 5
   assert config.studies["eurosat"].encoders.RN50.ensemble is False
   assert config.studies["imagenet"].encoders.RN50.ensemble is True
 
