@@ -10,8 +10,9 @@ timm or transformers store it. Or a network is pre-trained here, on generated im
 
 `:resnet50` and `:deit-s` pre-train on the classes of CIFAR-100 (downstream-aware), `:resnet50-imagenet` and
 `:deit-s-imagenet` on those of ImageNet; 1.2 million images each, at 224 pixels, as are CIFAR's. What was pre-trained is also
-held against CIFAR-100 by k-NN and a linear probe. `sampling.generator` is a checkpoint (docs/guides/checkpoints.md). Meant for hosts with eight
-GPUs or TPU chips.
+held against CIFAR-100 by k-NN and a linear probe. `sampling.generator` is a checkpoint (docs/guides/checkpoints.md). The
+prompts are LE's, without a filter, as in the paper: 200 of 250 sentences a class by its T5, from the hub (1.2 GB), or of a
+folder, --config.prompts.LE.writer=t5:FOLDER. Meant for hosts with eight GPUs or TPU chips.
 
 Not run by us yet, but for a few steps in small. The paper: from scratch 78.83; after synthetic images of CIFAR-100's classes
 83.90 (1.2 M), 85.03 (2.4 M), 85.24 (3.6 M); after ImageNet 84.50: ResNet-50s all.
@@ -100,11 +101,11 @@ def _pretrain(config, name: str) -> None:
   if name not in RECIPES:
     raise UserError(f"configs/cifar100_transfer.py:{name}: it is one of {', '.join(RECIPES)}, or nothing")
   recipe, labels = RECIPES[name]
-  # CLIP's templates, in the place of sentences by the paper's T5
-  config.prompts.templates = prompt_list("templates", labels="" if labels == config.labels else labels)
-  config.sets.templates = image_set("templates")
+  t5 = "t5:mrm8488/t5-base-finetuned-common_gen"
+  config.prompts.LE = prompt_list("LE", writer=t5, labels="" if labels == config.labels else labels)
+  config.sets.LE = image_set("LE")
   config.sampling.update(generator="checkpoints/sd15", stored_size=256, dtype="bfloat16")
   config.sampling.images_per_class = 12_000 if labels == "cifar100" else 1_200
   config.learning.update(model=recipe["model"], size=224, stored_size=32)
-  config.learners.pretrain = learner("templates", real="", stored_size=256, probe="train", **recipe)
+  config.learners.pretrain = learner("LE", real="", stored_size=256, probe="train", **recipe)
   config.learners.transfer = learner(init="learner:pretrain")

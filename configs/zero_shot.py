@@ -4,15 +4,20 @@
 
 `:DATASET` is one of the paper's 17 (`_TESTS` below), or any other label space with a test of its own. Give more than one,
 with commas between, to configs/zero_shot_matrix.py. What it expects where:
-  weights      from the hub: the generator, RN50 and ViT-B/16 (5.3 GB in all). Or folders, as
-               --config.sampling.generator=FOLDER and --config.encoders.RN50.weights=FOLDER
+  weights      from the hub: the generator, RN50 and ViT-B/16 (5.3 GB in all), and the T5 that writes LE's sentences
+               (1.2 GB). Or folders, as --config.sampling.generator=FOLDER, --config.encoders.RN50.weights=FOLDER
+               and --config.prompts.LE.writer=t5:FOLDER
   test images  tfds' data sets below TFDS_DATA_DIR, built once with: tfds build NAME --file_format=array_record. The
                others below data/, as `_TESTS` says; elsewhere: --config.tests.eurosat=coop:FILE:test:IMAGES
 
-The paper's numbers stand in the matrix' page. Its generator was GLIDE, here it is Stable Diffusion 1.5. In the place of its
-language enhancement (LE), whose sentences were a T5's, stand CLIP's templates. Ours have not been measured. One H100, by
-estimate: an image is 83 TFLOP, so that 2 x 2,000 images a class of 10 classes take 2.3 h at the 4.8 images/s that
-configs/benchmark.py aims at; tuning, minutes.
+B is the basic prompt, LE (language enhancement) 200 of 250 sentences a class by the paper's T5. Sentences that are there
+already, such as the published lists, are read with --config.prompts.LE.writer=file:PATH, and word lists stand for a
+T5 with --config.prompts.LE.writer=words (docs/guides/prompts.md); their numbers are not the paper's.
+
+The paper's numbers stand in the matrix' page. Its generator was GLIDE, here it is Stable Diffusion 1.5. Nothing of this has
+been measured by us: none of these weights were read here, the T5's among them. One H100, by estimate: an image is 83 TFLOP,
+so that 2 x 2,000 images a class of 10 classes take 2.3 h at the 4.8 images/s that configs/benchmark.py aims at; tuning
+and the sentences, minutes.
 """
 
 from synthjax.config import arm, encoder, image_filter, image_set, prompt_list, study_config
@@ -40,6 +45,9 @@ _TESTS = {
   "imagenet-r": "",
 }
 DATASETS = tuple(_TESTS)
+T5 = "t5:mrm8488/t5-base-finetuned-common_gen"
+# What the T5 is given of a name, where it is more: the published list of EuroSAT is of `a Forest`.
+_T5_INPUT = {"eurosat": "a {}"}
 
 
 def get_config(arg: str = "cifar10"):
@@ -52,15 +60,15 @@ def get_config(arg: str = "cifar10"):
   config.study = f"zero_shot:{arg}"
   config.tests[arg] = test
   config.prompts.B = prompt_list("B")
-  config.prompts.templates = prompt_list("templates")  # in the place of LE
+  config.prompts.LE = prompt_list("LE", writer=T5, t5_input=_T5_INPUT.get(arg, "{}"))
   config.sets.B = image_set("B")
-  config.sets.templates = image_set("templates")
+  config.sets.LE = image_set("LE")
   config.sampling.generator = "stable-diffusion-v1-5/stable-diffusion-v1-5"
   config.sampling.images_per_class = 2000
   config.sampling.guidance = 2.0
   config.sampling.stored_size = 256
   config.sampling.dtype = "bfloat16"
-  # One prompt a class, and the seven of CLIP's own for ImageNet, as in the paper.
+  # The classifier's: one prompt a class, and the seven of CLIP's own for ImageNet, as in the paper.
   ensemble = arg == "imagenet"
   config.encoders["RN50"] = encoder("timm/resnet50_clip.openai", ensemble=ensemble)
   config.encoders["ViT-B16"] = encoder("openai/clip-vit-base-patch16", ensemble=ensemble)
@@ -68,7 +76,7 @@ def get_config(arg: str = "cifar10"):
   config.filters.CF = image_filter("clip", encoder="RN50", kept_per_class=800)
   for name in config.encoders:
     config.arms[f"{name}-zero-shot"] = arm(encoder=name)
-    for images in ("B", "templates", "templates/CF"):
+    for images in ("B", "LE", "LE/CF"):
       for loss in ("CE", "SCE"):
         config.arms[f"{name}-{images.replace('/', '+')}+{loss}"] = arm(images, loss=loss, encoder=name)
   return config

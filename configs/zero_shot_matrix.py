@@ -7,9 +7,11 @@ The paper's 17 data sets, or those named; each is configs/zero_shot.py's study i
 have been run alone, before or elsewhere. Cells that are there stay; copies of the command, on one host or many with a
 disk in common, share what is missing. `matrix.csv` and `report/index.html` grow cell by cell.
 
-Weights and test images: as in configs/zero_shot.py. `--plan` says in seconds which test images are not there.
-What all studies have in common is set once, as --config.sampling.images_per_class=800; what one has, as
---config.studies.eurosat.tests.eurosat=folder:PATH.
+Weights and test images: as in configs/zero_shot.py; weights are fetched once for all studies. `--stages prompts` first has
+all sentences written before the generator is read: otherwise the two take turns in memory, study by study. `--plan`
+says in seconds which test images are not there. What all studies have in common is set once, as
+--config.sampling.images_per_class=800 or --config.prompts.LE.writer=t5:FOLDER; what one has, as
+--config.studies.eurosat.tests.eurosat=folder:PATH or --config.studies.eurosat.prompts.LE.writer=file:PATH.
 
 Not run at full size here. One H100, by estimate: 4,000 images of each of the 17 sets' 4,356 classes take 42 days at the
 4.8 images/s that configs/benchmark.py aims at; 200 of each (--config.sampling.images_per_class=100

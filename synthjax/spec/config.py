@@ -64,13 +64,18 @@ _COMMON_FIELDS = {
   "encoders": ("weights", "dtype", "per_device_batch"),
   "filters": tuple(group.fields(fields.Filter)),
 }
+# Of a prompt list, who writes how much: in common as long as a study does not say otherwise, since a file of sentences is
+# of one label space.
+_COMMON_OF_PROMPTS = ("writer", "model", "draws", "per_class", "dtype", "per_device_batch")
 
 
 def matrix(studies: dict[str, Config]) -> Config:
   """Studies side by side, each in a folder of its own below the workdir, and one table of them all.
 
   Sampling, tuning, seeds, encoders (but for their prompts) and filters are those of the first study, for all of them:
-  `--config.sampling.generator=...` changes the matrix. All other fields are the studies' own, `--config.studies.NAME. ...`.
+  `--config.sampling.generator=...` changes the matrix. Where the studies' prompt lists agree on a writer, so does
+  `--config.prompts.LE.writer=...`, and `--config.studies.NAME.prompts.LE.writer=...` that of one. All other fields are the
+  studies' own, `--config.studies.NAME. ...`.
   """
   first, config = next(iter(studies.values())), study_config()
   config.studies.update(studies)
@@ -83,6 +88,16 @@ def matrix(studies: dict[str, Config]) -> Config:
       for study in config.studies.values():
         for field in common if name in study[kind] else ():
           study[kind][name][field] = config[kind][name].get_ref(field)
+  for name, own in first.prompts.items():
+    config.prompts[name] = ConfigDict({field: own[field] for field in _COMMON_OF_PROMPTS})
+    same = [
+      s.prompts[name]
+      for s in studies.values()
+      if name in s.prompts and s.prompts[name].strategy == own.strategy
+    ]
+    for one, field in itertools.product(same, _COMMON_OF_PROMPTS):
+      if one[field] == own[field]:
+        one[field] = config.prompts[name].get_oneway_ref(field)
   for study in config.studies.values():
     study.seeds = config.get_ref("seeds")
     for kind in _COMMON:

@@ -104,7 +104,8 @@ def resolve(config: Config) -> StudySpec:
     study=config.study,
     labels=config.labels,
     seeds=config.seeds,
-    prompts=_each(fields.Prompts, config.prompts),
+    # A matrix has no lists: what stands there are values that its studies have in common.
+    prompts=_each(fields.Prompts, {} if config.studies else config.prompts),
     sets={name: set_of(config, name) for name in config.sets},
     real=_each(fields.Real, config.real),
     networks=_each(fields.Network, config.networks),

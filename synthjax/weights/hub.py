@@ -162,7 +162,7 @@ def _pin(reference: str, repo: str, revision: str, root: epath.Path) -> _Pin:
     print(f"weights: the hub cannot be reached; {reference} is read from {found.store}", file=sys.stderr)
   if pin:
     return found  # what the commit holds is asked again until the hub has answered
-  file.parent.mkdir(exist_ok=True)
+  file.parent.mkdir(parents=True, exist_ok=True)  # of a matrix, the study may have no folder yet
   if checksums.publish(file, workdir.to_json(dataclasses.asdict(found))):
     if found.commit != revision:
       print(f"weights: {repo}@{revision} is commit {found.commit} from now on: {file}", file=sys.stderr)

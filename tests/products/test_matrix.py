@@ -126,6 +126,23 @@ def test_what_is_set_on_the_matrix_holds_for_all_its_studies(small_study):
   assert [s.encoders.clip.ensemble for s in config.studies.values()] == [False, True]
 
 
+def test_a_writer_that_is_set_on_the_matrix_holds_for_the_studies_that_name_no_other(small_study):
+  studies = {name: small_study("cifar10") for name in ("cifar10", "eurosat", "dtd", "pets")}
+  for name, own in studies.items():
+    own.prompts.LE = fields_of.prompt_list("B" if name == "pets" else "LE", seed=3, draws=9, per_class=4)
+  studies["eurosat"].prompts.LE.draws = 7
+  config = fields_of.matrix(studies)
+  with pytest.raises(
+    UserError, match=r"config\.prompts\.LE has no field 'seed'"
+  ):  # which would be no study's
+    command_line._apply_overrides(config, ["--config.prompts.LE.seed=1"])
+  line = ["--config.studies.dtd.prompts.LE.writer=file:dtd.tsv", "--config.prompts.LE.writer=t5:elsewhere"]
+  command_line._apply_overrides(config, [*line, "--config.prompts.LE.draws=8"])
+  lists = [own.prompts.LE for own in config.studies.values()]
+  assert [p.writer for p in lists] == ["t5:elsewhere", "t5:elsewhere", "file:dtd.tsv", ""]
+  assert [p.draws for p in lists] == [8, 7, 8, 9] and {p.seed for p in lists} == {3}
+
+
 @pytest.mark.parametrize(
   "change, said",
   [
@@ -189,8 +206,8 @@ def test_the_shipped_matrix_is_the_papers_seventeen_data_sets_by_seven_arms_and_
   }
   assert len(found) == 17 * 7 * 2
   known = {cell for cell in found if published.value(*cell) is not None}
-  # Zero-shot everywhere, RN50's arms of B on three sets. The paper's LE are no templates: nothing of theirs beside ours.
-  assert len(known) == 2 * 17 + 3 * 2
+  # Zero-shot and LE+CF+SCE everywhere, all of RN50's arms on three sets.
+  assert len(known) == 2 * 17 * 2 + 3 * 5
   assert config.studies["eurosat"].encoders.RN50.ensemble is False
   assert config.studies["imagenet"].encoders.RN50.ensemble is True
 

@@ -171,6 +171,7 @@ def test_a_branch_is_resolved_once(remote, tmp_path, capsys):
   assert hub.locate(f"{REPO}@main", workdir(tmp_path, "W2")).name == SECOND
   assert capsys.readouterr().err.count(" is commit ") == 1
   assert hub.locate(f"{REPO}@{FIRST}", workdir(tmp_path, "W3")) == folder
+  assert hub.locate(REPO, epath.Path(tmp_path / "matrix" / "study")).name == SECOND  # no folder yet
 
 
 def test_of_two_processes_the_first_ones_commit_is_everybodys(remote, tmp_path, monkeypatch):
