@@ -27,7 +27,9 @@ def test_le_of_shipped_configs_is_as_in_the_paper():
   matrix = shipped("zero_shot_matrix")
   lists = {name: own.prompts for name, own in matrix.studies.items()}
   lists |= {f"transfer {a}": shipped("cifar100_transfer", a).prompts for a in ("resnet50", "deit-s-imagenet")}
-  assert len(lists) == 17 + 2
+  lists |= {"few pets": shipped("few_shot", "pets,1").prompts}
+  assert shipped("few_shot", "eurosat,1").prompts.LE == lists["eurosat"].LE
+  assert len(lists) == 17 + 2 + 1
   for prompts in lists.values():
     le = prompts.LE
     assert le.strategy == "LE" and le.writer == "t5:mrm8488/t5-base-finetuned-common_gen"
