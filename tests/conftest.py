@@ -25,6 +25,12 @@ from tests import cache_of_programs, forked_commands
 ROOT = Path(__file__).parent.parent
 
 
+def xla_flags(devices: int) -> str:
+  """For another process, that has so many."""
+  kept = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]
+  return " ".join([*kept, f"--xla_force_host_platform_device_count={devices}"])
+
+
 def cluster(n: int) -> list[dict[str, str]]:
   """What a launcher tells each of n processes on this host."""
   with socket.socket() as probe:
@@ -144,7 +150,7 @@ def environment_of(compile_cache, without_torch) -> Callable[[int, dict | None],
 
   def make(devices: int, env: dict | None = None) -> dict[str, str]:
     return os.environ | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "XLA_FLAGS": xla_flags(devices),
       "PYTHONPATH": f"{without_torch}{os.pathsep}{ROOT}",
       "USE_TORCH": "0",
       **(env or {}),

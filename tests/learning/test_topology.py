@@ -30,6 +30,7 @@ from synthjax.models import networks
 from synthjax.runtime import sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
+from tests.conftest import xla_flags
 
 ROOT = Path(__file__).parents[2]
 LABELS = spaces.load("digits")
@@ -174,7 +175,7 @@ def test_each_example_of_1003_counts_once_on_1_3_and_8_devices():
   """Eight are more than this process has: another one has them."""
   code = "import json; from tests.learning.test_topology import tally_on\n"
   code += "print(json.dumps([tally_on(n).to_json() for n in (1, 3, 8)]))"
-  flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(ROOT)}
+  flags = {"XLA_FLAGS": xla_flags(8), "PYTHONPATH": str(ROOT)}
   line = [sys.executable, "-c", code]
   out = subprocess.run(
     line, env=os.environ | flags, cwd=ROOT, capture_output=True, text=True, check=True
