@@ -37,7 +37,7 @@ from synthjax.products.keep_list import KeepList
 from synthjax.products.learner_identity import Naming, begin_folder
 from synthjax.products.run import Result, Run
 from synthjax.products.selection import Selection
-from synthjax.runtime import devices, residents, sharding
+from synthjax.runtime import absence, devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
@@ -98,7 +98,7 @@ class Learner(Run):
   def check(self) -> None:
     networks.build(self.fields.model, 2, drop_path=self.fields.drop_path)  # its name
     for test in dict.fromkeys((*self.tests, *self._probed)):
-      self._source(test)
+      absence.attempt(functools.partial(self._source, test))
     if folder := begin_folder(self.fields):
       read.tensor_files(folder, "model")
 
@@ -172,6 +172,8 @@ class Learner(Run):
   @property
   def _examples(self) -> int:
     """That a seed sees; 0 = not known before its images are there."""
+    if self.fields.steps or self.fields.examples:
+      return learner.examples(self.fields, ())
     lengths = [n for n in (self.real_images, self.synthetic_images) if n] if self._is_ready() else []
     return learner.examples(self.fields, lengths)
 

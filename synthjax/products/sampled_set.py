@@ -22,7 +22,7 @@ from synthjax.generators.checkpoint import STEMS, read_checkpoint
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import rates
 from synthjax.models import attention
-from synthjax.products.base import DONE, Study
+from synthjax.products.base import DONE, Status, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
@@ -152,6 +152,9 @@ class SampledSet(ImageSet[SampledSetSpec]):
   def _can_sample(self) -> bool:
     """Whether a network of this study that samples is trained; until then nothing is known of its weights."""
     return self._network is None or self._network.status().state == DONE
+
+  def _status_without(self) -> Status:
+    return self._status_of_none()
 
   @property
   def kind(self) -> str:
