@@ -162,7 +162,7 @@ class Product(Described):
       return self._status_without()
 
   def _status_without(self) -> Status:
-    """What can be known of it while real images that it is made from are not on this machine: for --plan."""
+    """What can be known of it while images or weights that it is made from are not on this machine: for --plan."""
     return Status(MISSING)
 
   def _state(self) -> Hashable:

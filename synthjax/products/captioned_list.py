@@ -11,7 +11,7 @@ import numpy as np
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.products.asked_list import AskedList
-from synthjax.products.base import MISSING, Status, Study
+from synthjax.products.base import Study
 from synthjax.prompts import asked, by_model
 from synthjax.prompts.asking import Ask
 from synthjax.prompts.class_prompts import ClassPrompts, OneClass
@@ -54,9 +54,6 @@ class CaptionedList(AskedList):
 
   def _requests(self) -> float:
     return sum(map(len, self._images.values()))
-
-  def _status_without(self) -> Status:
-    return Status(MISSING, unit="requests")
 
   def _ask(self, one: OneClass, common: list[str]) -> Ask[ClassPrompts]:
     del common

@@ -34,7 +34,7 @@ from synthjax.pages.inputs import About, Asked, Measured, Point
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList
-from synthjax.products.learner_identity import Naming, begin_folder
+from synthjax.products.learner_identity import Naming, begin_folder, check_begin_folder
 from synthjax.products.run import Result, Run
 from synthjax.products.selection import Selection
 from synthjax.runtime import absence, devices, residents, sharding
@@ -42,7 +42,7 @@ from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
-from synthjax.weights import image_networks, read
+from synthjax.weights import image_networks
 
 _LEARNT = "learnt.safetensors"
 
@@ -99,8 +99,7 @@ class Learner(Run):
     networks.build(self.fields.model, 2, drop_path=self.fields.drop_path)  # its name
     for test in dict.fromkeys((*self.tests, *self._probed)):
       absence.attempt(functools.partial(self._source, test))
-    if folder := begin_folder(self.fields):
-      read.tensor_files(folder, "model")
+    check_begin_folder(self.fields)
 
   def check_devices(self) -> None:
     sharding.training_devices(**self.mesh_request)

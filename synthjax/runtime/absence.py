@@ -44,4 +44,4 @@ def attempt(action: Callable[[], object]) -> None:
 def check(reference: str) -> None:
   """Raises what is noted of a reference: to look for it again takes as long as the first time."""
   if (noted := _noted.get()) and (error := noted.get(reference)):
-    raise NotHere(str(error), error.reference, error.fix)
+    raise NotHere(str(error), error.reference, error.fix, error.what)

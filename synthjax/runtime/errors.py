@@ -24,10 +24,10 @@ class Unavailable(UserError):
 class NotHere(UserError):
   """Something whole that a reference names is not on this machine, though it may be where the study will run."""
 
-  def __init__(self, line: str, reference: str, fix: str):
-    """`fix` says how to come by it, or what exactly is not there, in a few words."""
+  def __init__(self, line: str, reference: str, fix: str, what: str = "data"):
+    """`fix` says how to come by it, or what exactly is not there, in a few words; `what`: data, weights or servers."""
     super().__init__(line)
-    self.reference, self.fix = reference, fix
+    self.reference, self.fix, self.what = reference, fix, what
 
 
 class Interrupted(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from etils import epath
@@ -48,7 +48,7 @@ def plan_table(
   lines += [f"{name}: {why}" for name, s in rows if (why := s.why or s.note())]
   if to_do:
     missing = {name for name, _ in to_do}
-    lines += _to_fetch(p for name, p in products if name in missing)
+    lines += _to_fetch((p for name, p in products if name in missing), absent)
     lines += _room(to_do, root)
     lines += [f"memory: {name} {needs}" for name, s in to_do if (needs := _memory(s))]
   if times and all(name in times for name, s in to_do if flops[name]):
@@ -74,11 +74,13 @@ def _times(rows: Sequence[_Row], flops: Mapping[str, float]) -> dict[str, tuple[
   return found
 
 
-def _to_fetch(products: Iterable[Product]) -> list[str]:
-  """Of the hub; what several products read is fetched once."""
+def _to_fetch(products: Iterable[Product], absent: Container[str]) -> list[str]:
+  """Of the hub, where it answers; what several products read is fetched once."""
   found = dict.fromkeys(fetch for product in products for fetch in product.to_fetch())
   missing = [
-    f"{fetch.reference}, {_scaled(fetch.bytes, 'B')}" if fetch.bytes else fetch.reference for fetch in found
+    f"{fetch.reference}, {_scaled(fetch.bytes, 'B')}" if fetch.bytes else fetch.reference
+    for fetch in found
+    if fetch.reference not in absent
   ]
   return [f"weights to fetch: {'; '.join(missing)}"] if missing else []
 
@@ -93,12 +95,15 @@ def _memory(status: Status) -> str:
 
 
 def _not_here(absent: Mapping[str, NotHere]) -> list[str]:
-  """What comes about in the same way stands together."""
-  by_fix: dict[str, list[str]] = {}
+  """A line a kind; in it, what comes about in the same way stands together."""
+  kinds: dict[str, dict[str, list[str]]] = {}
   for reference, error in absent.items():
-    by_fix.setdefault(error.fix, []).append(reference)
-  said = "; ".join(f"{', '.join(references)} ({fix})" for fix, references in by_fix.items())
-  return [f"data that are not here: {said}"] if said else []
+    kinds.setdefault(error.what, {}).setdefault(error.fix, []).append(reference)
+  lines = []
+  for what, by_fix in kinds.items():
+    said = "; ".join(f"{', '.join(own)} ({fix})" for fix, own in by_fix.items())
+    lines.append(f"{what} that are not here: {said}")
+  return lines
 
 
 def _room(to_do: Sequence[_Row], root: epath.Path) -> list[str]:

@@ -10,6 +10,7 @@ from synthjax.data import tfds_source
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec.command import Command
+from synthjax.weights import hub
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +172,41 @@ def test_of_a_workdir_that_was_begun_what_is_there_is_shown(capsys, small, tmp_p
   assert now["keep/B/copies-clip"][1:] == ["missing", "0/6", "images"]
   assert now["runs/copies"][1:] == ["missing", "0/6", "results"]
   assert "data that are not here: folder:none (there is no none)" in lines
+
+
+def test_weights_and_servers_that_are_elsewhere_are_likewise(capsys, tmp_path, monkeypatch):
+  """A laptop without a network."""
+  monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+  monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+  asked = []
+  pin = hub._pin
+  monkeypatch.setattr(hub, "_pin", lambda reference, *rest: asked.append(reference) or pin(reference, *rest))
+  config = fields_of.study_config(labels="digits")
+  config.encoders.clip = fields_of.encoder("org/clip")
+  config.tests.own = "embedded:digits:second"
+  served = dict(writer="server:http://127.0.0.1:9/v1", model="m", per_class=2)
+  config.prompts.CD = fields_of.prompt_list("CD", items=2, **served)
+  config.prompts.T5 = fields_of.prompt_list("LE", writer="t5:org/t5", per_class=2)
+  config.sampling.update(dict(generator="org/sd", images_per_class=4))
+  for name in ("a", "b", "c"):
+    config.sets[name] = fields_of.image_set("CD", seed=ord(name))
+    config.arms[name] = fields_of.arm(name)
+  config.learning.update(dict(model="resnet-mini", size=8, batch=8, steps=3))
+  config.learners.one = fields_of.learner("a", init="folder:weights")
+  lines = plan(capsys, config, "w")
+  assert [line for line in lines if "not here" in line or "fetch" in line] == [
+    "servers that are not here: http://127.0.0.1:9/v1 (none answers)",
+    "weights that are not here: org/t5, org/sd, org/clip (no folder here, and the hub cannot be reached); "
+    "folder:weights (there is no weights)",
+  ]
+  assert sorted(asked) == ["org/clip", "org/sd", "org/t5"]
+  now = rows(lines)
+  assert now["images/a"][1:4] == ["missing", "0/40", "images"] and now["runs/one"][1:3] == ["missing", "0/6"]
+  (tmp_path / "weights").mkdir()
+  with pytest.raises(UserError, match=r"model\.safetensors is missing"):
+    plan(capsys, config, "w")
+  for name in ("CD", "T5"):
+    del config.prompts[name]
+  config.prompts.CD = fields_of.prompt_list("B")
+  with pytest.raises(UserError, match="org/sd is no folder here, the hub cannot be reached"):
+    study.run(Command(config, "w"))
