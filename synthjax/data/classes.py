@@ -10,7 +10,7 @@ from pathlib import Path
 from synthjax.disk import documents
 from synthjax.labels.matching import match
 from synthjax.labels.spaces import LabelSpace
-from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.errors import NotHere, UserError, nearest
 
 FILES = ("classes.yaml", "classes.json")  # in a folder of images: what its folders, or names, are
 
@@ -46,6 +46,13 @@ def parse(reference: str, rest: str) -> Reference:
     if not split or Path(split).is_absolute() or ".." in Path(split).parts:
       raise UserError(f"source {reference!r}: {split!r} is no split; expected {scheme}:PATH:SPLIT")
   return Reference(reference, path, split, Path(file).expanduser() if mark else None)
+
+
+def absent(reference: Reference, line: str) -> UserError:
+  """What `line` says: NotHere where nothing lies at the path, and not where a split of it, or another kind of file, is meant."""
+  if reference.split or reference.path.exists():
+    return UserError(line)
+  return NotHere(line, reference.text, f"there is no {reference.path}")
 
 
 def mapping_of(reference: Reference) -> dict[str, str] | None:

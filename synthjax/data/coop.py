@@ -17,7 +17,7 @@ from synthjax.data.source import Source
 from synthjax.disk import documents, regular_files
 from synthjax.labels.matching import PASSED_OVER, match
 from synthjax.labels.spaces import LabelSpace
-from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.errors import NotHere, UserError, nearest
 
 _SPLITS = ("train", "val", "test")
 
@@ -37,10 +37,13 @@ class CoopSplit(Source):
       self.labels = classes[classes != PASSED_OVER]
     self.keys = [path for path, _ in rows]
     if not self.keys or not (root / self.keys[0]).exists():
-      raise UserError(
+      line = (
         f"source {reference}: {self.keys[0] if self.keys else 'no image'} is not below {root}; name the folder that "
         f"its paths are relative to, coop:FILE:{split}:ROOT"
       )
+      if self.keys and not root.exists():
+        raise NotHere(line, reference, f"there is no {root}")
+      raise UserError(line)
 
   def encoded(self, i: int) -> bytes:
     try:
@@ -67,6 +70,8 @@ class CoopSplit(Source):
 def _read(reference: str, file: Path, split: str) -> tuple[str, list[tuple[str, str]]]:
   """The file's hash, and (path, class name) of each image of the split."""
   subject = f"source {reference}: {file}"
+  if not file.exists():
+    raise NotHere(f"{subject} does not exist; fix its path", reference, f"there is no {file}")
   data = documents.read_bytes(file, subject, "fix its path")
   body = documents.parse_json(data, subject)
   rows = body.get(split) if isinstance(body, dict) else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
+from synthjax.data.classes import Reference, absent, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import SUFFIXES, Unreadable
 from synthjax.data.source import Source
 from synthjax.disk import documents, regular_files
@@ -30,7 +30,8 @@ class Folder(Source):
   def __init__(self, reference: Reference, labels: LabelSpace | None):
     self._folder, self._reference, self.split = reference.folder, reference, reference.split or "all"
     if not self._folder.is_dir():
-      raise UserError(f"source folder:{self._folder}: there is no such folder; fix its path")
+      line = f"source folder:{self._folder}: there is no such folder; fix its path"
+      raise absent(reference, line)
     self.name = reference.path.resolve().name
     self.keys = sorted(_image_files(self._folder))
     if not self.keys:

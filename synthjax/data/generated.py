@@ -24,7 +24,7 @@ from synthjax.data.source import Source
 from synthjax.disk import checksums
 from synthjax.labels.spaces import LabelSpace
 from synthjax.runtime import devices
-from synthjax.runtime.errors import UserError
+from synthjax.runtime.errors import NotHere, UserError
 from synthjax.store import dataset, records, schema, shards
 from synthjax.store import kept as lists
 from synthjax.store.export import Examples
@@ -107,7 +107,8 @@ def open_generated(reference: str, rest: str, labels: LabelSpace | None) -> Sour
   if keep:  # keep/<set>/<filter>-<encoder>: of the set that it chose from
     folder = folder.parents[2] / "images" / folder.parent.name
   if not folder.is_dir():
-    raise UserError(f"source {reference!r}: there is no folder {folder}; fix its path")
+    line = f"source {reference!r}: there is no folder {folder}; fix its path"
+    raise UserError(line) if folder.exists() else NotHere(line, reference, f"there is no {folder}")
   if not (folder / "dataset_info.json").is_file():
     raise UserError(
       f"source {reference!r}: {folder} is no whole image set; expected WORKDIR/images/SET or WORKDIR/keep/SET/FILTER-ENCODER"

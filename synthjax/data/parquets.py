@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.data.classes import digest_of, mapping_of, parse, places
+from synthjax.data.classes import Reference, absent, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import Unreadable
 from synthjax.data.source import Source
 from synthjax.disk import documents, regular_files
@@ -36,7 +36,7 @@ class Parquet(Source):
     found, self._arrow = parse(reference, rest), library()
     self._reference = reference
     self.name, self.split = found.path.resolve().name, found.split or "train"
-    files = _files(reference, found.path, found.split)
+    files = _files(found)
     self._paths = files
     self._files = [self._opened(file) for file in files]
     columns, features = set(self._files[0].schema_arrow.names), _features(self._files[0].schema_arrow)
@@ -163,11 +163,12 @@ class Parquet(Source):
     return sha.hexdigest()
 
 
-def _files(reference: str, path: Path, split: str) -> list[Path]:
+def _files(found: Reference) -> list[Path]:
+  reference, path, split = found.text, found.path, found.split
   if path.is_file():
     return [path]
   if not path.is_dir():
-    raise UserError(f"source {reference!r}: there is no such folder; fix its path")
+    raise absent(found, f"source {reference!r}: there is no such folder; fix its path")
   files = sorted(path.rglob("*.parquet"))
   splits = sorted({file.name.partition("-")[0] for file in files})
   if split or len(splits) == 1:

@@ -29,6 +29,7 @@ from synthjax.data.source import Source
 from synthjax.data.tfds_source import open_tfds
 from synthjax.labels import spaces
 from synthjax.labels.spaces import LabelSpace
+from synthjax.runtime import absence
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.registry import Registry
 from synthjax.spec.fields import Real
@@ -50,12 +51,13 @@ SOURCES: Registry[Opens] = Registry("source", _SHIPPED)
 
 
 def open_source(reference: str, labels: LabelSpace | None) -> Source:
-  """Without labels, the source is unlabelled."""
+  """Without labels, the source is unlabelled. Raises NotHere where nothing of it is on this machine."""
   scheme, _, rest = reference.partition(":")
   if scheme not in SOURCES:
     raise UserError(
       f"source {reference!r}{nearest(scheme, list(SOURCES))}; a source is embedded:digits:second, folder:PATH, or another that data/sources.py lists"
     )
+  absence.check(reference)
   return SOURCES[scheme](reference, rest, labels)
 
 

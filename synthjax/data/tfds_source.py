@@ -29,7 +29,7 @@ from synthjax.data.source import Source
 from synthjax.disk import documents, workdir
 from synthjax.labels.matching import PASSED_OVER, match
 from synthjax.labels.spaces import LabelSpace
-from synthjax.runtime.errors import UserError, nearest, of_library
+from synthjax.runtime.errors import NotHere, UserError, nearest, of_library
 
 _OFFICIAL = ("test", "validation")
 _TEST_WITHOUT_LABELS = ("imagenet2012",)  # its `test` split is the challenge's: every label is -1
@@ -257,11 +257,12 @@ def open_tfds(reference: str, rest: str, labels: LabelSpace | None) -> Source:
     base = name.partition("/")[0]
     if base not in known and (near := nearest(base, known)):
       raise UserError(f"source {reference!r}: no data set {base!r}{near}") from None
+    fix = f"set TFDS_DATA_DIR, or run: tfds build {name} --file_format=array_record"
     where = folder or constants.DATA_DIR
-    raise UserError(
-      f"source {reference!r}: {name}{f':{version}' if version else ''} is not in {where}; set TFDS_DATA_DIR, or run: "
-      f"tfds build {name} --file_format=array_record"
-    ) from e
+    line = f"source {reference!r}: {name}{f':{version}' if version else ''} is not in {where}; {fix}"
+    if not isinstance(e, registered.DatasetNotFoundError):  # no name of a data set, or two of one name
+      raise UserError(line) from e
+    raise NotHere(line, reference, fix) from e
   return TfdsSource(reference, builder, split or _official(reference, name, builder.info.splits), labels)
 
 

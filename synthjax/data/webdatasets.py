@@ -25,16 +25,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from synthjax.data.classes import Reference, digest_of, mapping_of, parse, places
+from synthjax.data.classes import Reference, absent, digest_of, mapping_of, parse, places
 from synthjax.data.decoding import SUFFIXES, Unreadable
 from synthjax.data.source import Source
 from synthjax.disk import documents, regular_files
 from synthjax.labels.spaces import TEMPLATE, LabelSpace
-from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.errors import NotHere, UserError, nearest
 
 NAMES, IDS, TEMPLATES = "classnames.txt", "classids.txt", "zeroshot_classification_templates.txt"
 _IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
 _OPEN = 256  # tars held open; the rest are opened anew for each image
+_PATTERN = "*?["  # what makes a path a glob
 _SMALL = 1 << 20  # bytes of a .cls, .txt or .json that is read
 
 
@@ -142,17 +143,20 @@ def _close(files: Sequence[BinaryIO]) -> None:
 def _find(reference: Reference) -> tuple[list[Path], Path, str]:
   """The tars, the folder of the names, and the split."""
   where_from = f"source {reference.text}"
-  if any(c in str(reference.path) for c in "*?["):
+  if any(c in str(reference.path) for c in _PATTERN):
     tars = [Path(p) for p in glob(str(reference.path))]
     if not tars:
-      raise UserError(f"{where_from}: no file is called so")
+      line = f"{where_from}: no file is called so"
+      if (above := _above_pattern(reference.path)).exists():
+        raise UserError(line)
+      raise NotHere(line, reference.text, f"there is no {above}")
     folder = tars[0].parent
   else:
     folder = reference.folder
     if reference.path.is_file():
       tars, folder = [reference.path], reference.path.parent
     elif not folder.is_dir():
-      raise UserError(f"{where_from}: there is no such folder; fix its path")
+      raise absent(reference, f"{where_from}: there is no such folder; fix its path")
     else:
       tars = list(folder.glob("*.tar"))
     if not tars:
@@ -171,6 +175,11 @@ def _find(reference: Reference) -> tuple[list[Path], Path, str]:
     )
   root = next((f for f in (folder, folder.parent) if any((f / n).exists() for n in (NAMES, IDS))), folder)
   return tars, root, folder.name if folder not in (root, reference.path) else "all"
+
+
+def _above_pattern(path: Path) -> Path:
+  """The folder down to which a glob names one alone."""
+  return next(p for p in path.parents if not any(c in str(p) for c in _PATTERN))
 
 
 class _Headers(io.BufferedReader):

@@ -138,6 +138,9 @@ class AskedList(PromptList):
     want = max(round(self._requests()), len(known))
     return Status(MISSING, len(known), want, "requests", note=functools.partial(self._cost, known, want))
 
+  def _status_without(self) -> Status:
+    return Status(MISSING, unit="requests")
+
   def _answers(self) -> Answers:
     return Answers(self.folder / answers.FOLDER, self._identity)
 

@@ -23,8 +23,8 @@ from synthjax.encoders.encoder import Encoder
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import checkpoint_sums
 from synthjax.pages.inputs import Described
-from synthjax.runtime import devices
-from synthjax.runtime.errors import UserError
+from synthjax.runtime import absence, devices
+from synthjax.runtime.errors import NotHere, UserError
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import RuntimeFields
@@ -152,7 +152,18 @@ class Product(Described):
 
   def status(self) -> Status:
     """Reads, and refuses a changed identity; makes nothing."""
-    return snapshot.once((self, "status", self._state()), self._status)
+    return snapshot.once((self, "status", self._state()), self._status_of_here)
+
+  def _status_of_here(self) -> Status:
+    try:
+      return self._status()
+    except NotHere as e:
+      absence.note(e)
+      return self._status_without()
+
+  def _status_without(self) -> Status:
+    """What can be known of it while images or weights that it is made from are not on this machine: for --plan."""
+    return Status(MISSING)
 
   def _state(self) -> Hashable:
     """What its status depends on beside the disk: how many images filters need of a set."""

@@ -186,8 +186,7 @@ class ImageSet(Product, Generic[Fields]):
 
   def _status(self) -> Status:
     if not self._is_ready() or records.compare(self.folder, self._record()) is None:
-      total = sum(self._wanted)
-      return self._status_of(MISSING, [], 0, total, total)
+      return self._status_of_none()
     plan, needed = self.requested()
     total, have = plan.size(needed), self._published(plan, needed)
     images = sum(len(plan.shards[i]) for i in have)
@@ -195,6 +194,10 @@ class ImageSet(Product, Generic[Fields]):
     whole = complete and len(have) == needed and listed >= total
     state = DONE if whole else STALE if listed or (images and not complete) else MISSING
     return self._status_of(state, have, images, total, total - images, needed)
+
+  def _status_of_none(self) -> Status:
+    total = sum(self._wanted)
+    return self._status_of(MISSING, [], 0, total, total)
 
   def _published(self, plan: Plan, needed: int) -> list[int]:
     """The needed shards that are there, each unchanged since it was published."""

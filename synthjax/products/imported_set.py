@@ -33,7 +33,8 @@ from synthjax.disk import checksums, workdir
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import Study
 from synthjax.products.image_set import ImageSet
-from synthjax.runtime.errors import UserError
+from synthjax.runtime import absence
+from synthjax.runtime.errors import NotHere, UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import Import
 from synthjax.spec.references import named
@@ -99,6 +100,13 @@ class ImportedSet(ImageSet[Import]):
   def _has_index(self) -> bool:
     self._index_seen = self._index_seen or os.path.exists(self.folder / INDEX)  # each status asks many times
     return self._index_seen
+
+  def _state(self) -> int:
+    try:
+      return super()._state()
+    except NotHere as e:
+      absence.note(e)
+      return 0
 
   def _is_ready(self) -> bool:
     return self._has_index

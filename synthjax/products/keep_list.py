@@ -178,6 +178,9 @@ class KeepList(Product):
     found = self._status_of_list()
     return found if found.state == DONE else dataclasses.replace(found, memory=self._memory)
 
+  def _status_without(self) -> Status:
+    return Status(MISSING, 0, self.quota * len(self._labels))
+
   def _status_of_list(self) -> Status:
     want = self.quota * len(self._labels)
     drawn = self._set.status()

@@ -34,15 +34,15 @@ from synthjax.pages.inputs import About, Asked, Measured, Point
 from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList
-from synthjax.products.learner_identity import Naming, begin_folder
+from synthjax.products.learner_identity import Naming, begin_folder, check_begin_folder
 from synthjax.products.run import Result, Run
 from synthjax.products.selection import Selection
-from synthjax.runtime import devices, residents, sharding
+from synthjax.runtime import absence, devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
-from synthjax.weights import image_networks, read
+from synthjax.weights import image_networks
 
 _LEARNT = "learnt.safetensors"
 
@@ -102,9 +102,8 @@ class Learner(Run):
         f"config.learners.{self.arm}: {self._set.name} is of other classes than the real images; only names may differ"
       )
     for test in dict.fromkeys((*self.tests, *self._probed)):
-      self._source(test)
-    if folder := begin_folder(self.fields):
-      read.tensor_files(folder, "model")
+      absence.attempt(functools.partial(self._source, test))
+    check_begin_folder(self.fields)
 
   def check_devices(self) -> None:
     sharding.training_devices(**self.mesh_request)
@@ -176,6 +175,8 @@ class Learner(Run):
   @property
   def _examples(self) -> int:
     """That a seed sees; 0 = not known before its images are there."""
+    if self.fields.steps or self.fields.examples:
+      return learner.examples(self.fields, ())
     lengths = [n for n in (self.real_images, self.synthetic_images) if n] if self._is_ready() else []
     return learner.examples(self.fields, lengths)
 

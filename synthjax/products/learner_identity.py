@@ -21,6 +21,7 @@ from synthjax.learning.tasks import TASKS
 from synthjax.products.image_set import ImageSet
 from synthjax.products.run import folder_of
 from synthjax.products.selection import Selection
+from synthjax.runtime.errors import NotHere, UserError
 from synthjax.spec import fields as fields_of
 from synthjax.spec import group
 from synthjax.spec.references import named
@@ -153,3 +154,15 @@ def begin_folder(fields: fields_of.Learning) -> Path | None:
   """Of weights that a learner begins with, where they are no other learner's."""
   path = named("folder", fields.init)
   return Path(path).expanduser() if path else None
+
+
+def check_begin_folder(fields: fields_of.Learning) -> None:
+  """Raises UserError where there is one that holds no weights."""
+  if not (folder := begin_folder(fields)):
+    return
+  try:
+    read.tensor_files(folder, "model")
+  except UserError as e:
+    if folder.exists():
+      raise
+    raise NotHere(str(e), fields.init, f"there is no {folder}", "weights") from None

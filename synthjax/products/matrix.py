@@ -62,6 +62,10 @@ class Matrix(DerivedPage):
     drawn = self._is_rendered_from(matrix_cells.basis(cells))
     return Status(DONE if drawn and have == want else STALE, have, want, "cells")
 
+  def _status_without(self) -> Status:
+    want = sum(len(arms) * len(self._config.studies[s].tests) for s, arms in self._studies.items())
+    return Status(MISSING, 0, want, "cells")
+
   def _finish(self) -> dict[str, str]:
     self.render(refresh_seconds=0)
     return matrix_cells.basis(self._cells(self._members()))

@@ -130,10 +130,9 @@ class Run(Product):
     return all(product.status().state == DONE for product in reversed(self.inputs))
 
   def _status(self) -> Status:
-    want = self.seeds * (len(self._asked) + self.counts_weights)
     if not self._is_ready():
-      seconds = functools.partial(self._seconds, self.seeds)
-      return Status(MISSING, 0, want, "results", seconds=seconds, why=self._why(is_ready=False))
+      return dataclasses.replace(self._status_without(), why=self._why(is_ready=False))
+    want = self._want
     folder, files = self._files()
     learnt = sum(self._is_learnt_in(folder, seed) for seed in range(self.seeds))
     have = sum(results.file_of(x.stem) is not None for x in files) + self.counts_weights * learnt
@@ -142,6 +141,13 @@ class Run(Product):
       return Status(DONE, have, want, "results", is_idle=True)
     state, seconds = STALE if have else MISSING, functools.partial(self._seconds, self.seeds - learnt)
     return Status(state, have, want, "results", seconds=seconds, why=self._why(is_ready=True))
+
+  def _status_without(self) -> Status:
+    return Status(MISSING, 0, self._want, "results", seconds=functools.partial(self._seconds, self.seeds))
+
+  @property
+  def _want(self) -> int:
+    return self.seeds * (len(self._asked) + self.counts_weights)
 
   def _seconds(self, seeds: int) -> float:
     """To learn so many, as measured on devices like these; 0 = not known."""

@@ -22,12 +22,12 @@ from synthjax.generators.checkpoint import STEMS, read_checkpoint
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import rates
 from synthjax.models import attention
-from synthjax.products.base import DONE, Study
+from synthjax.products.base import DONE, Status, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
-from synthjax.runtime import devices, residents
-from synthjax.runtime.errors import UserError
+from synthjax.runtime import absence, devices, residents
+from synthjax.runtime.errors import NotHere, UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.sampling import sampler
 from synthjax.sampling.program import SamplingProgram
@@ -151,7 +151,19 @@ class SampledSet(ImageSet[SampledSetSpec]):
   @property
   def _can_sample(self) -> bool:
     """Whether a network of this study that samples is trained; until then nothing is known of its weights."""
-    return self._network is None or self._network.status().state == DONE
+    return self._network.status().state == DONE if self._network else self._are_weights_here
+
+  @functools.cached_property
+  def _are_weights_here(self) -> bool:
+    try:
+      self._weights  # noqa: B018
+    except NotHere as e:
+      absence.note(e)
+      return False
+    return True
+
+  def _status_without(self) -> Status:
+    return self._status_of_none()
 
   @property
   def kind(self) -> str:

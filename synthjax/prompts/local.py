@@ -13,7 +13,7 @@ from etils import epath
 from synthjax.language import model
 from synthjax.models.t5 import T5
 from synthjax.prompts.requests import Answer, Request
-from synthjax.runtime.errors import UserError
+from synthjax.runtime.errors import NotHere, UserError
 from synthjax.runtime.stopping import Stop
 
 _BATCHES = 4  # that are queued
@@ -50,6 +50,8 @@ class Local:
   def check(self, where: str) -> None:
     try:
       self._model.digest()
+    except NotHere as e:
+      raise NotHere(f"{where}: {e}", e.reference, e.fix, e.what) from None
     except UserError as e:
       raise UserError(f"{where}: {e}") from None
 

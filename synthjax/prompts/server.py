@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from synthjax.prompts import server_protocol as protocol
 from synthjax.prompts.server_client import Connection, Endpoint, NoReply, base_url
 from synthjax.prompts.server_conversation import ServerConversation
-from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime import absence
+from synthjax.runtime.errors import NotHere, UserError, nearest
 from synthjax.spec import fields
 
 _CHECK_SECONDS = 15.0
@@ -37,12 +38,14 @@ class Server:
     base, key = base_url(self.url, where), self._key()
     if not self.model:
       raise UserError(f"{where}: server {base} needs the name of a model; set the list's model")
+    absence.check(base)
     endpoint = Endpoint(base, key, min(self.settings.timeout_seconds, _CHECK_SECONDS))
     try:
       with endpoint.connect() as connection:
         self._check(endpoint, connection, where)
     except NoReply as e:
-      raise UserError(f"{where}: no server answers at {base} ({e}); start it, or fix the URL") from None
+      line = f"{where}: no server answers at {base} ({e}); start it, or fix the URL"
+      raise NotHere(line, base, "none answers", "servers") from None
 
   def _check(self, endpoint: Endpoint, connection: Connection, where: str) -> None:
     reply = connection.models()

@@ -21,6 +21,15 @@ class Unavailable(UserError):
   exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
+class NotHere(UserError):
+  """Something whole that a reference names is not on this machine, though it may be where the study will run."""
+
+  def __init__(self, line: str, reference: str, fix: str, what: str = "data"):
+    """`fix` says how to come by it, or what exactly is not there, in a few words; `what`: data, weights or servers."""
+    super().__init__(line)
+    self.reference, self.fix, self.what = reference, fix, what
+
+
 class Interrupted(Exception):
   """The process was asked to stop (SIGTERM, SIGINT) and has put everything in order."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
@@ -14,6 +15,7 @@ from synthjax.encoders.encoder import Encoder, encoder_of
 from synthjax.filters.registry import RULES
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import P, Product
+from synthjax.runtime import absence
 from synthjax.runtime.errors import UserError
 from synthjax.spec.config import Config
 from synthjax.spec.study import StudySpec, resolve
@@ -159,8 +161,8 @@ def _check_names(spec: StudySpec) -> None:
 def check(products: Iterable[Product]) -> None:
   opened: set[tuple[str, LabelSpace]] = set()
   for product in products:
-    product.check()
+    absence.attempt(product.check)
     for reference, labels in product.reads():
       if (reference, labels) not in opened:
         opened.add((reference, labels))
-        open_source(reference, labels)
+        absence.attempt(functools.partial(open_source, reference, labels))

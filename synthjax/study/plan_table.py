@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from etils import epath
 
 from synthjax.disk import snapshot
 from synthjax.learning import rates
 from synthjax.products.base import DONE, Product, Status, status_or_refusal
+from synthjax.runtime import absence
+from synthjax.runtime.errors import NotHere
 from synthjax.runtime.progress import duration, readable
 
 _SHARE = 0.3  # of a device's peak that work reaches, where nothing was measured
 _Row = tuple[str, Status]
 
 
-def plan_table(products: Sequence[tuple[str, Product]], root: epath.Path) -> str:
-  """One line a product, under its folder below the workdir; then why some are to be made again, and what all of it takes."""
+def plan_table(
+  products: Sequence[tuple[str, Product]],
+  root: epath.Path,
+  absent: Mapping[str, NotHere] = MappingProxyType({}),
+) -> str:
+  """One line a product, under its folder below the workdir; then why some are to be made again, and what all of it takes.
+
+  `absent`: by reference, what has been found not to be on this machine; making the statuses may find more.
+  """
   with snapshot.one_look():
     rows = [(name, status_or_refusal(product)) for name, product in products]
     flops = {name: s.flops() for name, s in rows}
@@ -38,13 +48,14 @@ def plan_table(products: Sequence[tuple[str, Product]], root: epath.Path) -> str
   lines += [f"{name}: {why}" for name, s in rows if (why := s.why or s.note())]
   if to_do:
     missing = {name for name, _ in to_do}
-    lines += _to_fetch(p for name, p in products if name in missing)
+    lines += _to_fetch((p for name, p in products if name in missing), absent)
     lines += _room(to_do, root)
-    lines += [f"memory: {name} {needs}" for name, s in to_do if (needs := s.memory())]
+    lines += [f"memory: {name} {needs}" for name, s in to_do if (needs := _memory(s))]
   if times and all(name in times for name, s in to_do if flops[name]):
     lines.append(
       f"about {duration(sum(seconds for seconds, _ in times.values()))} on this machine, for what has a time above"
     )
+  lines += _not_here(absent)
   return "\n".join([*lines, f"{len(to_do)} of {len(rows)} to make" if to_do else "nothing is missing"])
 
 
@@ -63,13 +74,36 @@ def _times(rows: Sequence[_Row], flops: Mapping[str, float]) -> dict[str, tuple[
   return found
 
 
-def _to_fetch(products: Iterable[Product]) -> list[str]:
-  """Of the hub; what several products read is fetched once."""
+def _to_fetch(products: Iterable[Product], absent: Container[str]) -> list[str]:
+  """Of the hub, where it answers; what several products read is fetched once."""
   found = dict.fromkeys(fetch for product in products for fetch in product.to_fetch())
   missing = [
-    f"{fetch.reference}, {_scaled(fetch.bytes, 'B')}" if fetch.bytes else fetch.reference for fetch in found
+    f"{fetch.reference}, {_scaled(fetch.bytes, 'B')}" if fetch.bytes else fetch.reference
+    for fetch in found
+    if fetch.reference not in absent
   ]
   return [f"weights to fetch: {'; '.join(missing)}"] if missing else []
+
+
+def _memory(status: Status) -> str:
+  """A rule may hold as much as there are real images."""
+  try:
+    return status.memory()
+  except NotHere as e:
+    absence.note(e)
+    return ""
+
+
+def _not_here(absent: Mapping[str, NotHere]) -> list[str]:
+  """A line a kind; in it, what comes about in the same way stands together."""
+  kinds: dict[str, dict[str, list[str]]] = {}
+  for reference, error in absent.items():
+    kinds.setdefault(error.what, {}).setdefault(error.fix, []).append(reference)
+  lines = []
+  for what, by_fix in kinds.items():
+    said = "; ".join(f"{', '.join(own)} ({fix})" for fix, own in by_fix.items())
+    lines.append(f"{what} that are not here: {said}")
+  return lines
 
 
 def _room(to_do: Sequence[_Row], root: epath.Path) -> list[str]:

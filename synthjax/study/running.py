@@ -18,7 +18,7 @@ from synthjax.products.derived_page import DerivedPage
 from synthjax.products.image_set import SHEET, ImageSet
 from synthjax.products.learner import Learner
 from synthjax.products.network import Network
-from synthjax.runtime import devices
+from synthjax.runtime import absence, devices
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.stopping import Stop
 from synthjax.store import leftovers
@@ -34,10 +34,15 @@ from synthjax.study.verify import verify
 def run(command: Command) -> None:
   """The study, or what `--plan` and `--stages` leave of it."""
   with workdir.opened(command.workdir) as root:
-    _run(command, root)
+    if command.plan:
+      with absence.passed_over() as absent:
+        print(plan_table(_designed(command, root)[1], root, absent))
+    else:
+      _run(command, root)
 
 
-def _run(command: Command, root: epath.Path) -> None:
+def _designed(command: Command, root: epath.Path) -> tuple[Study, list[tuple[str, Product]]]:
+  """The study, and what of it the stages ask for, under its folders below the workdir."""
   known = (*STAGES, *ON_REQUEST)
   for stage in command.stages:
     if stage not in known:
@@ -48,13 +53,15 @@ def _run(command: Command, root: epath.Path) -> None:
       f"--stages predict: a matrix has many studies; name one of them, with its own config and --workdir {root}/STUDY"
     )
   titled = [(name, p) for name, p in study.titled if not command.stages or p.stage in command.stages]
-  chosen = [p for _, p in titled]
   if devices.is_main_process():
     for note in (*command.notes, *study.notes):
       print(f"note: {note}", file=sys.stderr)
-  if command.plan:
-    print(plan_table(titled, root))
-    return
+  return study, titled
+
+
+def _run(command: Command, root: epath.Path) -> None:
+  study, titled = _designed(command, root)
+  chosen = [p for _, p in titled]
   pages = [p for one in study.each for p in one.of(DerivedPage) if p in chosen and devices.is_main_process()]
   with snapshot.one_look():
     check_inputs(chosen)

@@ -25,8 +25,8 @@ from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from synthjax.disk import checksums, workdir
-from synthjax.runtime import progress
-from synthjax.runtime.errors import UserError
+from synthjax.runtime import absence, progress
+from synthjax.runtime.errors import NotHere, UserError
 from synthjax.small_world import weights as embedded
 from synthjax.weights import read
 
@@ -70,6 +70,7 @@ def locate(reference: str, root: epath.Path) -> Path:
         f"weights: {folder} is a single file; `{read.CONVERTER} {folder} --out FOLDER` makes a folder of it"
       )
     return folder
+  absence.check(reference)
   return _fetched(reference, match["repo"], match["revision"] or "main", root, constants.HF_HUB_CACHE)
 
 
@@ -272,8 +273,11 @@ def _user_error(reference: str, revision: str, error: Exception) -> UserError:
   if isinstance(error, errors.RevisionNotFoundError):
     return UserError(f"weights: {reference}: the hub's repository has no revision {revision!r}")
   if _is_unreachable(error):
-    return UserError(
-      f"weights: {reference} is no folder here, the hub cannot be reached, and it is not in the cache {cache}; fetch it where there is a network"
+    return NotHere(
+      f"weights: {reference} is no folder here, the hub cannot be reached, and it is not in the cache {cache}; fetch it where there is a network",
+      reference,
+      "no folder here, and the hub cannot be reached",
+      "weights",
     )
   if full := workdir.no_room(error, cache):
     return full
