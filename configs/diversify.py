@@ -25,7 +25,7 @@ SHOTS = 10  # in the small world
 def get_config(arg: str = ""):
   if arg not in ("", "all", "imagenet"):
     raise UserError(f"configs/diversify.py knows :all and :imagenet, not :{arg}")
-  return _imagenet() if arg == "imagenet" else _small_world(RATIOS if arg == "all" else (1, 3, 6))
+  return _imagenet() if arg == "imagenet" else _small_world(RATIOS if arg == "all" else (1, 6))
 
 
 def _small_world(ratios):
@@ -54,12 +54,8 @@ def _small_world(ratios):
   config.sets.named = image_set("named")
   config.sampling.update(generator="network:solfege", images_per_class=most, steps=12, images_per_shard=128)
 
-  config.learning.update(
-    model="resnet-mini", size=16, real="few", batch=32, steps=200, learning_rate=4e-3, warmup=0.1
-  )
-  config.learning.update(
-    mixup=1.0, smoothing=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15, elastic=0.7
-  )
+  config.learning.update(model="resnet-mini", size=8, real="few", batch=64, steps=300)
+  config.learning.update(learning_rate=8e-3, warmup=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15)
   _learners(config, ratios, ARMS)
   _learners(config, ratios, {"named": "named"}, norms=("shared",))
   return config
@@ -110,7 +106,7 @@ def _learners(config, ratios, arms, norms=("shared", "auxiliary")):
   batch = config.learning.batch
   config.learners["real"] = learner(batch=batch // 2)
   config.learners["real-whole-batch"] = learner()
-  for f in sweep(arm=arms, norm=norms, ratio=ratios, batch=("balanced", "pooled")):
+  for f in sweep(ratio=ratios, arm=arms, norm=norms, batch=("balanced", "pooled")):
     r = f["ratio"]
     if r == 1 and f["batch"] == "pooled":
       continue
