@@ -23,9 +23,17 @@ SHOTS = 10  # in the small world
 
 
 def get_config(arg: str = ""):
-  if arg not in ("", "all", "imagenet"):
-    raise UserError(f"configs/diversify.py knows :all and :imagenet, not :{arg}")
-  return _imagenet() if arg == "imagenet" else _small_world(RATIOS if arg == "all" else (1, 6))
+  if arg == "imagenet":
+    return _imagenet()
+  asked = set(filter(None, arg.split(",")))
+  if unknown := asked - {"all", "other-norms"}:
+    raise UserError(f"configs/diversify.py knows :imagenet, :all and :other-norms, not :{min(unknown)}")
+  config = _small_world(RATIOS if "all" in asked else (1, 6))
+  if "other-norms" in asked:
+    for own in config.learners.values():
+      if own.norm == "auxiliary":
+        own.test_norm = "auxiliary"
+  return config
 
 
 def _small_world(ratios):

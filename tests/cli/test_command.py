@@ -195,6 +195,7 @@ def test_every_field_is_of_one_kind():
 SHIPPED = {
   "benchmark": ("", "sampling,cpu", "encode,gpu"),
   "cifar100_transfer": ("", "resnet50", "deit-s-imagenet"),
+  "diversify": ("", "all", "all,other-norms", "imagenet"),
   "embedded_world": ("", "trial"),
   "few_shot": ("", "digits,2", "imagenet", "eurosat"),
   "pretrain_transfer": ("", "resnet", "vit"),

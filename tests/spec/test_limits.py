@@ -130,23 +130,27 @@ def test_a_set_whose_plan_fits_no_memory_is_refused(config, tmp_path, sampling, 
 
 @pytest.mark.parametrize("source", ["folder:/no/such", "synthjax:/no/such", "coop:/no/such.json:test"])
 @pytest.mark.parametrize("stages", [(), ("sample", "embed", "tune", "learn")])
-def test_real_images_that_are_missing_are_told_before_anything_is_made(config, tmp_path, source, stages):
+def test_real_images_that_are_missing_are_told_before_anything_is_made(
+  config, tmp_path, capsys, source, stages
+):
   for group, field in (("tests", "digits"), ("real.few", "source"), ("sampling", "parents")):
     spoilt = config.copy_and_resolve_references()
     if group == "sampling":
       spoilt.sampling.strength = 0.5
     functools.reduce(operator.getitem, group.split("."), spoilt)[field] = source
-    for plan in (True, False):
-      with pytest.raises(UserError, match="/no/such"):
-        study.run(Command(spoilt, str(tmp_path), plan=plan, stages=stages))
+    with pytest.raises(UserError, match="/no/such"):
+      study.run(Command(spoilt, str(tmp_path), stages=stages))
+    study.run(Command(spoilt, str(tmp_path), plan=True, stages=stages))
+    assert f"data that are not here: {source} (" in capsys.readouterr().out
   assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_are_missing_are_told_before_anything_is_made(config, tmp_path):
+def test_weights_that_are_missing_are_told_before_anything_is_made(config, tmp_path, capsys):
   config.learners.both.init = f"folder:{tmp_path / 'none'}"
-  for plan in (True, False):
-    with pytest.raises(UserError, match=r"none/model\.safetensors is missing"):
-      study.run(Command(config, str(tmp_path / "w"), plan=plan))
+  with pytest.raises(UserError, match=r"none/model\.safetensors is missing"):
+    study.run(Command(config, str(tmp_path / "w")))
+  study.run(Command(config, str(tmp_path / "w"), plan=True))
+  assert "weights that are not here: folder:" in capsys.readouterr().out
   assert not (tmp_path / "w").exists()
 
 

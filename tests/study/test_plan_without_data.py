@@ -6,11 +6,13 @@ import pytest
 from PIL import Image
 
 from synthjax import main, study
+from synthjax.cli.command_line import load_config_file
 from synthjax.data import tfds_source
 from synthjax.runtime.errors import UserError
 from synthjax.spec import config as fields_of
 from synthjax.spec.command import Command
 from synthjax.weights import hub
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -174,10 +176,13 @@ def test_of_a_workdir_that_was_begun_what_is_there_is_shown(capsys, small, tmp_p
   assert "data that are not here: folder:none (there is no none)" in lines
 
 
-def test_weights_and_servers_that_are_elsewhere_are_likewise(capsys, tmp_path, monkeypatch):
-  """A laptop without a network."""
+@pytest.fixture
+def without_network(tmp_path, monkeypatch):
   monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
   monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def test_weights_and_servers_that_are_elsewhere_are_likewise(capsys, tmp_path, monkeypatch, without_network):
   asked = []
   pin = hub._pin
   monkeypatch.setattr(hub, "_pin", lambda reference, *rest: asked.append(reference) or pin(reference, *rest))
@@ -210,3 +215,17 @@ def test_weights_and_servers_that_are_elsewhere_are_likewise(capsys, tmp_path, m
   config.prompts.CD = fields_of.prompt_list("B")
   with pytest.raises(UserError, match="org/sd is no folder here, the hub cannot be reached"):
     study.run(Command(config, "w"))
+
+
+def test_the_plan_of_imagenet_with_a_language_model_needs_neither_here(capsys, without_network):
+  config = load_config_file(str(ROOT / "configs" / "diversify.py"), "imagenet")
+  for name in ("LAR", "CD", "SD"):
+    config.prompts[name].writer = "server:http://127.0.0.1:9/v1"
+  lines = plan(capsys, config, "w")
+  said = [line for line in lines if "not here" in line]
+  assert [line.split(" that")[0] for line in said] == ["data", "servers", "weights"]
+  assert all(f"tfds:{name}" in said[0] for name in ("imagenet2012:train", "imagenet_sketch", "imagenet_a"))
+  assert "prompts/CD: 21,000 requests of 21,000" in "\n".join(lines)
+  shown = rows(lines)
+  assert shown["runs/LAR+CD+SD-auxiliary-pooled-6x"][1:3] == ["missing", "0/18"]
+  assert shown["images/naive"][2] == "0/7,800,000"
