@@ -176,6 +176,16 @@ class Product(Described):
     """Weights that it reads and that are not on this machine yet. Asks nobody."""
     return ()
 
+  @property
+  def stored_side(self) -> int:
+    """Pixels a side of the images that it will write; 0 = not known, or it writes none."""
+    return 0
+
+  @property
+  def read_side(self) -> int:
+    """Pixels a side, at most, that it needs of its inputs' images; 0 = not known."""
+    return 0
+
   def faults(self) -> Sequence[str]:
     """For stage verify: what is wrong, from reading every byte of what is there; Faults know what to remove."""
     return file_faults(self.folder)

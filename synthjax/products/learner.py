@@ -173,6 +173,10 @@ class Learner(Run):
     return seeds * self._examples / rate if rate else 0.0
 
   @property
+  def read_side(self) -> int:
+    return self.fields.stored_size or self.fields.size
+
+  @property
   def _examples(self) -> int:
     """That a seed sees; 0 = not known before its images are there."""
     if self.fields.steps or self.fields.examples:

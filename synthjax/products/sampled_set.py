@@ -197,9 +197,12 @@ class SampledSet(ImageSet[SampledSetSpec]):
   def _images_a_second(self) -> float:
     return rates.of_sessions(self.folder / SESSIONS)
 
+  @property
+  def stored_side(self) -> int:
+    return self._sampling.setting.stored_size if self._can_sample else self.fields.stored_size
+
   def _bytes_each(self) -> float:
-    side = self._sampling.setting.stored_size if self._can_sample else self.fields.stored_size
-    return 600 + 0.25 * side**2  # JPEG at 2 bits a pixel
+    return 600 + 0.25 * self.stored_side**2  # JPEG at 2 bits a pixel
 
   def _record(self) -> records.Record:
     sessions = self._sessions()

@@ -17,6 +17,7 @@ from synthjax.runtime.errors import NotHere
 from synthjax.runtime.progress import duration, readable
 
 _SHARE = 0.3  # of a device's peak that work reaches, where nothing was measured
+_LARGE = 128  # pixels a side: what is smaller costs little in any size
 _Row = tuple[str, Status]
 
 
@@ -50,6 +51,7 @@ def plan_table(
     missing = {name for name, _ in to_do}
     lines += _to_fetch((p for name, p in products if name in missing), absent)
     lines += _room(to_do, root)
+    lines += _smaller_images(products, missing)
     lines += [f"memory: {name} {needs}" for name, s in to_do if (needs := _memory(s))]
   if times and all(name in times for name, s in to_do if flops[name]):
     lines.append(
@@ -119,6 +121,20 @@ def _room(to_do: Sequence[_Row], root: epath.Path) -> list[str]:
   if left <= free:
     return [f"disk: {sizes}"]
   return [f"warning: disk: {sizes} in {root}: it does not fit; free some room, or ask for fewer images"]
+
+
+def _smaller_images(products: Sequence[tuple[str, Product]], missing: Container[str]) -> list[str]:
+  """Of sets whose images are larger than what is learnt from them. Before they are drawn: ids depend on the size."""
+  lines = []
+  for name, images in products:
+    sides = [p.read_side for _, p in products if images in p.inputs and p.stage != "report"]
+    stored, needed = images.stored_side, max(sides, default=0)
+    if name in missing and all(sides) and needed and stored >= max(_LARGE, 1.2 * needed):
+      lines.append(
+        f"{name}: stored at {stored} px, and no learner reads more than {needed}: stored_size={needed} takes about "
+        f"{(needed / stored) ** 2:.0%} of the room and of the time to decode; with another size later they are other images"
+      )
+  return lines
 
 
 def _scaled(value: float, unit: str) -> str:

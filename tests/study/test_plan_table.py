@@ -22,6 +22,7 @@ class Planned(Product):
   """As far as it is told to be."""
 
   stage = "sample"
+  stored_side = read_side = 0
 
   def __init__(self, name: str, status: Status, *fetches: ToFetch):
     self.name, self._told, self._fetches = name, status, fetches
@@ -47,6 +48,35 @@ def planned(tmp_path, *products: Planned) -> list[str]:
 def images(state: str, have: int, want: int, **costs: float) -> Status:
   calls = {k: (lambda v=v: v) for k, v in costs.items() if k != "bytes"}
   return Status(state, have, want, bytes=costs.get("bytes", 0.0), **calls)
+
+
+@pytest.mark.parametrize(
+  "state, stored, sides, proposed",
+  [
+    (MISSING, 512, (256, 224), 256),
+    (MISSING, 512, (), 0),  # nobody is known to learn from it
+    (MISSING, 512, (256, 0), 0),  # an encoder, whose size is not known
+    (MISSING, 256, (224,), 0),  # not worth it
+    (MISSING, 32, (16,), 0),
+    (MISSING, 0, (16,), 0),  # the generator is not there
+    (DONE, 512, (256,), 0),  # too late
+  ],
+)
+def test_a_smaller_size_is_proposed_where_nobody_reads_more(tmp_path, state, stored, sides, proposed):
+  drawn = Planned("images/B", images(state, 0, 10))
+  drawn.stored_side = stored
+  readers = [Planned(f"runs/{i}", Status(MISSING)) for i in range(len(sides))]
+  for reader, side in zip(readers, sides, strict=True):
+    reader.read_side, reader.inputs = side, (drawn,)
+  page = Planned("report", Status(MISSING))
+  page.stage, page.inputs = "report", (drawn,)
+  said = [line for line in planned(tmp_path, drawn, *readers, page) if "stored at" in line]
+  assert len(said) == bool(proposed)
+  if proposed:
+    assert said[0].startswith(
+      "images/B: stored at 512 px, and no learner reads more than 256: stored_size=256 "
+    )
+    assert "about 25% of the room" in said[0]
 
 
 def test_memory_is_stated_of_what_is_still_to_be_made(tmp_path):
