@@ -155,6 +155,7 @@ def read_params(
   place: Callable[[np.ndarray], jax.Array | np.ndarray],
   layout: Layout = names,
   spare: Mapping[str, str] | None = None,
+  network: str = "its config.json",
 ) -> dict[str, Any]:
   """The tensors of one network as the tree `shapes` wants them, each placed as soon as it is read.
 
@@ -162,6 +163,7 @@ def read_params(
   than two tensors: one is read while the one before is on its way to the devices.
 
   `spare` are tensors that the files may hold besides: of each the name of another one, which it must be a copy of, or "".
+  `network` is what decides the names and shapes, in errors.
   """
   spare = spare or {}
   wanted = traverse_util.flatten_dict(dict(shapes))
@@ -179,7 +181,9 @@ def read_params(
           odd.append(f"{name} is stored as {kind}")
         where[name], found[name] = file, tuple(about.get_shape())
   source = {path: next((n for n in layout.torch_names(path) if n in found), None) for path in wanted}
-  _account(folder, wanted, source, {n: shape for n, shape in found.items() if n not in spare}, odd, layout)
+  _account(
+    folder, wanted, source, {n: shape for n, shape in found.items() if n not in spare}, odd, layout, network
+  )
   _check_copies({name: of for name, of in spare.items() if of and name in where}, where)
   by_file: dict[Path, list[tuple[tuple[str, ...], str]]] = {}
   for path, name in source.items():
@@ -225,6 +229,7 @@ def _account(
   found: dict[str, tuple[int, ...]],
   odd: list[str],
   layout: Layout,
+  network: str,
 ) -> None:
   # Several parameters may be cut from one tensor, which is listed once.
   missing = list(dict.fromkeys(layout.torch_names(p)[0] for p, name in source.items() if name is None))
@@ -245,9 +250,7 @@ def _account(
     if which
   ]
   if faults:
-    raise UserError(
-      f"weights: {folder} does not fit its config.json: {'; '.join(faults)}; fetch the folder again"
-    )
+    raise UserError(f"weights: {folder} does not fit {network}: {'; '.join(faults)}; fetch the folder again")
 
 
 def some(items: list[str], n: int = 4) -> str:
