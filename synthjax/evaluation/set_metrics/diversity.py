@@ -8,8 +8,8 @@ vendi       Vendi score (Friedman and Dieng 2023): the exponential of the entrop
 spread      Diversity within a class as Fan et al. (2024) describe it, the standard deviation of features inside a class,
             averaged. Here: over a class's images, the standard deviation (divided by n - 1) of each of the d dimensions, the
             mean over dimensions, then the mean over classes, each class alike; features as the encoder gives them. The
-            paper's text gives no formula: whether it divides by n, normalises features or takes the root of the summed
-            variance is unverified, so compare sets here and not with its figures.
+            paper's full text was not read by us: whether it divides by n, normalises features or takes the root of the
+            summed variance is unverified, so compare sets here and not with its figures.
 pairs       For LPIPS diversity, the mean distance of a fixed set of pairs of a class: which pairs those are.
 """
 
