@@ -22,7 +22,7 @@ from synthjax.scaling.points import Points
 Array = np.ndarray
 DELTA_OF_ONE_SEED = 1e-3
 _BEST_STARTS = 6  # of the grid, from which L-BFGS-B runs
-_MORE = 2  # points beyond the parameters
+MORE = 2  # points beyond the parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Fit:
 
 def why_not(law: Law, data: Points) -> str:
   """What makes these points too few for this law; "" where they are enough."""
-  n, needed = len(data.sizes), len(law.parameters) + _MORE
+  n, needed = len(data.sizes), len(law.parameters) + MORE
   if data.logs_MxV.shape[1] < law.columns:
     return f"{data.name}: law {law.name} needs the column of N; name it with --n"
   if n < needed:
