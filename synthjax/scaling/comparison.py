@@ -24,7 +24,7 @@ from synthjax.scaling.laws import Law
 from synthjax.scaling.points import Points
 
 Array = np.ndarray
-_MISFIT = 0.01
+MISFIT = 0.01
 _CHANCE = 0.05
 _NEVER_LINEAR = 1.0  # a delta that the log residual of no sensible fit reaches
 
@@ -100,7 +100,7 @@ def fit_range(law: Law, data: Points, delta: float, whole: bool = False) -> tupl
   """(the fit in the range that the rule chooses, the misfit's p-value there)."""
   everything = fit(law, data, delta)
   misfit = _misfit(everything)
-  if whole or misfit is None or misfit >= _MISFIT:
+  if whole or misfit is None or misfit >= MISFIT:
     return everything, misfit
   for smallest in np.unique(data.logs_MxV[:, 0])[1:]:
     narrower = data.take(data.logs_MxV[:, 0] >= smallest - 1e-9)
@@ -108,7 +108,7 @@ def fit_range(law: Law, data: Points, delta: float, whole: bool = False) -> tupl
       break
     found = fit(law, narrower, delta)
     p = _misfit(found)
-    if p is None or p >= _MISFIT:
+    if p is None or p >= MISFIT:
       return found, p
   return everything, misfit
 

@@ -21,7 +21,7 @@ from synthjax.scaling.points import Points
 
 Array = np.ndarray
 DELTA_OF_ONE_SEED = 1e-3
-_BEST_STARTS = 6  # of the grid, from which L-BFGS-B runs
+_BEST_STARTS = 4  # of the grid, from which L-BFGS-B runs
 MORE = 2  # points beyond the parameters
 
 
@@ -137,21 +137,23 @@ def refine(
   low, high = (np.broadcast_to(b, theta_RxP.shape) for b in (bounds[..., 0], bounds[..., 1]))
   theta = np.clip(theta_RxP, low, high)
   log_y = np.broadcast_to(log_y, weights_RxM.shape)
+  sizes, where = np.unique(logs_MxV, axis=0, return_inverse=True)  # seeds share the law's values
+  where = where.ravel()
+  of_size = (where[:, None] == np.arange(len(sizes))).astype(np.float64)
   damping = np.full(len(theta), 1e-3)
 
   def look(theta: Array, rows: Array) -> tuple[Array, Array, Array]:
-    value, gradient = law.evaluate(theta, logs_MxV)
-    scaled = (value - log_y[rows]) / delta
+    value, gradient = law.evaluate(theta, sizes)
+    scaled = (value[:, where] - log_y[rows]) / delta
     return (huber(scaled) * weights_RxM[rows]).sum(axis=-1), scaled, gradient / delta
 
   todo = np.arange(len(theta))
   losses, scaled, gradient = look(theta, todo)
   for _ in range(iterations):
-    size = np.abs(scaled)
-    pull = weights_RxM[todo] / np.maximum(size, 1.0)  # Huber's weights
-    down = np.einsum("rm,rmp->rp", pull * scaled, gradient)
+    pull = weights_RxM[todo] / np.maximum(np.abs(scaled), 1.0)  # Huber's weights
+    down = (((pull * scaled) @ of_size)[:, None, :] @ gradient)[:, 0]
     held = ((theta[todo] <= low[todo]) & (down >= 0)) | ((theta[todo] >= high[todo]) & (down <= 0))
-    hessian = np.einsum("rmp,rm,rmq->rpq", gradient, pull, gradient)
+    hessian = np.swapaxes(gradient * (pull @ of_size)[:, :, None], 1, 2) @ gradient
     hessian = np.where(held[:, :, None] | held[:, None, :], 0.0, hessian)
     diagonal = np.einsum("rpp->rp", hessian)
     scale = np.maximum(diagonal, 1e-9 * np.maximum(diagonal.max(axis=1, keepdims=True), 1e-9))

@@ -100,13 +100,12 @@ def percentiles(values: Array, seeds: int, level: float) -> tuple[float, float]:
 
 def profiles(fit: Fit, level: float) -> list[tuple[float, float]]:
   """Of each parameter as fitted; an end that lies beyond a bound is infinite."""
-  profile = _Profile(fit, level)
-  return [(profile.end(i, -1.0), profile.end(i, 1.0)) for i in range(len(fit.theta))]
+  return [(low, high) for low, high in _Profile(fit, level).ends().tolist()]
 
 
 def profile_contains_zero(fit: Fit, floor: int, level: float) -> bool:
   profile = _Profile(fit, level)
-  return bool(profile.excess(floor, np.array([profile.bounds[floor, 0]]))[0] <= 0)
+  return bool(profile.excess(np.array([floor]), profile.bounds[floor, :1])[0] <= 0)
 
 
 def _zero(fit: Fit) -> float:
@@ -128,36 +127,40 @@ class _Profile:
     variance = max(2 * self.loss * self.delta**2 / freedom, 1e-18)
     self.threshold = float(stats.f.ppf(level, 1, freedom)) * variance / (2 * self.delta**2)
 
-  def excess(self, i: int, values: Array) -> Array:
-    """By how much the loss with parameter i at each value is above the threshold."""
-    bounds = np.repeat(self.bounds[None], len(values), axis=0)
-    bounds[:, i] = values[:, None]
-    return self._minimum(np.repeat(self.theta[None], len(values), axis=0), bounds)[1] - (
-      self.loss + self.threshold
-    )
+  def excess(self, held: Array, values: Array) -> Array:
+    """By how much the loss is above the threshold where a parameter (an index) is held at a value, for many such pairs."""
+    bounds = np.repeat(self.bounds[None], len(held), axis=0)
+    bounds[np.arange(len(held)), held] = values[:, None]
+    start = np.repeat(self.theta[None], len(held), axis=0)
+    return self._minimum(start, bounds)[1] - (self.loss + self.threshold)
 
-  def end(self, i: int, sign: float) -> float:
-    """Where the excess is 0, on one side of the best value."""
-    bound = self.bounds[i, 1 if sign > 0 else 0]
-    reach = min(abs(bound - self.theta[i]), 64 * self._half_width(i))
-    inner, outer = 0.0, reach
-    steps = reach * np.geomspace(1 / 256, 1, _GRID)
+  def ends(self) -> Array:
+    """(P, 2): where the excess is 0, below and above the best value; at first on a wide grid, then inside of its cell."""
+    count = len(self.theta)
+    held, sign = np.repeat(np.arange(count), 2), np.tile([-1.0, 1.0], count)
+    best = self.theta[held]
+    reach = np.minimum(np.abs(self.bounds.ravel() - best), 64 * self._half_widths()[held])
+    steps = reach[:, None] * np.geomspace(1 / 256, 1, _GRID)
+    beyond, inner, outer = np.zeros(len(held), bool), 0 * steps[:, :1], steps[:, -1:]
     for _ in range(2):
-      excess = self.excess(i, self.theta[i] + sign * steps)
-      above = np.flatnonzero(excess > 0)
-      if not len(above):  # of the first round alone: the second ends where it is above
-        return sign * np.inf
-      first = int(above[0])
-      inner, outer = (float(steps[first - 1]) if first else inner), float(steps[first])
-      steps = np.linspace(inner, outer, _GRID)
-    return float(self.theta[i] + sign * outer)
+      values = best[:, None] + sign[:, None] * steps
+      above = self.excess(np.repeat(held, _GRID), values.ravel()).reshape(steps.shape) > 0
+      beyond |= ~above.any(axis=1)
+      first = np.where(above.any(axis=1), above.argmax(axis=1), _GRID - 1)
+      outer = np.take_along_axis(steps, first[:, None], axis=1)
+      inner = np.where(
+        first[:, None] > 0, np.take_along_axis(steps, np.maximum(first - 1, 0)[:, None], axis=1), 0.0
+      )
+      steps = inner + (outer - inner) * np.linspace(0, 1, _GRID)
+    found = best + sign * np.where(beyond, np.inf, (inner + outer)[:, 0] / 2)
+    return found.reshape(count, 2)
 
-  def _half_width(self, i: int) -> float:
-    """Of the interval, where the loss is a parabola."""
+  def _half_widths(self) -> Array:
+    """Of the intervals, where the loss is a parabola."""
     value, gradient = self.law.evaluate(self.theta, self.data.logs_MxV)
     size = np.abs(value - self.data.log_y) / self.delta
     hessian = np.einsum("mp,m,mq->pq", gradient, 1 / np.maximum(size, 1), gradient) / self.delta**2
-    return float(np.sqrt(2 * self.threshold * max(np.linalg.pinv(hessian)[i, i], 1e-24)))
+    return np.sqrt(2 * self.threshold * np.maximum(np.diag(np.linalg.pinv(hessian)), 1e-24))
 
   def _minimum(self, theta: Array, bounds: Array) -> tuple[Array, Array]:
     ones = np.ones((len(theta), len(self.data.log_y)))
