@@ -31,6 +31,7 @@ FIT_FLAGS = (
     "--range=",
     "--delta=",
     "--level=",
+    "--against=",
     "--json=",
   ),
   "--help",

@@ -7,11 +7,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from synthjax.cli.completion import FIT_LAWS
 from synthjax.cli.flags import Parser
 from synthjax.disk.documents import is_writable
-from synthjax.runtime.errors import UserError
-from synthjax.scaling import comparison, intervals, laws, table
+from synthjax.runtime.errors import UserError, nearest
+from synthjax.scaling import comparison, exchange, intervals, laws, table
+from synthjax.scaling.fitting import Fit
 from synthjax.scaling.points import Points
 
 Json = dict[str, object]
@@ -50,11 +53,14 @@ def fit(words: Sequence[str]) -> str:
     raise UserError(
       notes[0] if len(notes) == 1 else f"table {args.file}: nothing can be fitted; {'; '.join(notes)}"
     )
+  against = _against(results, args.against, args.level) if args.against else []
   title = f"{found.measure} against {args.x}{args.n and f' (D) and {args.n} (N)'}"
   if args.json:
     document = {"file": args.file, "fitted": title, "notes": notes, "curves": [_json(*r) for r in results]}
     _write(Path(args.json), document)
-  return "\n".join([title, *(line for r in results for line in ["", *_lines(*r)]), *_below(notes)])
+  return "\n".join(
+    [title, *(line for r in results for line in ["", *_lines(*r)]), *_below(against), *_below(notes)]
+  )
 
 
 def _parser() -> Parser:
@@ -97,6 +103,12 @@ def _parser() -> Parser:
   parser.add_argument(
     "--level", type=float, default=intervals.LEVEL, help="of the intervals (default: %(default)s)"
   )
+  parser.add_argument(
+    "--against",
+    default="",
+    metavar="CURVE",
+    help="how many images of every other curve do as well as this one's, by its name in the table",
+  )
   parser.add_argument("--json", default="", metavar="OUT", help="also write everything to this file")
   return parser
 
@@ -134,6 +146,39 @@ def _write(file: Path, document: Json) -> None:
     file.write_text(json.dumps(document, indent=2) + "\n")
   except OSError as e:
     raise UserError(f"--json={file} cannot be written: {e.strerror}; name another file") from None
+
+
+def _against(results: Sequence[tuple[Points, comparison.Comparison]], name: str, level: float) -> list[str]:
+  """Exchange rates at sizes of one curve, by each curve's best law: synthetic images for real ones."""
+  fits = {curve.name: _best(found) for curve, found in results}
+  if name not in fits:
+    raise UserError(f"--against={name}: no such curve was fitted{nearest(name, fits)}")
+  base = fits[name]
+  sizes = [float(size) for size in np.exp(np.unique(base.points.logs_MxV[:, 0]))]
+  lines = []
+  for other, of in fits.items():
+    if other == name:
+      continue
+    lines.append(f"{other} for {name}, by laws {of.law.name} and {base.law.name}:")
+    for rate in exchange.rates(of, base, sizes, level):
+      beyond = ", beyond what was measured" if rate.images.extrapolated else ""
+      lines.append(
+        f"  {rate.size:.5g} images: {_estimate(rate.images)} of {other}, {_estimate(rate.per_image)} for each{beyond}"
+      )
+    if (meeting := exchange.crossing(of, base, level)) is not None:
+      lines.append(
+        f"  they cross at {_estimate(meeting)} images{', beyond what was measured' if meeting.extrapolated else ''}"
+      )
+  return lines
+
+
+def _best(found: comparison.Comparison) -> Fit:
+  named = [c.fit for c in found.candidates if c.fit.law.name == found.best]
+  return (named or [c.fit for c in found.candidates])[0]
+
+
+def _estimate(of: exchange.Estimate) -> str:
+  return f"{of.value:.4g} ({of.interval.low:.4g} to {of.interval.high:.4g})"
 
 
 def _lines(curve: Points, found: comparison.Comparison) -> list[str]:

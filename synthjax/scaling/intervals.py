@@ -94,7 +94,7 @@ def bootstrap(fit: Fit, weights_RxM: Array) -> Array:
 
 def percentiles(values: Array, seeds: int, level: float) -> tuple[float, float]:
   tail = stats.norm.cdf(stats.t.ppf((1 - level) / 2, seeds - 1) * np.sqrt(seeds / (seeds - 1)))
-  low, high = np.quantile(values, [tail, 1 - tail])
+  low, high = np.quantile(values, [tail, 1 - tail], method="nearest")  # values may be infinite
   return float(low), float(high)
 
 

@@ -121,6 +121,10 @@ def curves(rows: Sequence[Row], columns: Columns, file: str) -> Table:
     raise UserError(
       f"table {file}: no row has both {columns.x} and {columns.y}; name other columns (--x, --y)"
     )
+  # One order for all curves: a seed of two curves is the same seed.
+  order = {
+    seed: i for i, seed in enumerate(dict.fromkeys(str(row.get(columns.seed, _ONE_SEED)) for row in sized))
+  }
   found = []
   for name, group in groups.items():
     sizes = np.array([[_number(row, c, file) for c in filter(None, (columns.x, columns.n))] for row in group])
@@ -131,7 +135,6 @@ def curves(rows: Sequence[Row], columns: Columns, file: str) -> Table:
     if measure != columns.y:
       values = _errors(values, group, file)
     seeds = [str(row.get(columns.seed, _ONE_SEED)) for row in group]
-    order = {seed: i for i, seed in enumerate(dict.fromkeys(seeds))}
     found.append(_points(name, sizes, values, [order[seed] for seed in seeds], file))
   return Table(found, measure, notes)
 

@@ -49,6 +49,11 @@ def test_a_floor_that_is_none_is_said_so_and_curves_go_by_arm(tmp_path):
   said = commands.look_up(["fit", str(path), "--law=floor"])
   assert said.count("the floor c is not identified") == 2 and "bootstrap over seeds" in said
   assert "arm=real: 5 sizes, 5 seeds" in said and "arm=LE" in said
+  rates = commands.look_up(["fit", str(path), "--law=power", "--against", "arm=real"])
+  (line,) = [line for line in rates.splitlines() if line.startswith("  100 images: ")]
+  assert "of arm=LE" in line and 9 < float(line.split(" (")[1].split(", ")[1]) < 11.5  # 2^(1 / .3) = 10.08
+  with pytest.raises(UserError, match=r"--against=real: no such curve was fitted \(did you mean 'arm=real'"):
+    commands.look_up(["fit", str(path), "--law=power", "--against=real"])
   only = commands.look_up(["fit", str(path), "--law=power", "--where", "arm=LE", "--range=30:"])
   assert "arm=LE: 4 sizes" in only and "arm=real" not in only and "30 to 1000" in only
 
