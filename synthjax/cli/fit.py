@@ -46,13 +46,12 @@ def fit(words: Sequence[str]) -> str:
       notes.append(f"{curve.name}: no size lies in --range={args.range}")
       continue
     result = comparison.compare(curve, asked, args.delta, args.level, intervals.REPLICATES, whole)
-    notes += result.skipped
+    notes += result.skipped if result.candidates else result.skipped[:1]  # of the law that asks least
     if result.candidates:
       results.append((curve, result))
   if not results:
-    raise UserError(
-      notes[0] if len(notes) == 1 else f"table {args.file}: nothing can be fitted; {'; '.join(notes)}"
-    )
+    more = f"; and {len(notes) - 3} more" if len(notes) > 3 else ""
+    raise UserError(f"table {args.file}: nothing can be fitted; {'; '.join(notes[:3])}{more}")
   against = _against(results, args.against, args.level) if args.against else []
   title = f"{found.measure} against {args.x}{args.n and f' (D) and {args.n} (N)'}"
   if args.json:

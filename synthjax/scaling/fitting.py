@@ -66,7 +66,7 @@ def why_not(law: Law, data: Points) -> str:
   if data.logs_MxV.shape[1] < law.columns:
     return f"{data.name}: law {law.name} needs the column of N; name it with --n"
   if n < needed:
-    return f"{data.name}: {n} sizes are too few for law {law.name}, which has {len(law.parameters)} parameters and needs {needed}; measure more"
+    return f"{data.name}: {'1 size is' if n == 1 else f'{n} sizes are'} too few for law {law.name}, which has {len(law.parameters)} parameters and needs {needed}; measure more"
   for column, letter in zip(range(law.columns), "DN", strict=False):
     if data.decades(column) < 1 - 1e-9:
       return f"{data.name}: {letter} spans {data.decades(column):.2g} decades, and law {law.name} needs one; measure smaller or larger sizes"
