@@ -12,7 +12,7 @@ FLOORS = [  # from the top
   {"main", "config"},
   {"cli", "benchmark", "study"},
   {"products", "pages"},
-  {"prompts", "filters", "sampling", "learning", "evaluation"},
+  {"prompts", "filters", "sampling", "learning", "evaluation", "scaling"},
   {"data", "encoders", "generators", "language"},
   {"spec", "store"},
   {"models", "weights", "labels", "small_world"},

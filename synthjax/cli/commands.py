@@ -6,6 +6,7 @@ synthjax preview [N]                                  N images a class (8) of ev
 synthjax fields [GROUP] [WORD]                        every field of a config, or those of a group, or that a word is in;
                                                       with --config FILE.py those too of the tasks that it registers
 synthjax configs [FOLDER]                             the config files of a folder (configs), and what each is for
+synthjax fit FILE [--x COLUMN] [--y loss|error|top1]  scaling laws of the curves in a CSV or a results.jsonl; --help has more
 synthjax completion bash|zsh                          a script by which the shell completes all of these: eval it
 """
 
@@ -71,6 +72,7 @@ def look_up(argv: Sequence[str]) -> str:
   known: dict[str, Callable[[Sequence[str]], str]] = {
     "fields": fields,
     "configs": configs,
+    "fit": fit,
     "completion": lambda words: completion(words, [*_RUNS, "preview"], [*known, "--version", "--help"]),
   }
   if command not in known:
@@ -122,6 +124,12 @@ def configs(words: Sequence[str]) -> str:
   if not files:
     raise UserError(f"{folder} holds no config files; name a folder that does: synthjax configs FOLDER")
   return "\n".join(f"{file}  {_summary(file)}" for file in files)
+
+
+def fit(words: Sequence[str]) -> str:
+  from synthjax.cli import fit as command  # scipy, where it is needed
+
+  return command.fit(words)
 
 
 def _summary(file: Path) -> str:

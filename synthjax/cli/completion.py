@@ -18,6 +18,26 @@ STAGES = (
   *("verify", "predict", "export"),
 )
 FLAGS = ("--config=", "--workdir=", "--plan", "--stages=", "--distributed=", "--help")
+# Of `synthjax fit`; cli/fit.py has them with what they do, and imports scipy.
+FIT_FLAGS = (
+  *(
+    "--x=",
+    "--y=",
+    "--by=",
+    "--seed=",
+    "--n=",
+    "--where=",
+    "--law=",
+    "--range=",
+    "--delta=",
+    "--level=",
+    "--against=",
+    "--json=",
+  ),
+  "--help",
+)
+FIT_LAWS = ("power", "floor", "broken", "joint", "all")
+_MEASURES = ("loss", "error", "top1")
 _DISTRIBUTED = ("auto", "on", "off")
 _OF_STUDY = ("labels=", "seeds=", "study=", "tests.", "studies.")
 
@@ -38,6 +58,9 @@ def completion(words: Sequence[str], runs: Iterable[str], others: Iterable[str])
     "@DISTRIBUTED@": " ".join(_DISTRIBUTED),
     "@GROUPS@": " ".join(reference.GROUPS),
     "@SHELLS@": " ".join(SHELLS),
+    "@FIT_FLAGS@": " ".join(FIT_FLAGS),
+    "@FIT_LAWS@": " ".join(FIT_LAWS),
+    "@MEASURES@": " ".join(_MEASURES),
     "@FIELDS@": "\n".join(_case(path, words) for path, words in fields().items()),
     "@COMPLETE@": _COMPLETE[shell],
   }
@@ -89,7 +112,7 @@ _synthjax_files() {
   for file in "$begin"*; do
     if [[ -d $file ]]; then
       COMPREPLY+=("$before$file/")
-    elif [[ $kind == config && $file == *.py ]]; then
+    elif [[ $kind == config && $file == *.py || $kind == table && $file == *.@(csv|jsonl) ]]; then
       COMPREPLY+=("$before$file")
     fi
   done
@@ -110,6 +133,18 @@ _synthjax_flags() {
   esac
 }
 
+_synthjax_fit() {
+  local value=${1#*=}
+  case $1 in
+    --y=*) _synthjax_offer --y= "$value" @MEASURES@ ;;
+    --law=*) _synthjax_offer --law= "$value" @FIT_LAWS@ ;;
+    --range=*) _synthjax_offer --range= "$value" auto all ;;
+    --*=*) ;;
+    -*) _synthjax_offer "" "$1" @FIT_FLAGS@ ;;
+    *) _synthjax_files "" "$1" table ;;
+  esac
+}
+
 _synthjax() {
   local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} whole
   whole=$cur
@@ -124,13 +159,14 @@ _synthjax() {
     whole=$before=
   elif [[ $before == "=" ]]; then
     whole=${COMP_WORDS[COMP_CWORD-2]}=$cur
-  elif [[ $before == --config || $before == --workdir || $before == --stages || $before == --distributed ]]; then
+  elif [[ $before == --config || $before == --workdir || $before == --stages || $before == --distributed || $before == --y || $before == --law || $before == --range ]]; then
     whole=$before=$cur
   fi
   case ${COMP_WORDS[1]} in
     @RUNS@) _synthjax_flags "$whole" ;;
     fields) [[ $COMP_CWORD -eq 2 ]] && _synthjax_offer "" "$cur" @GROUPS@ ;;
     completion) [[ $COMP_CWORD -eq 2 ]] && _synthjax_offer "" "$cur" @SHELLS@ ;;
+    fit) _synthjax_fit "$whole" ;;
     configs) _synthjax_files "" "$cur" folder ;;
   esac
   if [[ $whole != "$cur" ]]; then

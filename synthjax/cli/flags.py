@@ -10,14 +10,16 @@ from synthjax.disk.documents import is_writable
 from synthjax.runtime.errors import UserError, nearest
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+  """Whose mistakes are a UserError."""
+
   def error(self, message: str) -> NoReturn:
     raise UserError(f"{message}; see --help")
 
 
 def read(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """(the flags, the overrides of fields, unread). `--help` prints and exits."""
-  parser = _Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
+  parser = Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
   parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
   parser.add_argument("--workdir", required=True, help="folder of the study's products")
   parser.add_argument(

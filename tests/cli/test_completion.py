@@ -31,6 +31,7 @@ def offered(tmp_path):
   script = tmp_path / "completion.bash"
   script.write_text(commands.look_up(["completion", "bash"]))
   (tmp_path / "configs").mkdir()
+  (tmp_path / "rows.csv").touch()
   for name in ("quickstart.py", "few_shot.py", "notes.txt"):
     (tmp_path / "configs" / name).touch()
 
@@ -47,7 +48,7 @@ def offered(tmp_path):
 @pytest.mark.parametrize(
   "typed, words",
   [
-    ("", "run plan verify predict export report preview fields configs completion --version --help"),
+    ("", "run plan verify predict export report preview fields configs fit completion --version --help"),
     ("pr", "predict preview"),
     ("run --", "--config= --workdir= --plan --stages= --distributed= --help --config."),
     ("run --config =", "configs/few_shot.py configs/quickstart.py"),
@@ -69,6 +70,10 @@ def offered(tmp_path):
     ("fields benchmark.t", "benchmark.training"),
     ("fields sampling s", ""),
     ("configs con", "configs/"),
+    ("fit ", "rows.csv configs/"),
+    ("fit --la", "--law="),
+    ("fit rows.csv --law = b", "broken"),
+    ("fit rows.csv --y = l", "loss"),
     ("completion ", "bash zsh"),
     ("help ", ""),
   ],

@@ -1,0 +1,1 @@
+"""Scaling laws over result rows: fits, intervals, exchange rates; needs no study."""
