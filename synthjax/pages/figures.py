@@ -38,7 +38,7 @@ ORANGES = (
 )
 # Okabe and Ito's, the dark ones. Neighbours differ in marker as well.
 _INKS = ("#0072b2", "#c04f00", "#00795a", "#a03e78", "#444444", "#8a6a00")
-_MARKERS = (
+MARKERS = (
   "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0z",  # circle
   "M-4.5,-4.5h9v9h-9z",
   "M0,-6L5.5,4.5h-11z",
@@ -243,7 +243,7 @@ def _ink(index: int) -> str:
 
 
 def _mark(index: int, x: float, y: float) -> str:
-  shape = _MARKERS[index % len(_MARKERS)]
+  shape = MARKERS[index % len(MARKERS)]
   return f'<path d="{shape}" transform="translate({x:.1f},{y:.1f})" fill="{_ink(index)}" stroke="#fff"/>'
 
 

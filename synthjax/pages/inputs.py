@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from synthjax.data.source import Source
 from synthjax.evaluation.accuracy import Tally
 from synthjax.pages.page import Progress, Prompts
+from synthjax.spec.entries import Axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +112,8 @@ class Run:
   is_plainly_real: bool = False  # learns from real images alone, as a linear classifier
   recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of a learner: its identity fields
   points: tuple[Point, ...] = ()  # once there are results
+  axes: Axes = ()  # of a point of a grid; () = an arm, or a learner of its own
+  curve: Axes = ()  # of these, what tells its curve from others
 
   def tallies(self, test: str) -> tuple[Tally, ...]:
     return self.tests[test].tallies
@@ -142,6 +145,7 @@ class Images:
   written_by: str = ""  # its prompts, where a page must say so: LE: words
   have: int = 0  # images that are there
   note: str = ""  # beside their number: guidance 2, 10 steps
+  seconds_each: float = 0.0  # of a device, to draw one, as measured; 0 = not known
   has_parents: bool = False  # its images began as real ones
   first: tuple[Picture, ...] = ()  # in plan order
   parents: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # id -> PNG

@@ -39,7 +39,7 @@ def assemble(
   """`members` are all products, with their results on the first test; `used` what the runs are made from, or all;
   `writers` those of the prompt lists."""
   test = next(iter(config.tests), "")  # the first one's table; the others are in results.jsonl
-  tested = [(m.about.run, m.is_refused) for m in members if m.about.run and m.about.run.tests]
+  tested = [(m.about.run, m.is_refused) for m in members if m.about.run and has_line(m.about.run)]
   runs, refused = [run for run, _ in tested], [run for run, is_refused in tested if is_refused]
   shown = [run for run, is_refused in tested if not is_refused]
   there = [(m.product, m.about) for m in members if not m.is_refused]
@@ -71,14 +71,21 @@ def assemble(
     facts=tuple(provenance.facts(config, runs, used)),
     outdated=provenance.outdated(members),
     images=runs[0].tests[test].n - runs[0].tests[test].skipped if runs else 0,
-    lead=_lead([images for _, images in sets]),
+    lead=_lead([images for _, images in sets], sum(bool(m.about.run and m.about.run.axes) for m in members)),
   )
 
 
-def _lead(sets: Sequence[Images]) -> str:
+def has_line(run: Run) -> bool:
+  """Whether the page has a line of it. Points of a grid are many, and have a page of their own."""
+  return bool(run.tests) and not run.axes
+
+
+def _lead(sets: Sequence[Images], points: int) -> str:
   """Of a page without results."""
   n, several = sum(images.have for images in sets), f" in {len(sets)} sets" if len(sets) > 1 else ""
   there = f"{n:,} images{several}. " if sets else ""
+  if points:
+    return f"{there}The {points:,} runs of its grids are in scaling/index.html."
   return f"{there}The study has no arms, and nothing is tested on real images."
 
 

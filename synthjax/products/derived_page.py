@@ -18,8 +18,8 @@ from synthjax.runtime.stopping import Stop
 class DerivedPage(Product):
   """`state.json` says what the finished page was rendered from; while there is none, the page is a passing one."""
 
-  def __init__(self, root: epath.Path, table: str, inputs: Sequence[Product]):
-    self._folder = root / "report"
+  def __init__(self, root: epath.Path, table: str, inputs: Sequence[Product], folder: str = "report"):
+    self._folder = root / folder
     self.page, self.table = self.folder / "index.html", root / table
     self._state_file = self.folder / "state.json"
     self.inputs = tuple(inputs)

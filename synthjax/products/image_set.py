@@ -94,6 +94,11 @@ class ImageSet(Product, Generic[Fields]):
     return f"set {self.set_name}"
 
   @property
+  def seconds_each(self) -> float:
+    """Of a device, to make an image, over all that were; 0 = not known."""
+    return 0.0
+
+  @property
   @abc.abstractmethod
   def note(self) -> str:
     """For the page, beside the number of images."""
@@ -336,6 +341,7 @@ class ImageSet(Product, Generic[Fields]):
       unread,
       have=have,
       note=self.note,
+      seconds_each=self.seconds_each,
       has_parents=self.has_parents,
       first=tuple(map(_picture, self.first(asked.images))) if asked.images else (),
       parents=self._parents_as_png(asked.parents) if asked.parents else {},

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import numpy as np
 from etils import epath
 
+from synthjax.data.draws import draw
 from synthjax.data.source import Opened, Source
 from synthjax.data.sources import open_real
 from synthjax.disk import checksums
@@ -74,7 +76,9 @@ class Learner(Run):
     fsdp, batch = config.runtime.fsdp, self.fields.batch
     self.mesh_request = sharding.MeshRequest(fsdp=fsdp, batch=batch, name=self.name)
     if image_set:
-      self._selection = Selection(f"learner {name}", image_set, keep, lambda: self._per_class)
+      self._selection = Selection(
+        f"learner {name}", image_set, keep, lambda: self.fields.drawn_from or self._per_class
+      )
     self._naming = Naming(
       config, root, self.fields, labels, study_labels, self._selection, begun_from and begun_from._naming
     )
@@ -104,6 +108,19 @@ class Learner(Run):
     for test in dict.fromkeys((*self.tests, *self._probed)):
       absence.attempt(functools.partial(self._source, test))
     check_begin_folder(self.fields)
+    if self.fields.axes and self.shots:
+      absence.attempt(self._check_shots)
+
+  def _check_shots(self) -> None:
+    """A learner takes all images of a class that has fewer; a point of a curve would be at another place than it says."""
+    whole = self._whole_real
+    assert whole is not None and whole.labels is not None
+    counts = np.bincount(whole.labels, minlength=len(self.labels))
+    if (least := int(counts.min())) < self.shots:
+      where = f"config.scaling: point {self.learner}"
+      raise UserError(
+        f"{where}: class {self.labels.ids[int(counts.argmin())]} of real {self.fields.real} has {least} images, and shots is {self.shots}; lower it"
+      )
 
   def check_devices(self) -> None:
     sharding.training_devices(**self.mesh_request)
@@ -225,6 +242,11 @@ class Learner(Run):
   # --- for pages ---------------------------------------------------------------------------------
 
   @property
+  def synthetic_images(self) -> int:
+    drawn = self._selection and self.fields.drawn_from
+    return self.fields.images_per_class * len(self.labels) if drawn else super().synthetic_images
+
+  @property
   def real_images(self) -> int:
     return len(self._whole_real) if self._whole_real else 0
 
@@ -249,8 +271,16 @@ class Learner(Run):
       has_init=bool(fields.init),
       recipe=fields.identity(),
       points=self._points() if images else (),
+      axes=fields.axes,
+      curve=fields.curve,
     )
     return About(run=run)
+
+  @property
+  def _images_a_class(self) -> float:
+    """Learnt from, whole where classes have as many: what a curve runs along."""
+    each = self.images / len(self.labels)
+    return int(each) if each.is_integer() else each
 
   def _points(self) -> tuple[Point, ...]:
     """Among learners that differ in nothing but their shots, or but their ratio (across: synthetic images a class)."""
@@ -266,6 +296,8 @@ class Learner(Run):
     about |= dict(real=self.real_images, shots=self.shots, ratio=self.fields.ratio)
     if self._set and self._set.written_by:
       about |= dict(prompts=self._set.written_by)
+    if axes := dict(self.fields.axes):
+      about |= axes | {"images_per_class": self._images_a_class}
     return rows(tally, about, measure=result.metric, top5=len(self.labels) > 5)
 
   # --- making it ---------------------------------------------------------------------------------
@@ -325,6 +357,10 @@ class Learner(Run):
       found["real"] = real
     if self._selection:
       found["synthetic"] = self._selection.source(f"{self.synthetic_images} images")
+      if self.fields.drawn_from:
+        found["synthetic"] = draw(
+          found["synthetic"], self.labels, shots=self.fields.images_per_class, seed=seed
+        )
     return found
 
   def _initial(self, seed: int) -> Path | tuple[bytes, int] | None:

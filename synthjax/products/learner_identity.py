@@ -68,6 +68,8 @@ class Naming:
   def _identities(self, images: tuple[str, ...], is_corrected: bool = True) -> list[dict[str, Any]]:
     fields = self._fields.identity()
     learnt = {field: value for field, value in fields.items() if field not in _NOT_HASHED}
+    if self._fields.drawn_from:  # the images are those that seeds draw from
+      learnt["images_per_class"] = self._fields.images_per_class
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
     learnt |= TASKS.identity(self._fields.task)
     learnt |= corrections.applied(decay=settings.decays_otherwise(self._fields)) if is_corrected else {}

@@ -88,7 +88,9 @@ class Report(DerivedPage):
 
   def _files(self, refresh_seconds: int) -> Mapping[epath.Path, bytes]:
     seen = members([(p.name, p) for p in self.inputs], list(self._config.tests)[:1])
-    runs = [p for p, m in zip(self.inputs, seen, strict=True) if m.about.run and m.about.run.tests]
+    runs = [
+      p for p, m in zip(self.inputs, seen, strict=True) if m.about.run and study_page.has_line(m.about.run)
+    ]
     about = {id(p): m.about for p, m in zip(self.inputs, seen, strict=True)}
     used = [about[id(p)] for p in made_from(runs or self.inputs)]
     body = study_page.assemble(
@@ -115,4 +117,4 @@ class Report(DerivedPage):
     """One line an arm or a learner."""
     tests = tuple(self._config.tests)
     runs = [product.about(Asked(results=tests)).run for product in self.inputs if product.about().run]
-    return study_page.summary([run for run in runs if run and run.tests], tests)
+    return study_page.summary([run for run in runs if run and study_page.has_line(run)], tests)

@@ -33,9 +33,9 @@ from synthjax.sampling import sampler
 from synthjax.sampling.program import SamplingProgram
 from synthjax.sampling.set_sampling import SetSampling
 from synthjax.spec.checks_limits import check_set_size
+from synthjax.spec.entries import SampledSet as SampledSetSpec
 from synthjax.spec.group import Kind
 from synthjax.spec.references import named
-from synthjax.spec.study import SampledSet as SampledSetSpec
 from synthjax.spec.study import StudySpec
 from synthjax.store import records, schema
 from synthjax.store.plan import Plan, Segment
@@ -190,6 +190,11 @@ class SampledSet(ImageSet[SampledSetSpec]):
       f", from {self.fields.parents} at strength {self._sampling.strength:.2g}" if self.has_parents else ""
     )
     return f"guidance {self.fields.guidance:g}, {self.fields.steps} steps{begun}"
+
+  @property
+  def seconds_each(self) -> float:
+    cost = self._record().cost
+    return cost["device_seconds"] / cost["images_drawn"] if cost["images_drawn"] else 0.0
 
   def _flops_each(self) -> float:
     return self._sampling.flops() if self._can_sample else 0.0

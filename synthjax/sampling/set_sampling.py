@@ -23,8 +23,9 @@ from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
 from synthjax.sampling.parents import Parents, strength_of
 from synthjax.sampling.program import SamplingProgram, Setting
+from synthjax.spec.entries import SampledSet
 from synthjax.spec.fields import BY_SHOTS
-from synthjax.spec.study import SampledSet, StudySpec
+from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
 from synthjax.store.plan import Plan, Segment
 from synthjax.store.prompt import Prompt

@@ -5,7 +5,8 @@ from __future__ import annotations
 from synthjax.runtime.errors import UserError
 from synthjax.spec import fields, group
 from synthjax.spec.checks import check_knows_classes, known, pattern
-from synthjax.spec.study import Arm, StudySpec
+from synthjax.spec.entries import Arm
+from synthjax.spec.study import StudySpec
 
 _OF_ADAPTER = ("init_alpha", "init_beta", "search_scale", "search_step", "views")
 

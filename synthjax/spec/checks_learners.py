@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from synthjax.runtime.errors import UserError
 from synthjax.spec.checks import known, pattern
+from synthjax.spec.entries import Learner
 from synthjax.spec.fields import Classify
-from synthjax.spec.study import Learner, StudySpec
+from synthjax.spec.study import StudySpec
 
 
 def check_learner(study: StudySpec, name: str) -> None:
-  where, own = f"config.learners.{name}", study.learners[name]
+  own = study.learners[name]
+  where = place(own, name)
   for drop in own.drops:
     if not isinstance(drop, int | float) or not 0 <= drop <= 1:
       raise UserError(f"{where}: drops are shares of the steps, between 0 and 1, not {drop!r}")
@@ -20,6 +22,19 @@ def check_learner(study: StudySpec, name: str) -> None:
   _check_data(where, own, study)
   _check_init(name, own, study)
   pattern(f"{where}: freeze", own.freeze)
+  if own.drawn_from and own.drawn_from < own.images_per_class:
+    raise UserError(
+      f"{where}: images_per_class {own.images_per_class} cannot be drawn from {own.drawn_from}; raise drawn_from"
+    )
+  if own.drawn_from and not (own.images and own.images_per_class):
+    raise UserError(
+      f"{where}: drawn_from says which images_per_class of a set are learnt from; it needs both"
+    )
+
+
+def place(own: Learner, name: str) -> str:
+  """Where a config says it, for errors."""
+  return f"config.scaling: point {name}" if own.axes else f"config.learners.{name}"
 
 
 def _check_data(where: str, own: Learner, study: StudySpec) -> None:
@@ -52,7 +67,7 @@ def _check_classify(where: str, own: Classify, study: StudySpec, has_both: bool)
 
 
 def _check_init(name: str, own: Learner, study: StudySpec) -> None:
-  where, seen = f"config.learners.{name}", [name]
+  where, seen = place(own, name), [name]
   if own.init and own.init.partition(":")[0] not in ("learner", "folder"):
     raise UserError(f"{where}: init {own.init!r}: it is learner:NAME or folder:PATH")
   while own.init.startswith("learner:"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from synthjax.runtime.errors import UserError
 from synthjax.spec import fields
 from synthjax.spec.checks import known
-from synthjax.spec.study import SampledSet, StudySpec
+from synthjax.spec.entries import SampledSet
+from synthjax.spec.study import StudySpec
 
 
 def check_set(where: str, own: SampledSet | fields.Import, study: StudySpec) -> None:

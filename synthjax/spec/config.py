@@ -38,6 +38,7 @@ def study_config(labels: str = "digits") -> Config:
   config.filters = ConfigDict(sort_keys=False)  # name -> image_filter(...)
   config.arms = ConfigDict(sort_keys=False)  # name -> arm(...)
   config.learners = ConfigDict(sort_keys=False)  # name -> learner(...)
+  config.scaling = ConfigDict(sort_keys=False)  # name -> grid(...)
   config.tests = ConfigDict(
     sort_keys=False
   )  # name -> where real, labelled images lie: embedded:digits:second, folder:PATH
@@ -165,6 +166,34 @@ def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]:
   """Every combination of values, the last axis quickest: `for fields in sweep(norm=("shared", "auxiliary"), ratio=(1, 2))`."""
   for values in itertools.product(*axes.values()):
     yield dict(zip(axes, values, strict=True))
+
+
+def grid(images: str = "", **given: Any) -> Config:
+  """A grid of runs for `config.scaling`: learners on a set, or SET/FILTER, on `real` images, or on both, by the recipe `learner`. A
+  tuple of values is an axis, any other value holds at every point; their names are fields of sets, real images and learners."""
+  made = ConfigDict(dict(images="", real="", learner="", combine="product"))
+  _override(
+    made, dict(images=images, **{name: given.pop(name) for name in list(made) if name in given}), "grid"
+  )
+  made.axes = ConfigDict({k: v for k, v in given.items() if isinstance(v, tuple | list)}, sort_keys=False)
+  made.fixed = ConfigDict(
+    {k: v for k, v in given.items() if not isinstance(v, tuple | list)}, sort_keys=False
+  )
+  return made
+
+
+def log(low: int, high: int, count: int) -> tuple[int, ...]:
+  """Whole numbers from `low` to `high` at equal ratios, for an axis: log(10, 1000, 5) is (10, 32, 100, 316, 1000)."""
+  if not (0 < low < high and count >= 2):
+    raise UserError(
+      f"log({low}, {high}, {count}): it takes two positive numbers, the larger second, and a count of 2 or more"
+    )
+  found = tuple(round(low * (high / low) ** (i / (count - 1))) for i in range(count))
+  if len(set(found)) < count:
+    raise UserError(
+      f"log({low}, {high}, {count}): there are not so many whole numbers that differ; ask for fewer"
+    )
+  return found
 
 
 def sampling_case(generator: str, **given: Any) -> Config:

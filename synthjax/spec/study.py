@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from synthjax.spec import benchmark_fields, fields, group, renamed, tasks
+from ml_collections import ConfigDict
+
+from synthjax.spec import benchmark_fields, fields, grids, group, renamed, tasks
 from synthjax.spec.config import Config
-from synthjax.spec.references import ImagesRef, named
+from synthjax.spec.entries import Arm, Learner, SampledSet, learner_of_task
+from synthjax.spec.references import ImagesRef
 
 G = TypeVar("G", bound=group.Group)
-
-
-class SampledSet(fields.Sampling):
-  """An image set that is sampled."""
-
-  prompts: str = ""  # of the study's prompt lists
-
-  @property
-  def network(self) -> str:
-    """The network of the study that samples; "" where the generator is another."""
-    return named("network", self.generator)
-
-  @property
-  def real_parents(self) -> str:
-    """The real images of the study to begin as; "" where there are none, or others."""
-    return named("real", self.parents)
-
-
-class Arm(fields.Tuning):
-  """A classifier that is tuned; without images the zero-shot one."""
-
-  images: ImagesRef = ImagesRef()
-
-
-class Learner(fields.Learning):
-  """A network that is trained. Its own class has its task's fields too."""
-
-  images: ImagesRef = ImagesRef()
-
-  @property
-  def begins_with(self) -> str:
-    """The learner whose weights it begins with; "" = none."""
-    return named("learner", self.init)
-
-
-@functools.cache
-def _learner_of_task(of: type[fields.Learning]) -> type[Learner]:
-  return type(of.__name__, (Learner, of), {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,19 +64,28 @@ def resolve(config: Config) -> StudySpec:
       training=benchmark_fields.TrainingCase,
     ).items()
   }
+  entries = grids.expand(
+    config,
+    grids.Entries(
+      sets={name: set_of(config, name) for name in config.sets},
+      real=_each(fields.Real, config.real),
+      learners={name: learner_of(config, name) for name in config.learners},
+      common=_learner_of(config, ConfigDict(), "config.learning"),
+    ),
+  )
   return StudySpec(
     study=config.study,
     labels=config.labels,
     seeds=config.seeds,
     # A matrix has no lists: what stands there are values that its studies have in common.
     prompts=_each(fields.Prompts, {} if config.studies else config.prompts),
-    sets={name: set_of(config, name) for name in config.sets},
-    real=_each(fields.Real, config.real),
+    sets=entries.sets,
+    real=entries.real,
     networks=_each(fields.Network, config.networks),
     encoders=_each(fields.Encoder, config.encoders),
     filters=_each(fields.Filter, config.filters),
     arms={name: arm_of(config, name) for name in config.arms},
-    learners={name: learner_of(config, name) for name in config.learners},
+    learners=entries.learners,
     tests=config.tests.to_dict(),
     studies={name: resolve(own) for name, own in config.studies.items()},
     sampling=fields.Sampling.of(config.sampling),
@@ -141,10 +114,13 @@ def arm_of(config: Config, name: str) -> Arm:
 
 def learner_of(config: Config, name: str) -> Learner:
   """One learner: of all fields that it and `config.learning` hold, those of its task."""
-  own = config.learners[name]
-  of = tasks.GROUPS.find(own.task or config.learning.task, f"config.learners.{name}")
+  return _learner_of(config, config.learners[name], f"config.learners.{name}")
+
+
+def _learner_of(config: Config, own: Config, where: str) -> Learner:
+  of = tasks.GROUPS.find(own.get("task") or config.learning.task, where)
   values = _merged(of, config.learning, own)
-  return _learner_of_task(of)(images=ImagesRef.parse(own.images or ""), **values)
+  return learner_of_task(of)(images=ImagesRef.parse(own.get("images") or ""), **values)
 
 
 def _each(of: type[G], named: Config) -> dict[str, G]:

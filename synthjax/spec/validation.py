@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import benchmark_fields, fields, group, tasks
+from synthjax.spec import benchmark_fields, fields, grids, group, tasks
 from synthjax.spec.checks import at_least, known
 from synthjax.spec.checks_arms import check_arm
 from synthjax.spec.checks_filters import check_filter
@@ -59,6 +59,7 @@ def check(config: Config) -> None:
   _check_groups(config)
   _check_learning(config)
   _check_texts(config)
+  _check_grids(config)
   study = resolve(config)
   _check_values(study)
   _check_names(study)
@@ -106,6 +107,14 @@ def _check_learning(config: Config) -> None:
     if isinstance(own, ConfigDict):
       tasks.check_taken(where, own, str(own.get("task") or config.learning.task))
     _complete(where, own, ("images", *known), "learner(...)", True)
+
+
+def _check_grids(config: Config) -> None:
+  for name, own in config.scaling.items():
+    check_name(name, "config.scaling:")
+    where = f"config.scaling.{name}"
+    _complete(where, own, (*group.fields(grids.Grid), "axes", "fixed"), "grid(...)")
+    grids.Grid.of(own).check(f"{where}: ")
 
 
 def _check_texts(config: Config) -> None:

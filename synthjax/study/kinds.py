@@ -19,6 +19,7 @@ from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
 from synthjax.products.report import Report
 from synthjax.products.sampled_set import SampledSet
+from synthjax.products.scaling import Scaling
 
 KINDS: tuple[type[Product], ...] = (
   Network,
@@ -35,6 +36,7 @@ KINDS: tuple[type[Product], ...] = (
   Arm,
   Learner,
   Report,
+  Scaling,
   Matrix,
   Benchmark,
   Bookkeeping,
