@@ -16,7 +16,7 @@ from synthjax.runtime.errors import UserError, nearest
 from synthjax.small_world import digits, glyphs, looks, world
 
 _SPLITS = ("first", "second", "all")
-_PER_CLASS = 100
+_PER_CLASS, _MOST_PER_CLASS = 100, 10_000
 _SEED = 20_000_003  # no network's of the small world: those pictures are for training
 
 
@@ -59,12 +59,18 @@ class Digits(_Embedded):
 
 
 class Glyphs(_Embedded):
-  """100 rendered pictures of each class, in any look of the given styles; no network has seen one of them."""
+  """Rendered pictures of each class, in any look of the given styles; no network has seen one of them. STYLES:N asks for N of a
+  class in the place of 100, which begin with these."""
 
   name = "glyphs"
 
   def __init__(self, styles: str, labels: LabelSpace | None):
-    self.split, given = styles, styles.split("+")
+    self.split, (names, _, per_class) = styles, styles.partition(":")
+    given = names.split("+")
+    if ":" in styles and not (per_class.isdecimal() and 0 < int(per_class) <= _MOST_PER_CLASS):
+      raise UserError(
+        f"source embedded:glyphs:{styles}: {per_class!r} pictures a class; a number from 1 to {_MOST_PER_CLASS:,}"
+      )
     for style in given:
       if style not in looks.STYLES:
         raise UserError(
@@ -76,7 +82,7 @@ class Glyphs(_Embedded):
       raise UserError(
         f"source embedded:glyphs:{styles}: class {unknown[0]!r} is none of the glyphs, 0 to 9 and A to Z"
       )
-    n = _PER_CLASS * len(drawn)
+    n = int(per_class or _PER_CLASS) * len(drawn)
     self._pixels = world.pictures(n, drawn, given, _SEED).pixels
     self.labels = (np.arange(n) % len(drawn)).astype(np.int32) if labels else None
     self.keys = [f"{drawn.ids[i % len(drawn)]}-{i // len(drawn)}" for i in range(n)]

@@ -77,7 +77,7 @@ class Learner(Run):
     self.mesh_request = sharding.MeshRequest(fsdp=fsdp, batch=batch, name=self.name)
     if image_set:
       self._selection = Selection(
-        f"learner {name}", image_set, keep, lambda: self.fields.drawn_from or self._per_class
+        f"learner {name}", image_set, keep, lambda: max(self.fields.drawn_from, self._per_class)
       )
     self._naming = Naming(
       config, root, self.fields, labels, study_labels, self._selection, begun_from and begun_from._naming
@@ -244,7 +244,7 @@ class Learner(Run):
   @property
   def synthetic_images(self) -> int:
     drawn = self._selection and self.fields.drawn_from
-    return self.fields.images_per_class * len(self.labels) if drawn else super().synthetic_images
+    return self._per_class * len(self.labels) if drawn else super().synthetic_images
 
   @property
   def real_images(self) -> int:
@@ -358,9 +358,7 @@ class Learner(Run):
     if self._selection:
       found["synthetic"] = self._selection.source(f"{self.synthetic_images} images")
       if self.fields.drawn_from:
-        found["synthetic"] = draw(
-          found["synthetic"], self.labels, shots=self.fields.images_per_class, seed=seed
-        )
+        found["synthetic"] = draw(found["synthetic"], self.labels, shots=self._per_class, seed=seed)
     return found
 
   def _initial(self, seed: int) -> Path | tuple[bytes, int] | None:

@@ -69,7 +69,7 @@ class Naming:
     fields = self._fields.identity()
     learnt = {field: value for field, value in fields.items() if field not in _NOT_HASHED}
     if self._fields.drawn_from:  # the images are those that seeds draw from
-      learnt["images_per_class"] = self._fields.images_per_class
+      learnt |= {name: getattr(self._fields, name) for name in ("images_per_class", "ratio")}
     learnt |= {"real": self._real, "class_ids": self._labels.ids}
     learnt |= TASKS.identity(self._fields.task)
     learnt |= corrections.applied(decay=settings.decays_otherwise(self._fields)) if is_corrected else {}

@@ -287,7 +287,7 @@ class Learning(Group):
   real: Identity[str] = ""  # of config.real; seed s learns from draw + s of it
   images_per_class: Identity[Count] = 0  # of the set: the first n a class; 0 = all that were asked for
   drawn_from: IdentityUnlessDefault[Count] = (
-    0  # > 0: each seed has its own images_per_class, of the first so many
+    0  # > 0: each seed draws its own images_per_class, or ratio, from the first so many
   )
   ratio: Identity[Amount] = 0.0  # of the set: so many times the real images; 0 = images_per_class says it
   share: Identity[Share] = 0.5  # of each batch that is synthetic, where there are both

@@ -329,7 +329,7 @@ def _learner(
   axes: Mapping[str, _Name],
 ) -> Learner:
   learning = p.of_group("learning")
-  if "images_per_class" in learning:  # each seed has its own, of as many as the set has
+  if {"images_per_class", "ratio"} & learning.keys():  # each seed has its own, of as many as the set has
     learning.setdefault("drawn_from", sets[p.set_name].images_per_class)
   one = dataclasses.replace(
     own.learners[p.recipe] if p.recipe else own.common,
