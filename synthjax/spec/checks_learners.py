@@ -26,9 +26,9 @@ def check_learner(study: StudySpec, name: str) -> None:
     raise UserError(
       f"{where}: images_per_class {own.images_per_class} cannot be drawn from {own.drawn_from}; raise drawn_from"
     )
-  if own.drawn_from and not (own.images and own.images_per_class):
+  if own.drawn_from and not (own.images and (own.images_per_class or own.ratio)):
     raise UserError(
-      f"{where}: drawn_from says which images_per_class of a set are learnt from; it needs both"
+      f"{where}: drawn_from says what images_per_class, or ratio, of a set are drawn from; it needs both"
     )
 
 

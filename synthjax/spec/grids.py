@@ -351,9 +351,10 @@ def _learner(
   for column, name in axes.items():
     if column == LEARNER:
       columns[column] = p.recipe
-    elif counts.get(column, True) and (value := getattr(has[name.group], name.field, None)) is not None:
-      if value or column not in SIZES:  # 0: another of them says how many
-        columns.setdefault(column, value)
+      continue
+    value = getattr(has[name.group], name.field, None) if counts.get(column, True) else None
+    if value is not None and (value or column not in SIZES):  # 0: another of them says how many
+      columns.setdefault(column, value)
   along = {p.along} if p.images and p.real else {*SIZES}
   curve = tuple((column, value) for column, value in columns.items() if column not in along)
   return dataclasses.replace(one, axes=tuple(columns.items()), curve=curve)
