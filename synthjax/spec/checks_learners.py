@@ -42,7 +42,9 @@ def _check_data(where: str, own: Learner, study: StudySpec) -> None:
     if real:
       known(f"{where}: {field}", real, study.real)
   if not own.images and not own.real:
-    raise UserError(f"{where} has nothing to learn from: give it images, the name of a set, or real")
+    raise UserError(
+      f"{where} has nothing to learn from: give it images, the name of a set, or real; or name it in a grid, as its recipe"
+    )
   has_both = bool(own.images and own.real)
   if own.ratio and not has_both:
     raise UserError(f"{where}: ratio counts synthetic images by the real ones; it needs both")

@@ -172,9 +172,8 @@ def grid(images: str = "", **given: Any) -> Config:
   """A grid of runs for `config.scaling`: learners on a set, or SET/FILTER, on `real` images, or on both, by the recipe `learner`. A
   tuple of values is an axis, any other value holds at every point; their names are fields of sets, real images and learners."""
   made = ConfigDict(dict(images="", real="", learner="", combine="product"))
-  _override(
-    made, dict(images=images, **{name: given.pop(name) for name in list(made) if name in given}), "grid"
-  )
+  own = {name: given.pop(name) for name in list(made) if not isinstance(given.get(name), tuple | list | None)}
+  _override(made, dict(images=images, **own), "grid")
   made.axes = ConfigDict({k: v for k, v in given.items() if isinstance(v, tuple | list)}, sort_keys=False)
   made.fixed = ConfigDict(
     {k: v for k, v in given.items() if not isinstance(v, tuple | list)}, sort_keys=False
