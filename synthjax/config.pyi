@@ -11,6 +11,10 @@ BY_SHOTS: float
 def study_config(labels: str = "digits") -> Any: ...  # a ConfigDict, whose groups are attributes
 def matrix(studies: dict[str, Any]) -> Any: ...
 def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]: ...
+def grid(
+  images: str = "", *, real: str = "", learner: str = "", combine: Literal["product", "around"] = "product", **given: Any
+) -> ConfigDict: ...
+def log(low: int, high: int, count: int) -> tuple[int, ...]: ...
 def prompt_list(
   strategy: str,
   *,
@@ -204,6 +208,7 @@ def learner(
   decode: Literal["full", "scaled"] = ...,
   real: str = ...,
   images_per_class: int = ...,
+  drawn_from: int = ...,
   ratio: float = ...,
   share: float = ...,
   init: str = ...,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from synthjax.spec import benchmark_fields, fields, group, tasks
+from synthjax.spec import benchmark_fields, fields, grids, group, tasks
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
@@ -38,6 +38,7 @@ GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
   "tuning": (fields.Tuning, "config.tuning, and config.arms.NAME = arm(images, ...)"),
   "learning": (fields.Learning, "config.learning, and config.learners.NAME = learner(images, ...)"),
   **{f"learning.{task}": of_task(task) for task in tasks.SHIPPED},
+  "scaling": (grids.Grid, "config.scaling.NAME = grid(images, ..., AXIS=(...))"),
   "server": (fields.Server, "config.server"),
   "predict": (fields.Predict, "config.predict"),
   "export": (fields.Export, "config.export"),

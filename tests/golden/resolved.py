@@ -39,7 +39,7 @@ CONFIGS = (
   "benchmark", "benchmark:gpu", "cifar100_transfer", "cifar100_transfer:resnet50", "cifar100_transfer:resnet50-imagenet",
   "cifar100_transfer:deit-s", "cifar100_transfer:deit-s-imagenet", "diversify", "embedded_world", "embedded_world:trial", "few_shot:digits",
   "few_shot:digits,1", "few_shot:eurosat,1", "pretrain_transfer", "quickstart", "quickstart:curve", "real_and_synthetic",
-  "real_and_synthetic:600", "zero_shot", "zero_shot_matrix",
+  "real_and_synthetic:600", "scaling", "zero_shot", "zero_shot_matrix",
 )  # fmt: skip
 HASHES_ALONE = ("few_shot:digits",)  # five times the products of `digits,1`
 # The defaults of what bears a name in a config, by where it stands.
@@ -52,6 +52,7 @@ _NAMED = {
   "filters": fields_of.image_filter(""),
   "arms": fields_of.arm(),
   "learners": fields_of.learner(),
+  "scaling": fields_of.grid(),
   "tests": None,
   "benchmark.sampling": fields_of.sampling_case(""),
   "benchmark.encoding": fields_of.encoding_case(""),
