@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
+from synthjax.pages import published
 from synthjax.pages.loglog import Line, figure, key
 from synthjax.pages.page import Outdated, Progress
 from synthjax.pages.report import environment
@@ -37,6 +38,9 @@ class Part:
   target: float  # 0 = none
   to_target: Mapping[str, exchange.Estimate]
   by_class: Mapping[str, classes.Classes]  # by curve
+  published: Mapping[str, float] = dataclasses.field(
+    default_factory=dict
+  )  # exponents of such curves, by a paper
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +74,7 @@ def render(page: Page) -> str:
     groups=classes.GROUPS,
     said=said,
     span=span,
+    published_by=published.source_of_laws(),
   )
 
 
@@ -86,7 +91,7 @@ def _part(page: Page, part: Part) -> dict:
     part=part,
     measure=_NAMES[part.measure],
     figures=[f for f in shown if f["figure"]],
-    laws=[_law(curve) for curve in part.curves],
+    laws=[_law(curve) | dict(published=part.published.get(curve.name)) for curve in part.curves],
     sizes=_spread(sorted({rate.size for e in part.exchanges for rate in e.rates})),
     exchanges=[_exchange(e) for e in part.exchanges],
     targets=[_target(page, name, e) for name, e in part.to_target.items()],

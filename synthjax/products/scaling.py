@@ -10,13 +10,14 @@ from etils import epath
 
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
-from synthjax.pages import provenance, scaling, scaling_tables
+from synthjax.pages import provenance, published, scaling, scaling_tables
 from synthjax.pages.inputs import Asked, Member, Run
 from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
 from synthjax.products.derived_page import DerivedPage, made_from, members
 from synthjax.products.learner import Learner
 from synthjax.scaling import curves
 from synthjax.scaling.curves import Point
+from synthjax.spec.entries import SampledSet
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
 
@@ -109,8 +110,24 @@ class Scaling(DerivedPage):
             target=target,
             to_target=curves.to_target(own, target) if target else {},
             by_class={name: one for name, one in by_class.items() if one},
+            published=self._published(test, seen, names) if measure == curves.LOSS else {},
           )
         )
+    return found
+
+  def _published(self, test: str, seen: Sequence[Member], names: Mapping[Any, str]) -> dict[str, float]:
+    found = {}
+    for run in _runs(seen):
+      own = self._config.learners[run.name]
+      images = self._config.sets.get(own.images.set)
+      if isinstance(images, SampledSet) and not own.real:
+        about = images.generator, self._config.prompts[images.prompts].strategy
+      elif not own.images:
+        about = "", ""
+      else:
+        continue
+      if (k := published.exponent(self._config.tests[test], own.model, *about)) is not None:
+        found[names[run.curve]] = k
     return found
 
   def _draws(self) -> str:

@@ -374,7 +374,7 @@ def _variant(base: str, changed: Mapping[str, Value]) -> str:
 
 def _word(value: Value) -> str:
   text = f"{value:g}" if isinstance(value, float) else str(value)
-  word = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[-_LONGEST:]
+  word = re.sub(r"[^A-Za-z0-9-]+", "_", text).strip("_-")[-_LONGEST:]
   return word if isinstance(value, int | float) or word == text else f"{word}_{_hash(text)}"
 
 

@@ -197,6 +197,7 @@ SHIPPED = {
   "cifar100_transfer": ("", "resnet50", "deit-s-imagenet"),
   "diversify": ("", "all", "all,other-norms", "imagenet"),
   "scaling": ("",),
+  "scaling_imagenet": ("",),
   "embedded_world": ("", "trial"),
   "few_shot": ("", "digits,2", "imagenet", "eurosat"),
   "pretrain_transfer": ("", "resnet", "vit"),

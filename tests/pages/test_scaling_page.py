@@ -1,12 +1,13 @@
 """The figures and tables of a scaling page: every point is in it, names are texts, and many curves are shown axis by axis."""
 
+import dataclasses
 import math
 import re
 
 import numpy as np
 import pytest
 
-from synthjax.pages import loglog, scaling
+from synthjax.pages import loglog, published, scaling
 from synthjax.pages.loglog import Line
 from synthjax.products.scaling import _figures
 from synthjax.scaling import curves
@@ -123,3 +124,19 @@ def test_many_curves_are_shown_by_axis_with_others_at_their_first_values():
     "By source": ("0", "1"), "By prompts": ("1", "4", "7"), "By guidance": ("1", "2", "3"),
   }  # fmt: skip
   assert dict(_figures(columns[:4], names[:4])) == {"": ("0", "1", "2", "3")}
+
+
+def test_the_papers_exponents_stand_beside_curves_of_its_network_and_generator():
+  val, sd = "tfds:imagenet2012:validation", "stable-diffusion-v1-5/stable-diffusion-v1-5"
+  assert published.exponent(val, "vit-b16", "", "") == 0.528
+  assert published.exponent(val, "vit-b16", sd, "templates") == 0.195
+  for other in (
+    (val, "resnet50", sd, "templates"),
+    (val, "vit-b16", "sdxl", "templates"),
+    (val, "vit-b16", sd, "gloss"),
+    ("x", "vit-b16", "", ""),
+  ):
+    assert published.exponent(*other) is None
+  (own,) = curves.of_points(points("real", 0.9, 0.5), "loss")
+  html = page(own, parts=(dataclasses.replace(part(own), published={"real": 0.528}),))
+  assert "k 0.528: Fan et al. 2024" in html
