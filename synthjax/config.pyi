@@ -145,6 +145,24 @@ def image_filter(
 ) -> ConfigDict:
   """A filter for `config.filters`."""
 
+def set_metrics(
+  encoder: str = "clip",
+  *,
+  metrics: str = ...,
+  sets: str = ...,
+  real: str = ...,
+  subsample: int = ...,
+  seed: int = ...,
+  neighbours: int = ...,
+  classifier: str = ...,
+  lpips: str = ...,
+  lpips_network: Literal["alex", "vgg"] = ...,
+  pairs: int = ...,
+  size: int = ...,
+  real_jpeg: int = ...,
+) -> ConfigDict:
+  """What is measured of image sets by one encoder, for `config.metrics`."""
+
 def photograph_copies(
   *,
   encoder: str = ...,

@@ -27,6 +27,11 @@ def at_least(what: str, value: float, low: float) -> None:
     raise UserError(f"{what} is at least {low}, not {value}")
 
 
+def knows_classes(weights: str) -> bool:
+  """Whether an encoder has a text tower."""
+  return weights != fields.THUMBNAIL
+
+
 def check_knows_classes(where: str, encoder: str, study: StudySpec) -> None:
-  if study.encoders[encoder].weights == fields.THUMBNAIL:
+  if not knows_classes(study.encoders[encoder].weights):
     raise UserError(f"{where}: encoder {encoder!r} makes thumbnails, which know no classes; name a CLIP")

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from synthjax.spec import benchmark_fields, fields, group, renamed, tasks
+from synthjax.spec import benchmark_fields, fields, group, metric_fields, renamed, tasks
 from synthjax.spec.config import Config
 from synthjax.spec.references import ImagesRef, named
 
@@ -65,6 +65,7 @@ class StudySpec:
   networks: Mapping[str, fields.Network]
   encoders: Mapping[str, fields.Encoder]
   filters: Mapping[str, fields.Filter]
+  metrics: Mapping[str, metric_fields.SetMetrics]
   arms: Mapping[str, Arm]
   learners: Mapping[str, Learner]
   tests: Mapping[str, str]
@@ -111,6 +112,7 @@ def resolve(config: Config) -> StudySpec:
     networks=_each(fields.Network, config.networks),
     encoders=_each(fields.Encoder, config.encoders),
     filters=_each(fields.Filter, config.filters),
+    metrics=_each(metric_fields.SetMetrics, config.get("metrics", {})),
     arms={name: arm_of(config, name) for name in config.arms},
     learners={name: learner_of(config, name) for name in config.learners},
     tests=config.tests.to_dict(),

@@ -19,6 +19,7 @@ from synthjax.products.network import Network
 from synthjax.products.prompt_list import PromptList
 from synthjax.products.report import Report
 from synthjax.products.sampled_set import SampledSet
+from synthjax.products.set_metrics import SetMetrics
 
 KINDS: tuple[type[Product], ...] = (
   Network,
@@ -32,6 +33,7 @@ KINDS: tuple[type[Product], ...] = (
   RealEmbeddings,
   SetEmbeddings,
   KeepList,
+  SetMetrics,
   Arm,
   Learner,
   Report,
