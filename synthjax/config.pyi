@@ -122,6 +122,7 @@ def encoder(
   *,
   ensemble: bool = ...,
   dtype: Literal["float32", "bfloat16", "float16"] = ...,
+  resize: Literal["bicubic", "bilinear"] = ...,
   per_device_batch: int = ...,
 ) -> ConfigDict:
   """An encoder for `config.encoders`."""

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.spec import benchmark_fields, fields, group, metric_fields, tasks
-from synthjax.spec.checks import at_least, known
+from synthjax.spec.checks import at_least, check_encoder, known
 from synthjax.spec.checks_arms import check_arm
 from synthjax.spec.checks_filters import check_filter
 from synthjax.spec.checks_learners import check_learner
@@ -72,6 +72,8 @@ def check(config: Config) -> None:
     check_set(f"config.sets.{name}", images, study)
   for name, real in study.real.items():
     check_real(f"config.real.{name}", real)
+  for name, encoder in study.encoders.items():
+    check_encoder(f"config.encoders.{name}", encoder)
   for name, rule in study.filters.items():
     check_filter(f"config.filters.{name}", rule, study)
   for name, metrics in study.metrics.items():
