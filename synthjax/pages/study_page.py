@@ -118,6 +118,8 @@ def _is_as_before(path: str, value: object) -> bool:
   if value == _AS_BEFORE.get(path):
     return True
   match path.split("."):
+    case ["encoders", _, "resize" as name]:
+      return value == group.fields(fields.Encoder)[name].default
     case ["prompts", _, name] if name not in _FIRST_OF_PROMPTS:
       return value == group.fields(fields.Prompts)[name].default
   return False
