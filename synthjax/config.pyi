@@ -12,12 +12,7 @@ def study_config(labels: str = "digits") -> Any: ...  # a ConfigDict, whose grou
 def matrix(studies: dict[str, Any]) -> Any: ...
 def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]: ...
 def grid(
-  images: str = "",
-  *,
-  real: str = "",
-  learner: str = "",
-  combine: Literal["product", "around"] = "product",
-  **given: Any,
+  images: str = "", *, real: str = "", learner: str = "", combine: Literal["product", "around"] = "product", **given: Any
 ) -> ConfigDict: ...
 def log(low: int, high: int, count: int) -> tuple[int, ...]: ...
 def prompt_list(
@@ -131,6 +126,7 @@ def encoder(
   *,
   ensemble: bool = ...,
   dtype: Literal["float32", "bfloat16", "float16"] = ...,
+  resize: Literal["bicubic", "bilinear"] = ...,
   per_device_batch: int = ...,
 ) -> ConfigDict:
   """An encoder for `config.encoders`."""
@@ -153,6 +149,24 @@ def image_filter(
   write: bool = ...,
 ) -> ConfigDict:
   """A filter for `config.filters`."""
+
+def set_metrics(
+  encoder: str = "clip",
+  *,
+  metrics: str = ...,
+  sets: str = ...,
+  real: str = ...,
+  subsample: int = ...,
+  seed: int = ...,
+  neighbours: int = ...,
+  classifier: str = ...,
+  lpips: str = ...,
+  lpips_network: Literal["alex", "vgg"] = ...,
+  pairs: int = ...,
+  size: int = ...,
+  real_jpeg: int = ...,
+) -> ConfigDict:
+  """What is measured of image sets by one encoder, for `config.metrics`."""
 
 def photograph_copies(
   *,

@@ -45,7 +45,7 @@ def test_configs_in_documents_can_be_written_so(code, tmp_path, monkeypatch):
   config = synthjax.config.study_config()
   exec(code, names | {"config": config}, own := {"config": config})
   if "get_config" not in own:
-    for group in ("prompts", "sets", "real", "encoders", "filters", "arms", "learners"):
+    for group in ("prompts", "sets", "real", "encoders", "filters", "metrics", "arms", "learners"):
       for name in config[group]:
         validation.check_name(name, f"config.{group}:")
     return

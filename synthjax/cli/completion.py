@@ -14,7 +14,8 @@ from synthjax.spec import group, reference
 SHELLS = ("bash", "zsh")
 # In order, then those on request; study/kinds.py has them with what makes them, which takes seconds to import.
 STAGES = (
-  *("train", "prompts", "sample", "import", "embed", "keep", "tune", "learn", "report", "benchmark"),
+  *("train", "prompts", "sample", "import", "embed", "keep", "measure", "tune"),
+  *("learn", "report", "benchmark"),
   *("verify", "predict", "export"),
 )
 FLAGS = ("--config=", "--workdir=", "--plan", "--stages=", "--distributed=", "--help")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,18 @@ class View(Protocol):
   """What is made of a picture: an encoder's preprocessing."""
 
   def pixels(self, image: Image.Image) -> np.ndarray: ...
+
+
+class AsJpeg:
+  """Of a picture that was encoded as a JPEG of this quality, in its own size."""
+
+  def __init__(self, view: View, quality: int):
+    self._view, self._quality = view, quality
+
+  def pixels(self, image: Image.Image) -> np.ndarray:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=self._quality)
+    return self._view.pixels(Image.open(buffer))
 
 
 class Readable:

@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -113,8 +113,17 @@ class Clip(Towers):
     return _normalise(_in_batches(self.text_features, params, tokens.ids, PER_DEVICE_BATCH, self.width))
 
 
+class SeesImages(Protocol):
+  """What makes features of images."""
+
+  @property
+  def width(self) -> int: ...
+
+  def image_features(self, params: Any, pixels_BxSxSx3: Array, /) -> Array: ...
+
+
 def embed(
-  encoder: Towers, params: Any, images: Iterable[np.ndarray], per_device_batch: int = PER_DEVICE_BATCH
+  encoder: SeesImages, params: Any, images: Iterable[np.ndarray], per_device_batch: int = PER_DEVICE_BATCH
 ) -> np.ndarray:
   """Features [n, D] of preprocessed images, on the devices that hold `params`.
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from etils import epath
 from flax import traverse_util
+from jax.sharding import Mesh
 
-from synthjax.encoders import clip, thumbnail
+from synthjax.encoders import clip, image_network, thumbnail
 from synthjax.encoders.clip import Clip
+from synthjax.encoders.image_network import Dinov2Network, ImageNetwork, InceptionNetwork
 from synthjax.encoders.layouts import TENSORS
 from synthjax.encoders.preprocess import Preprocess
 from synthjax.encoders.thumbnail import Thumbnail
@@ -21,7 +23,8 @@ from synthjax.labels.spaces import LabelSpace
 from synthjax.models import attention
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
-from synthjax.spec.fields import THUMBNAIL
+from synthjax.spec import checks
+from synthjax.spec.fields import INCEPTION, THUMBNAIL
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections
 from synthjax.weights import clean_text, hub, read
@@ -50,7 +53,7 @@ class Encoder:
     return read.stamps(self._folder)
 
   @property
-  def preprocess(self) -> Preprocess | Thumbnail:
+  def preprocess(self) -> Preprocess | Thumbnail | image_network.Squared:
     return self.clip.preprocess
 
   @property
@@ -161,13 +164,75 @@ class Thumbnails(Encoder):
     return thumbnail.embed(images)
 
 
+class OfImages(Encoder):
+  """A network of images alone: it knows no classes."""
+
+  def __init__(self, config: StudySpec, root: epath.Path, name: str, labels: LabelSpace):
+    super().__init__(config, root, name, labels)
+    self._scheme, _, self._reference = self._fields.weights.partition(":")
+
+  @functools.cached_property
+  def network(self) -> ImageNetwork:
+    return _network(self._scheme, self._folder, self._fields.resize, self._stamps)
+
+  @property
+  def _folder(self) -> Path:
+    return hub.locate(self._reference, self._root)
+
+  @property
+  def preprocess(self) -> Preprocess | image_network.Squared:
+    return self.network.preprocess
+
+  @property
+  def reference(self) -> str:
+    return f"{self._scheme}:{hub.pinned(self._reference, self._root)}"
+
+  def to_fetch(self) -> Iterable[hub.ToFetch]:
+    return hub.to_fetch(self._reference, self._root, {"": (image_network.STEM,)})
+
+  @property
+  def feature(self) -> tuple[tuple[int, ...], np.dtype]:
+    return (self.network.width,), np.dtype(np.float32)
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    own = {"encoder": self.network.digest, "dtype": self._fields.dtype, "network": self._scheme}
+    return own | ({"resize": self._fields.resize} if self._scheme == INCEPTION else {})
+
+  def check(self) -> None:
+    if not self._is_checked and not any(True for _ in self.to_fetch()):
+      self.network.check()
+      self._is_checked = True
+
+  @property
+  def params(self) -> Any:
+    return _loaded(self.network, self._stamps)
+
+  def embed(self, images: Iterable[Array], changed: Mapping[str, Array] | None = None) -> Array:
+    assert not changed
+    return clip.embed(self.network, self.params, images, self._fields.per_device_batch)
+
+
+@functools.lru_cache(maxsize=8)
+def _network(scheme: str, folder: Path, resize: str, stamps: read.Stamps) -> ImageNetwork:
+  del stamps  # other files are another network
+  return InceptionNetwork(folder, resize) if scheme == INCEPTION else Dinov2Network(folder)
+
+
 def encoder_of(config: StudySpec, root: epath.Path, name: str, labels: LabelSpace) -> Encoder:
-  kind = Thumbnails if config.encoders[name].weights == THUMBNAIL else Encoder
+  weights = config.encoders[name].weights
+  kind = Thumbnails if weights == THUMBNAIL else OfImages if checks.image_network(weights) else Encoder
   return kind(config, root, name, labels)
 
 
+class _Loads(Protocol):
+  folder: Path
+
+  def load_params(self, mesh: Mesh) -> Any: ...
+
+
 @functools.lru_cache(maxsize=1)  # the parameters of one encoder at a time
-def _loaded(encoder: Clip, stamps: read.Stamps) -> Any:
+def _loaded(encoder: _Loads, stamps: read.Stamps) -> Any:
   _release()  # the one before
   params = encoder.load_params(devices.local_mesh())
   read.check_unchanged(encoder.folder, stamps)

@@ -8,7 +8,7 @@ fitted to what people see. Features are taken after a ReLU: of AlexNet after eac
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,14 @@ _NETWORKS: dict[Network, tuple[int, tuple[tuple[bool, tuple[_Conv, ...]], ...]]]
   "alex": (3, _ALEX),
   "vgg": (2, _VGG),
 }  # side of a pool, layers
+
+
+NETWORKS: tuple[Network, ...] = get_args(Network)
+
+
+def places(network: Network) -> list[tuple[int, int]]:
+  """(layer, index in torchvision's list) of its convolutions."""
+  return [(i, own[0]) for i, (_, layers) in enumerate(_NETWORKS[network][1]) for own in layers]
 
 
 class Lpips(nn.Module):

@@ -47,6 +47,7 @@ class About:
   run: Run | None = None
   images: Images | None = None
   keep: Keep | None = None
+  metrics: SetMetrics | None = None
   prompts: Prompts | None = None  # of a list that a language model wrote, once it is there
 
 
@@ -149,6 +150,17 @@ class Images:
   has_parents: bool = False  # its images began as real ones
   first: tuple[Picture, ...] = ()  # in plan order
   parents: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # id -> PNG
+
+
+@dataclasses.dataclass(frozen=True)
+class SetMetrics:
+  """Metrics of an image set by one encoder."""
+
+  images: str  # the set's name
+  name: str  # in config.metrics
+  encoder: str  # its name in the config
+  real: str = ""  # what the set is compared with
+  numbers: tuple[tuple[str, float, int], ...] = ()  # metric, value, images; () = not there yet
 
 
 class Counts(NamedTuple):

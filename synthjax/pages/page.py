@@ -137,6 +137,17 @@ class Family:
 
 
 @dataclasses.dataclass(frozen=True)
+class SetMetrics:
+  """Metrics of image sets by one encoder: a table, a row a set."""
+
+  name: str
+  note: str  # "by encoder clip, against digits"
+  metrics: tuple[str, ...]
+  rows: tuple[tuple[str, int, tuple[float | None, ...]], ...]  # set, images, a value a metric
+  blind: tuple[tuple[str, str], ...] = ()  # a metric, and what it does not see
+
+
+@dataclasses.dataclass(frozen=True)
 class Outdated:
   """Products that are refused or made again, for one reason."""
 
@@ -170,6 +181,7 @@ class Page:
   prompts: tuple[Prompts, ...] = ()
   facts: tuple[tuple[str, str], ...] = ()  # what it was made with: "Encoders", "clip: embedded:clip"
   outdated: tuple[Outdated, ...] = ()
+  metrics: tuple[SetMetrics, ...] = ()
   images: int = 0  # of the test
   lead: str = ""
 

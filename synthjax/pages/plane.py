@@ -30,23 +30,31 @@ def plane(series: Sequence[Series], across_is: str, up_is: str) -> Markup:
     parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_RIGHT}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>')
     parts.append(f'<text x="{_LEFT - 8}" y="{up(y):.1f}" dy=".35em" text-anchor="end">{y:.4g}</text>')
   for x in _levels(xs):
-    parts.append(f'<line class="tick" x1="{across(x):.1f}" x2="{across(x):.1f}" y1="{_BOTTOM}" y2="{_BOTTOM + 5}"/>')
+    parts.append(
+      f'<line class="tick" x1="{across(x):.1f}" x2="{across(x):.1f}" y1="{_BOTTOM}" y2="{_BOTTOM + 5}"/>'
+    )
     parts.append(f'<text x="{across(x):.1f}" y="{_BOTTOM + 23}" text-anchor="middle">{x:.4g}</text>')
   parts.append(f'<line class="base" x1="{_LEFT}" x2="{_RIGHT}" y1="{_BOTTOM}" y2="{_BOTTOM}"/>')
   middle = (_LEFT + _RIGHT) // 2
-  parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(middle, _BOTTOM + 46, across_is))
+  parts.append(
+    Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(middle, _BOTTOM + 46, across_is)
+  )
   for i, (name, own) in enumerate(found):
     places = [(label, across(x), up(y), x, y) for label, x, y in own]
     line = " ".join(f"{x:.1f},{y:.1f}" for _, x, y, _, _ in places)
     drawn = [f'<polyline class="mean" points="{line}"/>' if len(places) > 1 else ""]
     for label, at, height, x, y in places:
       title = Markup("<title>{} {}: {} {:.4g}, {} {:.4g}</title>").format(name, label, across_is, x, up_is, y)
-      mark = f'<path class="mark" d="{MARKERS[i % len(MARKERS)]}" transform="translate({at:.1f},{height:.1f})"/>'
+      mark = (
+        f'<path class="mark" d="{MARKERS[i % len(MARKERS)]}" transform="translate({at:.1f},{height:.1f})"/>'
+      )
       text = Markup('<text x="{:.1f}" y="{:.1f}">{}</text>').format(at + 9, height - 7, label)
       drawn.append(f"<g>{title}{mark}{text}</g>")
     parts.append(f'<g class="ink{i % INKS}">{"".join(drawn)}</g>')
   title = Markup("<title>{} against {}</title>").format(up_is, across_is)
-  return Markup(f'<svg class="curve loglog" viewBox="0 0 640 {_BOTTOM + 54}" role="img">{title}{"".join(parts)}</svg>')
+  return Markup(
+    f'<svg class="curve loglog" viewBox="0 0 640 {_BOTTOM + 54}" role="img">{title}{"".join(parts)}</svg>'
+  )
 
 
 def _axis(values: Sequence[float], start: float, end: float) -> Callable[[float], float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from synthjax.evaluation.accuracy import Tally
 from synthjax.labels.spaces import LabelSpace
-from synthjax.pages import comparisons, few_shots, page, provenance
+from synthjax.pages import comparisons, few_shots, metric_tables, page, provenance
 from synthjax.pages.figures import Seeds
 from synthjax.pages.inputs import About, Asked, Described, Images, Keep, Member, Run
 from synthjax.spec import fields, group
@@ -55,6 +55,7 @@ def assemble(
     methods=few_shots.table(shown, test),
     families=families,
     prompts=tuple(about.prompts for _, about in there if about.prompts),
+    metrics=metric_tables.tables([about.metrics for _, about in there if about.metrics]),
     curves=tuple(_curves(test, shown)),
     sheets=tuple(
       _sheet(p, images, first.get(images.name), config.report.images)
@@ -124,6 +125,8 @@ def _is_as_before(path: str, value: object) -> bool:
   if value == _AS_BEFORE.get(path):
     return True
   match path.split("."):
+    case ["encoders", _, "resize" as name]:
+      return value == group.fields(fields.Encoder)[name].default
     case ["prompts", _, name] if name not in _FIRST_OF_PROMPTS:
       return value == group.fields(fields.Prompts)[name].default
   return False

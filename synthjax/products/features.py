@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from synthjax.data.decoding import Unreadable
-from synthjax.data.feeding import Readable, check_faults, in_threads
+from synthjax.data.feeding import AsJpeg, Readable, check_faults, in_threads
 from synthjax.data.source import Source
 from synthjax.disk import checksums, snapshot, workdir
 from synthjax.disk.checksums import Fault
@@ -187,16 +187,26 @@ class RealEmbeddings(Product):
   stage, uses = "embed", (residents.GENERATOR, residents.ENCODER)
 
   def __init__(
-    self, config: StudySpec, root: epath.Path, of: str, opened: Callable[[], Source], encoder: Encoder
+    self,
+    config: StudySpec,
+    root: epath.Path,
+    of: str,
+    opened: Callable[[], Source],
+    encoder: Encoder,
+    jpeg: int = 0,
   ):
-    self.name, self._folder = f"embeddings/{of}/{encoder.name}", root / "embeddings" / of / encoder.name
+    """`jpeg`: of the images encoded as JPEGs of this quality, as generated ones are; 0 = as they are."""
+    folder = f"{encoder.name}.jpeg{jpeg}" if jpeg else encoder.name  # no name in a config has a dot
+    self.name, self._folder, self._jpeg = f"embeddings/{of}/{folder}", root / "embeddings" / of / folder, jpeg
     self._opened, self._encoder, self._runtime = opened, encoder, config.runtime
     self._reference = config.tests[of] if of in config.tests else config.real[of].source
 
   @classmethod
   def declare(cls, study: Study, *key: str) -> Self:
-    of, encoder = key
-    return cls(study.spec, study.root, of, functools.partial(study.source, of), study.encoder(encoder))
+    of, encoder, *jpeg = key
+    quality = int(jpeg[0].removeprefix("jpeg")) if jpeg else 0
+    opened = functools.partial(study.source, of)
+    return cls(study.spec, study.root, of, opened, study.encoder(encoder), quality)
 
   def check(self) -> None:
     self.source  # noqa: B018  what it names is there
@@ -211,6 +221,7 @@ class RealEmbeddings(Product):
   @functools.cached_property
   def _record(self) -> records.Record:
     identity = self._encoder.identity | {"images": self.source.digest, "class_ids": self._encoder.labels.ids}
+    identity |= {"jpeg": self._jpeg} if self._jpeg else {}
     return records.Record(self.name, identity, runtime={"source": self._reference})
 
   @property
@@ -234,7 +245,8 @@ class RealEmbeddings(Product):
         return True
       residents.begin(self.uses)
       progress = self.progress(len(self.source))
-      images = Readable(self.source, self._encoder.preprocess)
+      view = self._encoder.preprocess
+      images = Readable(self.source, AsJpeg(view, self._jpeg) if self._jpeg else view)
       found = self._encoder.embed(progress.counting(images))
       progress.close()
       check_faults(self.name, self._reference, images.faults, len(self.source), self._runtime.unreadable)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict, config_dict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import benchmark_fields, fields, group, renamed, tasks
+from synthjax.spec import benchmark_fields, fields, group, metric_fields, renamed, tasks
 
 Config: TypeAlias = Any  # a ConfigDict, of whose attributes a type checker knows nothing
 
@@ -36,6 +36,7 @@ def study_config(labels: str = "digits") -> Config:
   config.networks = ConfigDict(sort_keys=False)  # name -> network(...)
   config.encoders = ConfigDict(sort_keys=False)  # name -> encoder(...)
   config.filters = ConfigDict(sort_keys=False)  # name -> image_filter(...)
+  config.metrics = ConfigDict(sort_keys=False)  # name -> set_metrics(...)
   config.arms = ConfigDict(sort_keys=False)  # name -> arm(...)
   config.learners = ConfigDict(sort_keys=False)  # name -> learner(...)
   config.scaling = ConfigDict(sort_keys=False)  # name -> grid(...)
@@ -125,6 +126,11 @@ def photograph_copies(**given: Any) -> Config:
   """A filter of rule unlike for `config.filters` that suits photographs, by an encoder of thumbnails: short for
   image_filter("unlike", threshold=0.8, mirrored=True, ...). Not for what is its own mirror image, as digits are."""
   return image_filter("unlike", **(dict(threshold=0.8, mirrored=True) | given))
+
+
+def set_metrics(encoder: str = "clip", **given: Any) -> Config:
+  """What is measured of image sets by one encoder, for `config.metrics`."""
+  return _override(_group(metric_fields.SetMetrics), dict(encoder=encoder, **given), "set_metrics")
 
 
 def network(task: str, **given: Any) -> Config:

@@ -209,14 +209,19 @@ class Network(Group):
   seed: Identity[int] = 0
 
 
+# Schemes of an encoder's weights that is no CLIP: networks of images alone, for metrics and for filters by likeness.
+INCEPTION, DINOV2 = "inception", "dinov2"
 THUMBNAIL = "thumbnail"  # in the place of an encoder's weights: small pictures, by which filters find copies
 
 
 # An encoder of images: features, and the zero-shot classifier that filters and tuning start from.
 class Encoder(Group):
-  weights: Identity[str] = "embedded:clip"  # a folder, org/name[@revision] of the hub, or thumbnail
+  # A folder or org/name[@revision] of the hub: a CLIP's, or after inception: or dinov2: such a network's; or thumbnail.
+  weights: Identity[str] = "embedded:clip"
   ensemble: Identity[bool] = False  # the classifier's prompts: all templates of the label space, or one
   dtype: Identity[Dtype] = "float32"
+  # For inception: pixels to 299 by an antialiased bicubic, or as the first FID did, by a bilinear without antialiasing.
+  resize: IdentityUnlessDefault[Literal["bicubic", "bilinear"]] = "bicubic"
   per_device_batch: Runtime[Positive] = 64
 
 

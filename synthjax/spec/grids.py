@@ -120,6 +120,7 @@ def expand(config: Config, own: Entries) -> Entries:
 def _used(config: Config, own: Entries) -> set[str]:
   """Image sets that are named outside of grids."""
   named = [config.export.images, *(arm.images or "" for arm in config.arms.values())]
+  named += [name for one in config.metrics.values() for name in one.sets.split(",")]
   return {one.images.set for one in own.learners.values()} | {ImagesRef.parse(text).set for text in named}
 
 

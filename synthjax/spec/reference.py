@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from synthjax.spec import benchmark_fields, fields, grids, group, tasks
+from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, tasks
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
@@ -35,6 +35,7 @@ GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
   "networks": (fields.Network, "config.networks.NAME = network(task, ...)"),
   "encoders": (fields.Encoder, "config.encoders.NAME = encoder(weights, ...)"),
   "filters": (fields.Filter, "config.filters.NAME = image_filter(rule, ...)"),
+  "metrics": (metric_fields.SetMetrics, "config.metrics.NAME = set_metrics(encoder, ...)"),
   "tuning": (fields.Tuning, "config.tuning, and config.arms.NAME = arm(images, ...)"),
   "learning": (fields.Learning, "config.learning, and config.learners.NAME = learner(images, ...)"),
   **{f"learning.{task}": of_task(task) for task in tasks.SHIPPED},

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from synthjax.spec import benchmark_fields, config, fields, group, tasks
+from synthjax.spec import benchmark_fields, config, fields, group, metric_fields, tasks
 
 FILE = Path(__file__).parents[1] / "config.pyi"
 # Constructor -> the group whose fields it takes, which of them it takes by place or sets itself, and how the first is written.
@@ -18,6 +18,7 @@ CONSTRUCTORS: dict[str, tuple[type[group.Group], str, str]] = {
   "network": (fields.Network, "task", "task: str"),
   "encoder": (fields.Encoder, "weights", 'weights: str = "embedded:clip"'),
   "image_filter": (fields.Filter, "rule", "rule: str"),
+  "set_metrics": (metric_fields.SetMetrics, "encoder", 'encoder: str = "clip"'),
   "photograph_copies": (fields.Filter, "rule", ""),
   "arm": (fields.Tuning, "images", 'images: str = ""'),
   "learner": (fields.Learning, "images", 'images: str = ""'),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from synthjax.spec import benchmark_fields, fields, grids, group, renamed, tasks
+from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, renamed, tasks
 from synthjax.spec.config import Config
 from synthjax.spec.entries import Arm, Learner, SampledSet, learner_of_task
 from synthjax.spec.references import ImagesRef
@@ -29,6 +29,7 @@ class StudySpec:
   networks: Mapping[str, fields.Network]
   encoders: Mapping[str, fields.Encoder]
   filters: Mapping[str, fields.Filter]
+  metrics: Mapping[str, metric_fields.SetMetrics]
   arms: Mapping[str, Arm]
   learners: Mapping[str, Learner]
   tests: Mapping[str, str]
@@ -84,6 +85,7 @@ def resolve(config: Config) -> StudySpec:
     networks=_each(fields.Network, config.networks),
     encoders=_each(fields.Encoder, config.encoders),
     filters=_each(fields.Filter, config.filters),
+    metrics=_each(metric_fields.SetMetrics, config.get("metrics", {})),
     arms={name: arm_of(config, name) for name in config.arms},
     learners=entries.learners,
     tests=config.tests.to_dict(),

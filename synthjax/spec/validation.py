@@ -10,12 +10,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import benchmark_fields, fields, grids, group, tasks
-from synthjax.spec.checks import at_least, known
+from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, tasks
+from synthjax.spec.checks import at_least, check_encoder, known
 from synthjax.spec.checks_arms import check_arm
 from synthjax.spec.checks_filters import check_filter
 from synthjax.spec.checks_learners import check_learner
 from synthjax.spec.checks_limits import check_limits
+from synthjax.spec.checks_metrics import check_metrics
 from synthjax.spec.checks_networks import check_network
 from synthjax.spec.checks_prompts import check_prompts
 from synthjax.spec.checks_sets import check_real, check_set
@@ -31,6 +32,7 @@ _NAMED: dict[str, tuple[type[group.Group], tuple[str, ...], str, bool]] = {
   "sets": (fields.Sampling, ("prompts",), "image_set(...)", True),
   "encoders": (fields.Encoder, (), "encoder(...)", False),
   "filters": (fields.Filter, (), "image_filter(...)", False),
+  "metrics": (metric_fields.SetMetrics, (), "set_metrics(...)", False),
   "arms": (fields.Tuning, ("images",), "arm(...)", True),
   "benchmark.sampling": (benchmark_fields.SamplingCase, (), "sampling_case(...)", False),
   "benchmark.encoding": (benchmark_fields.EncodingCase, (), "encoding_case(...)", False),
@@ -71,8 +73,12 @@ def check(config: Config) -> None:
     check_set(f"config.sets.{name}", images, study)
   for name, real in study.real.items():
     check_real(f"config.real.{name}", real)
+  for name, encoder in study.encoders.items():
+    check_encoder(f"config.encoders.{name}", encoder)
   for name, rule in study.filters.items():
     check_filter(f"config.filters.{name}", rule, study)
+  for name, metrics in study.metrics.items():
+    check_metrics(f"config.metrics.{name}", metrics, study)
   for name in study.arms:
     check_arm(study, name)
   for name in study.learners:
@@ -157,7 +163,7 @@ def _check_values(study: StudySpec) -> None:
   at_least("config.seeds", study.seeds, 1)
   for name in ("server", "predict", "export", "report", "runtime", "benchmark"):
     getattr(study, name).check(f"config.{name}.")
-  for kind in ("prompts", "networks", "sets", "real", "encoders", "filters", "arms", "learners"):
+  for kind in ("prompts", "networks", "sets", "real", "encoders", "filters", "metrics", "arms", "learners"):
     for name, own in getattr(study, kind).items():
       own.check(f"config.{kind}.{name}: ")
   for kind in ("sampling", "encoding", "training"):
@@ -203,7 +209,7 @@ def _check_benchmark(benchmark: BenchmarkSpec) -> None:
 
 
 def _check_matrix(config: Config) -> None:
-  for kind in ("sets", "arms", "tests"):
+  for kind in ("sets", "metrics", "arms", "tests"):
     if config[kind]:
       raise UserError(
         f"config.{kind} beside config.studies: in a matrix they are the studies' own, config.studies.NAME.{kind}"

@@ -24,6 +24,7 @@ KINDS = (
   "images",
   "embeddings",
   "keep",
+  "metrics",
   "runs",
   "networks",
   "generators",

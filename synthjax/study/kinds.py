@@ -20,6 +20,7 @@ from synthjax.products.prompt_list import PromptList
 from synthjax.products.report import Report
 from synthjax.products.sampled_set import SampledSet
 from synthjax.products.scaling import Scaling
+from synthjax.products.set_metrics import SetMetrics
 
 KINDS: tuple[type[Product], ...] = (
   Network,
@@ -33,6 +34,7 @@ KINDS: tuple[type[Product], ...] = (
   RealEmbeddings,
   SetEmbeddings,
   KeepList,
+  SetMetrics,
   Arm,
   Learner,
   Report,

@@ -1,9 +1,10 @@
 """Makes safetensors of what PyTorch wrote, in a process of its own that does nothing else.
 
-    python -m synthjax.weights.convert SOURCE --out FOLDER [--tokenizer FOLDER]
+    python -m synthjax.weights.convert SOURCE --out FOLDER [--tokenizer FOLDER] [--backbone FILE]
 
 SOURCE is a folder in diffusers' or transformers' layout with .bin files, a single-file Stable Diffusion (1.x, 2.x, XL
-base; .safetensors or .ckpt), or one of OpenAI's CLIP archives. Needs PyTorch: pip install 'synthjax[parity]'. Pickles
+base; .safetensors or .ckpt), one of OpenAI's CLIP archives, or the file of FID's Inception or of LPIPS (its channels with
+`--backbone`, torchvision's network). Needs PyTorch: pip install 'synthjax[parity]'. Pickles
 are read with `weights_only=True`, archives by archive.py; nothing in either is run.
 """
 
@@ -24,7 +25,7 @@ from etils import epath
 
 from synthjax.disk import regular_files, workdir
 from synthjax.runtime.errors import UserError
-from synthjax.weights import archive, openai_clip, read, single_file
+from synthjax.weights import archive, metric_files, metric_networks, openai_clip, read, single_file
 
 _DTYPES = ("float16", "bfloat16", "float32")
 _TOKENIZER = ("vocab.json", "merges.txt")
@@ -38,7 +39,12 @@ _TEXT_BYTES = 32e6  # at most; a tokenizer has two million
 
 
 def convert(
-  source: Path, out: Path, tokenizer: Path | None = None, dtype: str = "", prediction: str = ""
+  source: Path,
+  out: Path,
+  tokenizer: Path | None = None,
+  dtype: str = "",
+  prediction: str = "",
+  backbone: Path | None = None,
 ) -> None:
   """Writes `out`, whole or not at all. "" keeps the dtype that is stored."""
   if out.exists():
@@ -55,8 +61,13 @@ def convert(
     else:
       regular_files.check(source)
       tensors = _tensors(source)
-      convert_one = _convert_clip if openai_clip.is_clip(tensors) else _convert_single
-      convert_one(tensors, draft, _tokenizer(tokenizer), dtype, prediction)
+      if metric_files.is_inception(tensors):
+        _save(draft / metric_networks.FILE, tensors, dtype)
+      elif metric_files.is_lpips(tensors):
+        _save(draft / metric_networks.FILE, _with_backbone(source, tensors, backbone), dtype)
+      else:
+        convert_one = _convert_clip if openai_clip.is_clip(tensors) else _convert_single
+        convert_one(tensors, draft, _tokenizer(tokenizer), dtype, prediction)
     os.rename(draft, out)
   except (UserError, OSError):
     raise
@@ -234,6 +245,20 @@ def _convert_single(
     _save(out / part / f"{stem}.safetensors", own, dtype)
 
 
+def _with_backbone(source: Path, tensors: Mapping[str, Any], backbone: Path | None) -> Mapping[str, Any]:
+  """LPIPS' weights of channels with the network that they go with; a file may hold both."""
+  if metric_files.has_backbone(tensors):
+    return tensors
+  if backbone is None:
+    raise UserError(
+      f"{source} has LPIPS' weights of channels alone; --backbone FILE takes torchvision's network that they go with, as alexnet-owt-7be5be79.pth"
+    )
+  if not backbone.is_file():
+    raise UserError(f"--backbone {backbone} is no file; check its path")
+  regular_files.check(backbone)
+  return metric_files.joined(tensors, _tensors(backbone))
+
+
 def _tokenizer(folder: Path | None) -> dict[str, Path]:
   """CLIP's, which neither a single file nor an archive holds; all of these networks share it."""
   if folder is None:
@@ -292,17 +317,20 @@ def _line(error: Exception) -> str:
 def main(argv: list[str]) -> int:
   parser = argparse.ArgumentParser(prog=read.CONVERTER)
   parser.add_argument(
-    "source", type=Path, help="a folder, a single-file checkpoint, or OpenAI's CLIP archive"
+    "source",
+    type=Path,
+    help="a folder, a single-file checkpoint, OpenAI's CLIP archive, or a file of Inception or LPIPS",
   )
   parser.add_argument("--out", required=True, type=Path, help="the folder to write")
   parser.add_argument("--tokenizer", type=Path, help="a folder with CLIP's vocab.json and merges.txt")
+  parser.add_argument("--backbone", type=Path, help="for LPIPS' channels: torchvision's AlexNet or VGG-16")
   parser.add_argument("--dtype", choices=_DTYPES, default="", help="of the result; as stored if not given")
   parser.add_argument("--prediction", choices=("epsilon", "v_prediction"), default="", help="for SD 2.x")
   args = parser.parse_args(argv)
   try:
     if importlib.util.find_spec("torch") is None:
       raise UserError("the converter needs PyTorch: pip install 'synthjax[parity]'")
-    convert(args.source, args.out, args.tokenizer, args.dtype, args.prediction)
+    convert(args.source, args.out, args.tokenizer, args.dtype, args.prediction, args.backbone)
   except UserError as e:
     print(f"synthjax: {e}", file=sys.stderr)
     return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ _IN_BLOCK = {"dense": "attention.output.dense"} | {
   n: f"attention.attention.{n}" for n in ("query", "key", "value")
 }
 Path_ = tuple[str, ...]
+Place = Callable[[np.ndarray], jax.Array | np.ndarray]
+_SPARE = {"embeddings.mask_token": ""}  # of its training
+
+
+def _host(tensor: np.ndarray) -> np.ndarray:
+  return np.asarray(tensor, np.float32)
 
 
 class _Names:
@@ -67,10 +74,17 @@ def read_config(folder: Path) -> Dinov2Config:
   return config
 
 
-def read_dinov2(folder: Path) -> tuple[Dinov2, dict[str, Any]]:
-  """The network and its variables, on the host."""
+def read_dinov2(folder: Path, place: Place = _host) -> tuple[Dinov2, dict[str, Any]]:
+  """The network and its variables, on the host unless they are placed."""
   module = Dinov2(read_config(folder))
+  return module, read.read_params(folder, _STEM, _shapes(module), place, _Names(), _SPARE)
+
+
+def check_dinov2(folder: Path) -> None:
+  """Its config can be followed, and the file has its tensors, by their names and shapes."""
+  read.account(folder, _STEM, _shapes(Dinov2(read_config(folder))), _Names(), _SPARE)
+
+
+def _shapes(module: Dinov2) -> dict[str, Any]:
   picture = jnp.zeros((1, module.config.patch_size, module.config.patch_size, 3))
-  shapes = dict(jax.eval_shape(module.init, jax.random.key(0), picture))
-  spare = {"embeddings.mask_token": ""}  # of its training
-  return module, read.read_params(folder, _STEM, shapes, lambda a: np.asarray(a, np.float32), _Names(), spare)
+  return dict(jax.eval_shape(module.init, jax.random.key(0), picture))

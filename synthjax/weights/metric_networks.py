@@ -7,6 +7,7 @@ lpips       the state dict of `lpips.LPIPS(net="alex")` or "vgg": the network's 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ from synthjax.weights import names, read
 
 _STEM = "model"
 FILE = f"{_STEM}.safetensors"
+Place = Callable[[np.ndarray], jax.Array | np.ndarray]
 Path_ = tuple[str, ...]  # (collection, module, ..., leaf)
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 _LAYERS = 5
+
+
+def _host(tensor: np.ndarray) -> np.ndarray:
+  return np.asarray(tensor, np.float32)
 
 
 class _InceptionNames:
@@ -52,11 +58,21 @@ class _LpipsNames:
     return tensor.reshape(-1) if len(path) == 2 else names.to_flax(path, tensor)
 
 
-def read_inception(folder: Path) -> dict[str, Any]:
-  """Variables of `models.inception.Inception`, on the host."""
-  shapes = _shapes(Inception(), (1, SIDE, SIDE, 3))
-  spare = {"fc.weight": "", "fc.bias": ""}
-  return read.read_params(folder, _STEM, shapes, _host, _InceptionNames(), spare, "FID's Inception")
+_INCEPTION = (_InceptionNames(), {"fc.weight": "", "fc.bias": ""}, "FID's Inception")
+
+
+def read_inception(folder: Path, place: Place = _host) -> dict[str, Any]:
+  """Variables of `models.inception.Inception`, on the host unless they are placed."""
+  return read.read_params(folder, _STEM, _inception_shapes(), place, *_INCEPTION)
+
+
+def check_inception(folder: Path) -> None:
+  """The file has its tensors, by their names and shapes."""
+  read.account(folder, _STEM, _inception_shapes(), *_INCEPTION)
+
+
+def _inception_shapes() -> dict[str, Any]:
+  return _shapes(Inception(), (1, SIDE, SIDE, 3))
 
 
 def read_lpips(folder: Path, network: Network) -> dict[str, Any]:
@@ -70,7 +86,3 @@ def read_lpips(folder: Path, network: Network) -> dict[str, Any]:
 def _shapes(module: Inception | Lpips, *pictures: tuple[int, ...]) -> dict[str, Any]:
   made = jax.eval_shape(module.init, jax.random.key(0), *(jnp.zeros(shape) for shape in pictures))
   return dict(made)
-
-
-def _host(tensor: np.ndarray) -> np.ndarray:
-  return np.asarray(tensor, np.float32)

@@ -165,6 +165,31 @@ def read_params(
   `spare` are tensors that the files may hold besides: of each the name of another one, which it must be a copy of, or "".
   `network` is what decides the names and shapes, in errors.
   """
+  by_file: dict[Path, list[tuple[tuple[str, ...], str]]] = {}
+  for path, (file, name) in account(folder, stem, shapes, layout, spare, network).items():
+    by_file.setdefault(file, []).append((path, name))
+  read: dict[tuple[str, ...], jax.Array | np.ndarray] = {}
+  before = None
+  for file, paths in by_file.items():
+    with open_tensors(file) as tensors:
+      for path, name in paths:
+        tensor = tensors.get_tensor(name)
+        finite.check({name: tensor}, file)
+        read[path] = place(layout.to_flax(path, tensor))
+        jax.block_until_ready(before)
+        before = read[path]
+  return traverse_util.unflatten_dict(read)
+
+
+def account(
+  folder: Path,
+  stem: str,
+  shapes: Mapping[str, Any],
+  layout: Layout = names,
+  spare: Mapping[str, str] | None = None,
+  network: str = "its config.json",
+) -> dict[tuple[str, ...], tuple[Path, str]]:
+  """For `read_params`: which tensor of which file each parameter is. No tensor is read, but for those of `spare` copies."""
   spare = spare or {}
   wanted = traverse_util.flatten_dict(dict(shapes))
   files = tensor_files(folder, stem)
@@ -185,21 +210,7 @@ def read_params(
     folder, wanted, source, {n: shape for n, shape in found.items() if n not in spare}, odd, layout, network
   )
   _check_copies({name: of for name, of in spare.items() if of and name in where}, where)
-  by_file: dict[Path, list[tuple[tuple[str, ...], str]]] = {}
-  for path, name in source.items():
-    assert name is not None
-    by_file.setdefault(where[name], []).append((path, name))
-  read: dict[tuple[str, ...], jax.Array | np.ndarray] = {}
-  before = None
-  for file, paths in by_file.items():
-    with open_tensors(file) as tensors:
-      for path, name in paths:
-        tensor = tensors.get_tensor(name)
-        finite.check({name: tensor}, file)
-        read[path] = place(layout.to_flax(path, tensor))
-        jax.block_until_ready(before)
-        before = read[path]
-  return traverse_util.unflatten_dict(read)
+  return {path: (where[name], name) for path, name in source.items() if name is not None}
 
 
 def _check_copies(copies: Mapping[str, str], where: Mapping[str, Path]) -> None:

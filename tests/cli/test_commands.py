@@ -7,7 +7,7 @@ import pytest
 
 from synthjax.cli import commands
 from synthjax.runtime.errors import UserError
-from synthjax.spec import benchmark_fields, fields, grids, group, reference
+from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, reference
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,12 @@ def test_every_field_is_shown_with_its_kind_default_and_comment():
     "identity" in line and "0.0" in line and "between 0 and 1" in line and "DDIM: 0 = deterministic" in line
   )
   assert "largest beta and alpha" in commands.look_up(["fields", "tuning", "search_scale"])  # a comment above
-  named = [*vars(fields).values(), *vars(benchmark_fields).values(), grids.Grid]
+  named = [
+    *vars(fields).values(),
+    *vars(metric_fields).values(),
+    *vars(benchmark_fields).values(),
+    grids.Grid,
+  ]
   groups = {g for g in named if isinstance(g, type) and issubclass(g, group.Group)} - {group.Group}
   assert {of for of, _ in reference.GROUPS.values()} == groups
 

@@ -50,6 +50,7 @@ _NAMED = {
   "networks": fields_of.network(""),
   "encoders": fields_of.encoder(""),
   "filters": fields_of.image_filter(""),
+  "metrics": fields_of.set_metrics(""),
   "arms": fields_of.arm(),
   "learners": fields_of.learner(),
   "scaling": fields_of.grid(),

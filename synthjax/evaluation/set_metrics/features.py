@@ -85,6 +85,18 @@ def subsample(n: int, size: int, seed: int) -> Array:
   return np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
 
 
+def by_share(labels_N: Array, size: int, seed: int) -> Array:
+  """Places of `size` of the images, ascending, each class by its share of them: the same for the same labels and seed."""
+  labels = np.asarray(labels_N)
+  if not 1 <= size <= len(labels):
+    raise UserError(f"a subsample of {size} of {len(labels)} images cannot be; ask for 1 to {len(labels)}")
+  draws, at = np.random.default_rng(seed), np.empty(len(labels))
+  for label in np.unique(labels):
+    own = np.flatnonzero(labels == label)
+    at[own] = (draws.permutation(len(own)) + 0.5) / len(own)
+  return np.sort(np.argsort(at, kind="stable")[:size])
+
+
 def by_class(metric: Callable[..., T], class_ids: Sequence[str], *sets: tuple[Array, Array]) -> dict[str, T]:
   """The metric of each class's images alone. A set is (features [n, d], labels [n]); a label is a place in `class_ids`.
 
