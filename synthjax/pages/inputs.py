@@ -161,6 +161,7 @@ class SetMetrics:
   encoder: str  # its name in the config
   real: str = ""  # what the set is compared with
   numbers: tuple[tuple[str, float, int], ...] = ()  # metric, value, images; () = not there yet
+  by_class: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)  # metric -> class id
 
 
 class Counts(NamedTuple):

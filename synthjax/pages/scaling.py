@@ -15,6 +15,7 @@ import jinja2
 from synthjax.pages import published
 from synthjax.pages.loglog import Line, figure, key
 from synthjax.pages.page import Outdated, Progress
+from synthjax.pages.plane import plane
 from synthjax.pages.report import environment
 from synthjax.scaling import classes, exchange, intervals
 from synthjax.scaling.curves import LOSS, Curve, Exchange
@@ -43,6 +44,16 @@ class Part:
   )  # exponents of such curves, by a paper
 
 
+@dataclasses.dataclass(frozen=True)
+class Quality:
+  """What one entry of config.metrics measured of the sets: how recognisable their images are, and how diverse."""
+
+  name: str
+  diversity: str  # the metric
+  sets: tuple[tuple[str, str, float, float], ...]  # series, label, recognizability, diversity
+  curves: tuple[tuple[str, classes.Correlation], ...]  # recognizability of classes and their exponents
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Page:
   title: str
@@ -60,6 +71,7 @@ class Page:
   caveat: str
   refresh_seconds: int  # 0 = finished
   outdated: tuple[Outdated, ...] = ()
+  qualities: tuple[Quality, ...] = ()
 
 
 def render(page: Page) -> str:
@@ -70,6 +82,7 @@ def render(page: Page) -> str:
     level=f"{100 * intervals.LEVEL:g}",
     least_seeds=intervals.LEAST_SEEDS,
     parts=[_part(page, part) for part in page.parts],
+    qualities=[_quality(quality) for quality in page.qualities],
     missing=[p for p in page.progress if p.have < p.want][:40],
     groups=classes.GROUPS,
     said=said,
@@ -97,6 +110,14 @@ def _part(page: Page, part: Part) -> dict:
     targets=[_target(page, name, e) for name, e in part.to_target.items()],
     classes=[_classes(name, found) for name, found in part.by_class.items()],
   )
+
+
+def _quality(quality: Quality) -> dict:
+  series: dict[str, list[tuple[str, float, float]]] = {}
+  for name, label, across, up in quality.sets:
+    series.setdefault(name, []).append((label, across, up))
+  drawn = plane(list(series.items()), "recognizability, macro-F1 in percent", quality.diversity)
+  return dict(quality=quality, figure=drawn, names=list(series))
 
 
 def _drawn(curve: Curve) -> Line:

@@ -19,11 +19,11 @@ def files(
 ) -> dict[str, bytes]:
   """`axes`: the columns of each curve, by its name."""
   return {
-    "curves.csv": _csv(_curves(parts, axes)),
-    "laws.csv": _csv(_laws(parts, axes)),
-    "exchange.csv": _csv(_exchanges(parts)),
-    "targets.csv": _csv(_targets(parts)),
-    "classes.csv": _csv(_classes(parts, class_ids)),
+    "curves.csv": of_rows(_curves(parts, axes)),
+    "laws.csv": of_rows(_laws(parts, axes)),
+    "exchange.csv": of_rows(_exchanges(parts)),
+    "targets.csv": of_rows(_targets(parts)),
+    "classes.csv": of_rows(_classes(parts, class_ids)),
   }
 
 
@@ -95,7 +95,7 @@ def _or_empty(value: Any) -> Any:
   return "" if value is None else value
 
 
-def _csv(rows: Iterable[Row]) -> bytes:
+def of_rows(rows: Iterable[Row]) -> bytes:
   found = list(rows)
   columns = list(dict.fromkeys(name for row in found for name in row))
   return csv_file.to_bytes(columns, ([row.get(name, "") for name in columns] for row in found))

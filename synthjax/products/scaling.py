@@ -12,16 +12,18 @@ from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.pages import provenance, published, scaling, scaling_tables
 from synthjax.pages.inputs import Asked, Member, Run
-from synthjax.products.base import DONE, MISSING, STALE, Product, Status, Study, file_faults
+from synthjax.products.base import DONE, MISSING, STALE, Status, Study, file_faults
 from synthjax.products.derived_page import DerivedPage, made_from, members
 from synthjax.products.learner import Learner
-from synthjax.scaling import curves
+from synthjax.products.set_metrics import SetMetrics
+from synthjax.scaling import classes, curves
 from synthjax.scaling.curves import Point
-from synthjax.spec.entries import SampledSet
+from synthjax.spec.entries import Axes, SampledSet
 from synthjax.spec.study import StudySpec
 from synthjax.store import records
 
 _TABLE = "scaling/curves.csv"
+_RECOGNIZABILITY, _DIVERSITY = "recognizability_macro_f1", ("spread", "vendi", "lpips")
 _ALL_TOGETHER = 8  # curves that one figure can hold
 
 
@@ -29,10 +31,17 @@ class Scaling(DerivedPage):
   name, stage = "scaling", "report"
 
   def __init__(
-    self, config: StudySpec, root: epath.Path, labels: LabelSpace, runs: Sequence[Product], command: str
+    self,
+    config: StudySpec,
+    root: epath.Path,
+    labels: LabelSpace,
+    runs: Sequence[Learner],
+    metrics: Sequence[SetMetrics],
+    command: str,
   ):
-    super().__init__(root, _TABLE, runs, folder="scaling")
+    super().__init__(root, _TABLE, [*runs, *metrics], folder="scaling")
     self._config, self._labels, self._command = config, labels, command
+    self._learners, self._metrics = runs, metrics
 
   @classmethod
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
@@ -42,33 +51,36 @@ class Scaling(DerivedPage):
   def declare(cls, study: Study, *key: str) -> Self:
     del key
     runs = [p for p in study.of(Learner) if p.fields.axes]
-    return cls(study.spec, study.root, study.labels, runs, study.command)
+    sets = {p.fields.images.set for p in runs}
+    metrics = [p for p in study.of(SetMetrics) if p.set_name in sets]
+    return cls(study.spec, study.root, study.labels, runs, metrics, study.command)
 
   def _wanted(self) -> dict[str, str]:
     """What the finished page must have been rendered from."""
     return {"rows": records.digest([row for p in self.inputs for row in p.rows()])}
 
   def _status(self) -> Status:
-    have = sum(p.status().state == DONE for p in self.inputs)
-    want = len(self.inputs)
+    have, want = sum(p.status().state == DONE for p in self._learners), len(self._learners)
     if not self._state_file.exists():
       return Status(MISSING, have, want, "runs")
-    is_drawn = have == want and self._is_rendered_from(self._wanted())
+    is_drawn = all(p.status().state == DONE for p in self.inputs) and self._is_rendered_from(self._wanted())
     return Status(DONE if is_drawn else STALE, have, want, "runs")
 
   def _status_without(self) -> Status:
-    return Status(MISSING, 0, len(self.inputs), "runs")
+    return Status(MISSING, 0, len(self._learners), "runs")
 
   def _finish(self) -> dict[str, str]:
     self.render(refresh_seconds=0)
     return self._wanted()
 
   def _files(self, refresh_seconds: int) -> Mapping[epath.Path, bytes]:
-    seen = members([(p.name, p) for p in self.inputs], self._config.tests)
+    seen = members([(p.name, p) for p in self._learners], self._config.tests)
     names = curves.names([dict(run.curve) for run in _runs(seen)])
     parts = self._parts(seen, names)
     used = [p.about() for p in made_from(self.inputs)]
+    qualities = list(self._qualities(parts, {run.curve: names[run.curve] for run in _runs(seen)}))
     tables = scaling_tables.files(parts, {name: dict(key) for key, name in names.items()}, self._labels.ids)
+    tables["metrics.csv"] = scaling_tables.of_rows([row for p in self._metrics for row in p.rows()])
     page = scaling.Page(
       title=f"{self._config.study or 'Study'}: errors against numbers of images",
       parts=tuple(parts),
@@ -85,15 +97,16 @@ class Scaling(DerivedPage):
       caveat=provenance.caveat(provenance.networks(self._config, used)),
       refresh_seconds=refresh_seconds,
       outdated=provenance.outdated(seen),
+      qualities=tuple(qualities),
     )
     found = {self.folder / name: data for name, data in tables.items()}
     return found | {self.page: scaling.render(page).encode()}
 
   def _parts(self, seen: Sequence[Member], names: Mapping[Any, str]) -> list[scaling.Part]:
-    found, classes = [], len(self._labels)
+    found, n_classes = [], len(self._labels)
     for test in self._config.tests:
       runs = [run for run in _runs(seen) if run.tests.get(test) and run.tests[test].tallies]
-      points = [point for run in runs for point in _points(run, test, names[run.curve], classes)]
+      points = [point for run in runs for point in _points(run, test, names[run.curve], n_classes)]
       for measure in curves.MEASURES if points else ():
         own = curves.of_points(points, measure)
         reference = next((c for c in own if c.fit and c.name.startswith("real")), None)
@@ -130,15 +143,47 @@ class Scaling(DerivedPage):
         found[names[run.curve]] = k
     return found
 
+  def _qualities(self, parts: Sequence[scaling.Part], names: Mapping[Any, str]) -> Iterable[scaling.Quality]:
+    """Of each entry of config.metrics that knows how recognisable images are, and how diverse."""
+    by_class = parts[0].by_class if parts else {}
+    curve_of = {
+      p.fields.images.set: names.get(p.fields.curve, "") for p in self._learners if not p.fields.real
+    }
+    found: dict[str, list[SetMetrics]] = {}
+    for p in self._metrics:
+      found.setdefault(p.metrics_name, []).append(p)
+    for name, own in found.items():
+      sets, correlations, diversity = [], [], ""
+      for p in own:
+        seen = p.about(Asked()).metrics
+        numbers = {metric: value for metric, value, _ in seen.numbers} if seen else {}
+        diversity = next((m for m in _DIVERSITY if m in numbers), diversity)
+        if seen and _RECOGNIZABILITY in numbers and diversity in numbers:
+          axes = dict(self._axes_of(p.set_name))
+          label = f"{axes.pop('guidance'):g}" if "guidance" in axes else ""
+          series = ", ".join(map(str, axes.values())) or ("all sets" if label else p.set_name)
+          sets.append((series, label, numbers[_RECOGNIZABILITY], numbers[diversity]))
+          curve = by_class.get(curve_of.get(p.set_name, ""))
+          f1 = seen.by_class.get(_RECOGNIZABILITY, {})
+          if curve and len(f1) == len(self._labels) and len(set(f1.values())) > 1:
+            scores = np.array([f1[i] for i in self._labels.ids])
+            correlations.append((curve_of[p.set_name], classes.correlation(curve.k_C, scores)))
+      if sets:
+        yield scaling.Quality(name, diversity, tuple(sets), tuple(correlations))
+
+  def _axes_of(self, set_name: str) -> Axes:
+    own = self._config.sets[set_name]
+    return own.axes if isinstance(own, SampledSet) else ()
+
   def _draws(self) -> str:
-    own = [self._config.learners[p.learner] for p in self.inputs if isinstance(p, Learner)]
+    own = [p.fields for p in self._learners]
     if all(one.drawn_from or one.real for one in own):
       return "A seed draws its images and its training."
     return "A seed draws its training; where drawn_from is 0, all seeds learn from the same synthetic images."
 
   def _seconds(self, names: Mapping[Any, str]) -> dict[str, float]:
     found = {}
-    for p in self.inputs:
+    for p in self._learners:
       for made in p.inputs:
         images = made.about(Asked()).images
         run = p.about().run
@@ -151,7 +196,7 @@ class Scaling(DerivedPage):
 
   def summary(self) -> list[str]:
     """The law of each curve on the first test."""
-    seen = members([(p.name, p) for p in self.inputs], list(self._config.tests)[:1])
+    seen = members([(p.name, p) for p in self._learners], list(self._config.tests)[:1])
     parts = self._parts(seen, curves.names([dict(run.curve) for run in _runs(seen)]))
     lines = []
     for curve in parts[0].curves if parts else ():

@@ -293,7 +293,8 @@ class SetMetrics(Product):
     of = pages.SetMetrics(self.set_name, self.metrics_name, self.fields.encoder, self.fields.real)
     found = self._read() if asked and self.status().state == DONE else None
     numbers = tuple((name, float(one["value"]), int(one["n"])) for name, one in self._numbers(found).items())
-    return About(metrics=dataclasses.replace(of, numbers=numbers))
+    by_class = {name: one["by_class"] for name, one in self._numbers(found).items() if one["by_class"]}
+    return About(metrics=dataclasses.replace(of, numbers=numbers, by_class=by_class))
 
 
 @functools.lru_cache(maxsize=1)  # of all sets

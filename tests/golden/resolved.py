@@ -41,6 +41,7 @@ CONFIGS = (
   "few_shot:digits,1", "few_shot:eurosat,1", "pretrain_transfer", "quickstart", "quickstart:curve", "real_and_synthetic",
   "real_and_synthetic:600", "scaling", "zero_shot", "zero_shot_matrix",
 )  # fmt: skip
+WITHOUT = ("scaling_imagenet",)  # its captions are asked of a server
 HASHES_ALONE = ("few_shot:digits",)  # five times the products of `digits,1`
 # The defaults of what bears a name in a config, by where it stands.
 _NAMED = {
