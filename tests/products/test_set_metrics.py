@@ -30,6 +30,7 @@ from synthjax.spec import config as fields_of
 from synthjax.spec import validation
 from synthjax.spec.command import Command
 from synthjax.weights import image_networks
+from tests.models.test_dinov2 import saved as saved_dinov2
 from tests.models.test_metric_networks import folder as lpips_folder
 
 IDS = tuple("0123456789")
@@ -232,6 +233,22 @@ def test_a_learner_of_the_study_answers(tmp_path):
   assert found["recognizability_top1"]["value"] == pytest.approx(tally.metrics()["top1"])
   config.learners.net.steps = 5  # another network
   assert made(config, tmp_path, "m").status().state != DONE
+
+
+@pytest.mark.parity
+def test_an_encoder_without_classes_measures_what_needs_none(torch, tmp_path):
+  saved_dinov2(torch, tmp_path / "dinov2")
+  view = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+  (tmp_path / "dinov2/preprocessor_config.json").write_text(json.dumps(view))
+  config = imported(encoder="dinov2", real="digits", metrics="", neighbours=2)
+  config.encoders.dinov2 = fields_of.encoder(f"dinov2:{tmp_path / 'dinov2'}")
+  config.tests.digits = "embedded:digits:second"
+  run(config, tmp_path / "w")
+  wanted = ("spread", "vendi", "frechet", "kid", "cmmd", "prdc")
+  assert set(written(tmp_path / "w", "m")["metrics"]) == {*measured.names(wanted)}
+  record = json.loads((tmp_path / "w/metrics/copies/m/record.json").read_text())
+  assert record["identity"]["network"] == "dinov2" and "templates" not in record["identity"]
+  run(config, tmp_path / "w", stages=("verify",))
 
 
 # --- mistakes --------------------------------------------------------------------------------------

@@ -66,3 +66,17 @@ def test_no_matrix_of_all_pairs_is_made(monkeypatch, metric):
   finally:
     tracemalloc.stop()
   assert peak < 8 << 20 < 2000 * 2000 * 8  # of the pairs alone
+
+
+def test_a_subsample_by_share_leaves_no_class_out():
+  labels = np.repeat(np.arange(50), np.arange(2, 52))  # 2 to 51 images
+  for size in (100, 400, len(labels)):
+    places = features.by_share(labels, size, seed=3)
+    drawn = np.bincount(labels[places], minlength=50)
+    share = size / len(labels) * np.arange(2, 52)
+    assert len(places) == size and (places[1:] > places[:-1]).all() and np.abs(drawn - share).max() <= 1
+  few = features.by_share(labels, 100, seed=3)
+  assert (few == features.by_share(labels, 100, seed=3)).all()
+  assert (few != features.by_share(labels, 100, seed=4)).any()
+  with pytest.raises(UserError, match="a subsample of 0 of"):
+    features.by_share(labels, 0, seed=0)
