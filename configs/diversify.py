@@ -13,7 +13,7 @@ LAR, CD and SD replay answers that ship, in words that so small a text tower kno
 A small ResNet learns from 10 real digits a class and r times as many synthetic ones, at the same number of steps: balanced, half of
 each batch is synthetic; pooled, r / (1 + r) of it; norms shared or auxiliary. `real` sees as many real images as a balanced arm does,
 `real-whole-batch` as many images as all arms. Tests: the second half of the real digits, and rendered ones in three styles that
-SD leaves out. `:all` has r from 1 to 6 in the place of 1 and 6; `:other-norms` tests with the auxiliary norms, on the same weights.
+SD leaves out. `:all` has r from 1 to 6 in the place of 1 and 6, and pooled batches by auxiliary norms too; `:other-norms` tests with the auxiliary norms, on the same weights.
 
 `:all`, 3 seeds, 2026-11-29, top-1 with shared norms, balanced, r = 1, 2, 3, 4, 5, 6; all of it is in docs/results.md:
   rendered styles   naive       19.8  24.5  27.5  30.9  36.3  34.9      real alone 11.8 +- 2.6
@@ -50,7 +50,9 @@ def get_config(arg: str = ""):
   asked = set(filter(None, arg.split(",")))
   if unknown := asked - {"all", "other-norms"}:
     raise UserError(f"configs/diversify.py knows :imagenet, :all and :other-norms, not :{min(unknown)}")
-  config = _small_world(RATIOS if "all" in asked else (1, 6))
+  config = (
+    _small_world(RATIOS, ("shared", "auxiliary")) if "all" in asked else _small_world((1, 6), ("shared",))
+  )
   if "other-norms" in asked:
     for own in config.learners.values():
       if own.norm == "auxiliary":
@@ -58,7 +60,7 @@ def get_config(arg: str = ""):
   return config
 
 
-def _small_world(ratios):
+def _small_world(ratios, pooled):
   config, own, most = study_config(labels="solfege"), "embedded:generator", SHOTS * max(RATIOS)
   config.networks.solfege = network(
     "denoise",
@@ -86,7 +88,7 @@ def _small_world(ratios):
 
   config.learning.update(model="resnet-mini", size=8, real="few", batch=64, steps=300)
   config.learning.update(learning_rate=8e-3, warmup=0.1, rotate=10.0, shift=0.04, stretch=0.15, shear=0.15)
-  _learners(config, ratios, ARMS)
+  _learners(config, ratios, ARMS, pooled=pooled)
   _learners(config, ratios, {"named": "named"}, norms=("shared",))
   return config
 
@@ -130,7 +132,7 @@ def _prompts(config, real, per_class, *, writer, **fields):
     config.sets[name] = image_set(name)
 
 
-def _learners(config, ratios, arms, norms=("shared", "auxiliary")):
+def _learners(config, ratios, arms, norms=("shared", "auxiliary"), pooled=("shared", "auxiliary")):
   """Real images alone: as many in a batch as a balanced one has, and as many as all of it. With synthetic ones: pooled, the
   batch has both as the data have; balanced, half and half. At one to one these are the same."""
   batch = config.learning.batch
@@ -138,7 +140,7 @@ def _learners(config, ratios, arms, norms=("shared", "auxiliary")):
   config.learners["real-whole-batch"] = learner()
   for f in sweep(ratio=ratios, arm=arms, norm=norms, batch=("balanced", "pooled")):
     r = f["ratio"]
-    if r == 1 and f["batch"] == "pooled":
+    if f["batch"] == "pooled" and (r == 1 or f["norm"] not in pooled):
       continue
     share = 0.5 if f["batch"] == "balanced" else r / (1 + r)
     name = f"{f['arm']}-{f['norm']}-{f['batch']}-{r}x"

@@ -5,11 +5,12 @@
 In the small world: a small ResNet learns 4 to 60 real digits a class; or 10 to 640 synthetic ones of three prompt lists at three
 guidances, at the base point (LE, guidance 2) and 10 to 160 elsewhere; or as many of each. Every seed draws images of its own.
 Laws are fitted to its errors and losses on 10,000 rendered digits; the second half of the real digits is far from what the
-generator knows. `scaling/index.html` has curves, laws, and how many synthetic images a real one is worth; `synthjax fit
+generator knows. Before anything is trained, each set's images are measured: how many a classifier takes for what they should be, how much
+they differ, how far they are from real ones. `scaling/index.html` has curves, laws, and how many synthetic images a real one is worth; `synthjax fit
 runs/scaling/results.jsonl` fits others. The recipe is that of configs/real_and_synthetic.py, the same at every size.
 """
 
-from synthjax.config import grid, image_set, log, prompt_list, real_images, study_config
+from synthjax.config import encoder, grid, image_set, log, prompt_list, real_images, set_metrics, study_config
 
 
 def get_config(arg=""):
@@ -23,6 +24,10 @@ def get_config(arg=""):
   config.real.first = real_images("embedded:digits:first")
   config.tests.glyphs = "embedded:glyphs:printed+handwritten+typed:1000"
   config.tests.real = "embedded:digits:second"
+  config.encoders.clip = encoder("embedded:clip-resnet")
+  config.metrics.clip = set_metrics(
+    encoder="clip", real="first", subsample=890
+  )  # as many of each set as real ones
 
   config.learning.update(model="resnet-mini", size=16, batch=32, steps=400, learning_rate=4e-3, warmup=0.1)
   config.learning.update(

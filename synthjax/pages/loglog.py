@@ -12,7 +12,7 @@ from markupsafe import Markup
 from synthjax.pages.figures import MARKERS
 
 INKS = 6  # classes ink0 to ink5
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 624, 12, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 624, 12, 330
 _STEPS = 48  # of a law's line
 _Scale = Callable[[float], float]
 
@@ -102,20 +102,28 @@ def _axis(low: float, high: float, start: float, end: float) -> _Scale:
 
 
 def _levels(low: float, high: float) -> list[float]:
-  """Round numbers between: of each decade 1, 2 and 5; where these are fewer than two, finer ones."""
+  """Round numbers between: of each decade 1, 2 and 5; where these are fewer than three, at equal distances."""
   decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-  for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), tuple(n / 20 for n in range(20, 200))):
-    found = [n * 10.0**d for d in decades for n in steps if low <= n * 10.0**d <= high]
-    if len(found) > 1:
-      return found if len(found) <= 12 else found[:: math.ceil(len(found) / 8)]
-  return [low]
+  found = [n * 10.0**d for d in decades for n in (1, 2, 5) if low <= n * 10.0**d <= high]
+  if len(found) < 3:
+    return levels(low, high)
+  return found if len(found) <= 12 else found[:: math.ceil(len(found) / 8)]
+
+
+def levels(low: float, high: float) -> list[float]:
+  """Round numbers between at equal distances, two to six of them."""
+  if low == high:
+    return [low]
+  unit = 10 ** math.floor(math.log10(high - low))
+  step = next(s * unit for s in (0.1, 0.2, 0.5, 1, 2, 5) if (high - low) / (s * unit) <= 5)
+  return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _grid(low: float, high: float, up: _Scale) -> list[str]:
   parts = []
   for y in _levels(low, high):
     parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_RIGHT}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>')
-    parts.append(f'<text x="{_LEFT - 8}" y="{up(y):.1f}" dy=".35em" text-anchor="end">{y:.3g}</text>')
+    parts.append(f'<text x="{_LEFT - 8}" y="{up(y):.1f}" dy=".35em" text-anchor="end">{y:.4g}</text>')
   return parts
 
 
@@ -125,6 +133,6 @@ def _ticks(low: float, high: float, across: _Scale) -> list[str]:
     at = across(x)
     parts.append(f'<line class="tick" x1="{at:.1f}" x2="{at:.1f}" y1="{_BOTTOM}" y2="{_BOTTOM + 5}"/>')
     if at - labelled >= 56:
-      parts.append(f'<text x="{at:.1f}" y="{_BOTTOM + 23}" text-anchor="middle">{x:,g}</text>')
+      parts.append(f'<text x="{at:.1f}" y="{_BOTTOM + 23}" text-anchor="middle">{x:,.6g}</text>')
       labelled = at
   return parts

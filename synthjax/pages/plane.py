@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from synthjax.pages.figures import MARKERS
-from synthjax.pages.loglog import INKS
+from synthjax.pages.loglog import INKS, levels
 
 Series = tuple[str, Sequence[tuple[str, float, float]]]  # its name, and (label, across, up)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 616, 16, 300
@@ -26,10 +26,10 @@ def plane(series: Sequence[Series], across_is: str, up_is: str) -> Markup:
   xs, ys = [x for _, x, _ in points], [y for _, _, y in points]
   across, up = _axis(xs, _LEFT + 20, _RIGHT - 30), _axis(ys, _BOTTOM - 16, _TOP + 16)
   parts = []
-  for y in _levels(ys):
+  for y in levels(min(ys), max(ys)):
     parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_RIGHT}" y1="{up(y):.1f}" y2="{up(y):.1f}"/>')
     parts.append(f'<text x="{_LEFT - 8}" y="{up(y):.1f}" dy=".35em" text-anchor="end">{y:.4g}</text>')
-  for x in _levels(xs):
+  for x in levels(min(xs), max(xs)):
     parts.append(
       f'<line class="tick" x1="{across(x):.1f}" x2="{across(x):.1f}" y1="{_BOTTOM}" y2="{_BOTTOM + 5}"/>'
     )
@@ -62,13 +62,3 @@ def _axis(values: Sequence[float], start: float, end: float) -> Callable[[float]
   if low == high:
     return lambda value: (start + end) / 2
   return lambda value: start + (end - start) * (value - low) / (high - low)
-
-
-def _levels(values: Sequence[float]) -> list[float]:
-  """Round numbers between, two to six of them."""
-  low, high = min(values), max(values)
-  if low == high:
-    return [low]
-  unit = 10 ** math.floor(math.log10(high - low))
-  step = next(s * unit for s in (0.1, 0.2, 0.5, 1, 2, 5) if (high - low) / (s * unit) <= 5)
-  return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]

@@ -21,7 +21,7 @@ from synthjax.scaling import classes, exchange, intervals
 from synthjax.scaling.curves import LOSS, Curve, Exchange
 from synthjax.scaling.intervals import Interval
 
-_SHOWN = 6  # curves of a figure: more do not help the eye
+_SHOWN = 8  # curves of a figure: more do not help the eye
 _SIZES = 5  # of a table of exchange rates
 _NAMES = {"error": "share of wrong answers", LOSS: "loss in nats"}
 
@@ -86,6 +86,7 @@ def render(page: Page) -> str:
     missing=[p for p in page.progress if p.have < p.want][:40],
     groups=classes.GROUPS,
     said=said,
+    is_size=lambda value: 0 < value < math.inf,
     span=span,
     published_by=published.source_of_laws(),
   )

@@ -68,7 +68,7 @@ _OF_STAGE = {
   "keep": "filters",
   "tune": "tuning",
 }
-_OF_STAGE |= {"embed": "encoders", "learn": "learning"}
+_OF_STAGE |= {"embed": "encoders", "learn": "learning", "measure": "metrics"}
 # What an identity says where a field is empty, by the same place: a writer by its name.
 _STANDS_FOR = {"prompts": {"writer": "grammar"}}
 

@@ -9,6 +9,7 @@ import pytest
 
 from synthjax.pages import loglog, published, scaling
 from synthjax.pages.loglog import Line
+from synthjax.pages.plane import plane
 from synthjax.products.scaling import _figures
 from synthjax.scaling import curves
 from synthjax.scaling.curves import Point
@@ -140,3 +141,21 @@ def test_the_papers_exponents_stand_beside_curves_of_its_network_and_generator()
   (own,) = curves.of_points(points("real", 0.9, 0.5), "loss")
   html = page(own, parts=(dataclasses.replace(part(own), published={"real": 0.528}),))
   assert "k 0.528: Fan et al. 2024" in html
+
+
+def test_labels_are_few_and_round_whatever_the_range():
+  for low, high in ((0.78, 0.95), (2.291, 2.303), (1e-4, 0.9), (3, 5), (10, 2000), (0.5, 0.5)):
+    found = loglog._levels(low, high)
+    assert 1 <= len(found) <= 12 and all(low - 1e-9 <= x <= high + 1e-9 for x in found)
+    assert len(found) > 1 or low == high
+
+
+def test_sets_of_one_series_are_joined_and_labelled_by_their_guidance():
+  guided = (("LE", f"{g:g}", 50.0 + 10 * g, 2.0 - 0.1 * g) for g in (1.0, 2.0, 4.0))
+  sets = (*guided, ("<B>", "1", 40.0, 2.5))
+  quality = scaling.Quality("clip", "spread", sets, ())
+  (own,) = curves.of_points(points("real", 0.9, 0.5), "error")
+  html = page(own, qualities=(quality,))
+  svg = html[html.index('id="quality-1"') :]
+  assert svg.count('class="mark"') == 4 + 2 and svg.count("<polyline") == 1 and "&lt;B&gt;" in svg
+  assert plane([("a", [("x", math.nan, 1.0)])], "x", "y") == ""

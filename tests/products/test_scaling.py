@@ -41,8 +41,9 @@ def trained(monkeypatch) -> list[str]:
 
   def measured(self, task, variables, test, metric, mesh):
     labels, axes = np.asarray(self.tests[test].labels), dict(self.fields.axes)
-    rng = np.random.default_rng([variables["seed"], axes["shots"]])
-    error = 1.2 * axes["shots"] ** -K[axes["learner"]] * np.exp(0.02 * rng.normal())
+    size = axes.get("shots") or axes["images_per_class"]
+    rng = np.random.default_rng([variables["seed"], size])
+    error = 1.2 * size ** -K[axes.get("learner", "fast")] * np.exp(0.02 * rng.normal())
     answers = labels.copy()
     wrong = rng.permutation(len(labels))[: round(error * len(labels))]
     answers[wrong] = (answers[wrong] + 1) % 10
@@ -175,3 +176,25 @@ def test_what_is_drawn_from_names_the_run_and_without_it_names_are_as_before(tmp
   names = {n: one_learner(tmp_path, images_per_class=n, drawn_from=6).folder.name for n in (2, 4, 6)}
   assert len({*names.values(), whole.folder.name}) == 4
   assert "drawn_from" not in whole.identity and "images_per_class" not in whole.identity
+
+
+def test_metrics_of_the_sets_that_points_learn_from_are_on_the_page(tmp_path, trained):
+  made = fields_of.study_config(labels="digits")
+  made.sets.digits = fields_of.imported_set("embedded:digits:first")
+  made.sets.unused = fields_of.imported_set("embedded:digits:first", images_per_class=3)
+  made.encoders.clip = fields_of.encoder()
+  made.metrics.small = fields_of.set_metrics(metrics="recognizability,spread")
+  made.tests.half, made.seeds = "embedded:digits:second", 2
+  made.learning.update(model="resnet-mini", size=8, batch=8, steps=3)
+  made.scaling.few = fields_of.grid("digits", images_per_class=(2, 4, 8, 20))
+  validation.check(made)
+  study.run(Command(made, str(tmp_path), line="..."))
+  numbers = {(r["set"], r["metric"]): float(r["value"]) for r in table(tmp_path, "metrics.csv")}
+  assert {s for s, _ in numbers} == {"digits"} and 0 < numbers["digits", "recognizability_macro_f1"] < 100
+  html = (tmp_path / "scaling" / "index.html").read_text()
+  assert "Images of the sets, by metrics small" in words(html)
+  # Over the ten classes, planted errors do not differ: there are both a point and a correlation near 0.
+  svg = html[html.index('id="quality-1"') :]
+  assert svg.count('class="mark"') == 1 + 1
+  rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+  assert {r["metrics"] for r in rows if "metrics" in r} == {"small"}
