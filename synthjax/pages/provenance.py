@@ -15,6 +15,7 @@ from synthjax.spec.fields import THUMBNAIL
 from synthjax.spec.study import StudySpec
 
 _SHIPS, _TRAINED_HERE, _RANDOM, _GENERATED = "embedded:", "network:", "random:", "synthjax:"
+_KINDS = {_GENERATED: "generated", "embedded:glyphs:": "rendered"}
 _NAMED = 5  # of a kind, at most
 _SAID = {"LE: words": ", sentences of word lists and not of a language model"}
 
@@ -66,7 +67,7 @@ def title(study: str, tests: Sequence[str], runs: Sequence[Run], used: Sequence[
 def test(config: StudySpec, name: str, run: Run) -> str:
   """What a test is: its source, and its images as counted."""
   own = run.tests[name]
-  kind = "generated" if config.tests[name].startswith(_GENERATED) else "real"
+  kind = next((kind for prefix, kind in _KINDS.items() if config.tests[name].startswith(prefix)), "real")
   lost = f"; {own.skipped:,} of them cannot be read and are skipped" if own.skipped else ""
   return f"{name} ({own.source}, {own.split}): {own.n:,} {kind} images{lost}"
 

@@ -7,12 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from synthjax.pages import loglog, published, scaling
+from synthjax.pages import inputs, loglog, provenance, published, scaling
 from synthjax.pages.loglog import Line
 from synthjax.pages.plane import plane
 from synthjax.products.scaling import _figures
 from synthjax.scaling import curves
 from synthjax.scaling.curves import Point
+from synthjax.spec import config as fields_of
+from synthjax.spec.study import resolve
 
 SIZES = (10, 20, 40, 80, 160, 320)
 
@@ -159,3 +161,13 @@ def test_sets_of_one_series_are_joined_and_labelled_by_their_guidance():
   svg = html[html.index('id="quality-1"') :]
   assert svg.count('class="mark"') == 4 + 2 and svg.count("<polyline") == 1 and "&lt;B&gt;" in svg
   assert plane([("a", [("x", math.nan, 1.0)])], "x", "y") == ""
+
+
+def test_rendered_and_generated_images_are_not_called_real():
+  config = fields_of.study_config()
+  for source, kind in {
+    "embedded:glyphs:printed": "rendered", "embedded:digits:first": "real", "synthjax:w/images/LE": "generated",
+  }.items():  # fmt: skip
+    config.tests.t = source
+    run = inputs.Run(name="a", how="", tests={"t": inputs.Measured("x", "y", 10)})
+    assert provenance.test(resolve(config), "t", run) == f"t (x, y): 10 {kind} images"
