@@ -41,7 +41,12 @@ def study_config(labels: str = "digits") -> Any: ...  # a ConfigDict, whose grou
 def matrix(studies: dict[str, Any]) -> Any: ...
 def sweep(**axes: Iterable[Any]) -> Iterator[dict[str, Any]]: ...
 def grid(
-  images: str = "", *, real: str = "", learner: str = "", combine: Literal["product", "around"] = "product", **given: Any
+  images: str = "",
+  *,
+  real: str = "",
+  learner: str = "",
+  combine: Literal["product", "around"] = "product",
+  **given: Any,
 ) -> ConfigDict: ...
 def log(low: int, high: int, count: int) -> tuple[int, ...]: ...
 """
