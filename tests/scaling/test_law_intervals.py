@@ -23,13 +23,13 @@ def test_planted_laws_are_found_as_well_as_the_noise_allows(seeds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [6, 8, 12])
-@pytest.mark.parametrize("noise", [0.001, 0.01, 0.03])
-def test_a_thousand_planted_sets(n, noise):
-  found = planted.recovery(1000, n, noise, 5)
+@pytest.mark.parametrize("n, noise", [(6, 0.001), (8, 0.01), (12, 0.03)])
+def test_hundreds_of_planted_sets(n, noise):
+  """Likewise, with three standard deviations of 250. All nine pairs with 1,000 sets each take 23 minutes of a core."""
+  found = planted.recovery(250, n, noise, 5)
   for name in ("k", "c"):
-    assert found.error[name] < 1.25 * found.efficient[name]
-    assert 0.86 <= found.coverage[name] <= 0.94
+    assert found.error[name] < 1.3 * found.efficient[name]
+    assert 0.82 <= found.coverage[name] <= 0.96
     assert noise > 0.001 or found.error[name] < 0.02
 
 
