@@ -172,8 +172,8 @@ def _against(results: Sequence[tuple[Points, comparison.Comparison]], name: str,
 
 
 def _best(found: comparison.Comparison) -> Fit:
-  named = [c.fit for c in found.candidates if c.fit.law.name == found.best]
-  return (named or [c.fit for c in found.candidates])[0]
+  assert found.chosen  # results have candidates
+  return found.chosen.fit
 
 
 def _estimate(of: exchange.Estimate) -> str:

@@ -17,7 +17,7 @@ from synthjax.pages.loglog import Line, figure, key
 from synthjax.pages.page import Outdated, Progress
 from synthjax.pages.plane import plane
 from synthjax.pages.report import environment
-from synthjax.scaling import classes, exchange, intervals
+from synthjax.scaling import classes, comparison, exchange, intervals
 from synthjax.scaling.curves import LOSS, Curve, Exchange
 from synthjax.scaling.intervals import Interval
 
@@ -148,7 +148,7 @@ def _remarks(curve: Curve) -> list[str]:
     said.append("floor not identified")
   if best.certainty.method != "bootstrap":
     said.append("parametric intervals")
-  if best.misfit is not None and best.misfit < 0.01:
+  if best.misfit is not None and best.misfit < comparison.MISFIT:
     said.append(f"misfits (p = {best.misfit:.1g})")
   said += [f"{c.fit.law.name} rejected: {c.rejected}" for c in curve.laws.candidates if c.rejected]
   return said

@@ -16,7 +16,7 @@ from synthjax.products.base import DONE, MISSING, STALE, Status, Study, file_fau
 from synthjax.products.derived_page import DerivedPage, made_from, members
 from synthjax.products.learner import Learner
 from synthjax.products.set_metrics import SetMetrics
-from synthjax.scaling import classes, curves
+from synthjax.scaling import curves
 from synthjax.scaling.curves import Point
 from synthjax.spec.entries import Axes, SampledSet
 from synthjax.spec.study import StudySpec
@@ -104,12 +104,13 @@ class Scaling(DerivedPage):
 
   def _parts(self, seen: Sequence[Member], names: Mapping[Any, str]) -> list[scaling.Part]:
     found, n_classes = [], len(self._labels)
+    of_real = {names[run.curve] for run in _runs(seen) if not run.has_set}
     for test in self._config.tests:
       runs = [run for run in _runs(seen) if run.tests.get(test) and run.tests[test].tallies]
       points = [point for run in runs for point in _points(run, test, names[run.curve], n_classes)]
       for measure in curves.MEASURES if points else ():
         own = curves.of_points(points, measure)
-        reference = next((c for c in own if c.fit and c.name.startswith("real")), None)
+        reference = next((c for c in own if c.fit and c.name in of_real), None)
         target = curves.target_of([c for c in own if c.fit])
         by_class = {c.name: curves.by_class(c.points) for c in own} if measure == curves.ERROR else {}
         found.append(
@@ -165,9 +166,9 @@ class Scaling(DerivedPage):
           sets.append((series, label, numbers[_RECOGNIZABILITY], numbers[diversity]))
           curve = by_class.get(curve_of.get(p.set_name, ""))
           f1 = seen.by_class.get(_RECOGNIZABILITY, {})
-          if curve and len(f1) == len(self._labels) and len(set(f1.values())) > 1:
-            scores = np.array([f1[i] for i in self._labels.ids])
-            correlations.append((curve_of[p.set_name], classes.correlation(curve.k_C, scores)))
+          scores = np.array([f1.get(i, np.nan) for i in self._labels.ids])
+          if curve and (correlation := curves.correlation(curve, scores)):
+            correlations.append((curve_of[p.set_name], correlation))
       if sets:
         yield scaling.Quality(name, diversity, tuple(sets), tuple(correlations))
 
@@ -177,13 +178,14 @@ class Scaling(DerivedPage):
 
   def _draws(self) -> str:
     own = [p.fields for p in self._learners]
-    if all(one.drawn_from or one.real for one in own):
+    if all(one.drawn_from or not one.images for one in own):
       return "A seed draws its images and its training."
     return "A seed draws its training; where drawn_from is 0, all seeds learn from the same synthetic images."
 
   def _seconds(self, names: Mapping[Any, str]) -> dict[str, float]:
+    """Of curves whose images are all synthetic."""
     found = {}
-    for p in self._learners:
+    for p in (p for p in self._learners if not p.fields.real):
       for made in p.inputs:
         images = made.about(Asked()).images
         run = p.about().run

@@ -50,6 +50,12 @@ class Comparison:
   held_out: list[float]  # sizes
   skipped: list[str]  # a line for each law that these points are too few for
 
+  @property
+  def chosen(self) -> Candidate | None:
+    """The best; the first where no law has an error on what is held out."""
+    named = [c for c in self.candidates if c.fit.law.name == self.best]
+    return next(iter([*named, *self.candidates]), None)
+
 
 def compare(
   data: Points,

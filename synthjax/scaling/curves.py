@@ -56,9 +56,7 @@ class Curve:
   @property
   def best(self) -> comparison.Candidate | None:
     """The law that predicts the largest sizes best, the first where none could be held out."""
-    found = self.laws.candidates if self.laws else []
-    named = [c for c in found if self.laws and c.fit.law.name == self.laws.best]
-    return next(iter([*named, *found]), None)
+    return self.laws.chosen if self.laws else None
 
   @property
   def fit(self) -> Fit | None:
@@ -149,6 +147,14 @@ def by_class(points: Sequence[Point]) -> classes.Classes | None:
       points[0].images_C,
       np.array([p.seed for p in points]),
     )
+  except UserError:
+    return None
+
+
+def correlation(found: classes.Classes, scores_C: Array) -> classes.Correlation | None:
+  """Of the exponents of classes and another number of each; None where classes are too few, or do not differ."""
+  try:
+    return classes.correlation(found.k_C, scores_C) if np.isfinite(scores_C).all() else None
   except UserError:
     return None
 

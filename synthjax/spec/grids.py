@@ -120,7 +120,7 @@ def expand(config: Config, own: Entries) -> Entries:
 def _used(config: Config, own: Entries) -> set[str]:
   """Image sets that are named outside of grids."""
   named = [config.export.images, *(arm.images or "" for arm in config.arms.values())]
-  named += [name for one in config.metrics.values() for name in one.sets.split(",")]
+  named += [name for one in config.metrics.values() for name in map(str.strip, one.sets.split(","))]
   return {one.images.set for one in own.learners.values()} | {ImagesRef.parse(text).set for text in named}
 
 
@@ -314,12 +314,19 @@ def _placed(
       changed[PROMPTS] = chosen[PROMPTS]
     changed = {k: v for k, v in changed.items() if getattr(base, k) != v}
     set_name = _variant(set_name, changed)
-    sets.setdefault(set_name, dataclasses.replace(base, **changed))
+    _add(sets, "sets", set_name, dataclasses.replace(base, **changed))
   if p.real:
     changed = {k: v for k, v in p.of_group("real").items() if getattr(own.real[p.real], k) != v}
     real_name = _variant(p.real, changed)
-    real.setdefault(real_name, dataclasses.replace(own.real[p.real], **cast("dict[str, Any]", changed)))
+    _add(real, "real", real_name, dataclasses.replace(own.real[p.real], **cast("dict[str, Any]", changed)))
   return dataclasses.replace(p, set_name=set_name, real_name=real_name)
+
+
+def _add(among: dict[str, Any], where: str, name: str, one: Any) -> None:
+  if among.setdefault(name, one) != one:
+    raise UserError(
+      f"config.{where}.{name} has the name that a grid gives to other values; call it otherwise"
+    )
 
 
 def _learner(
@@ -374,8 +381,9 @@ def _variant(base: str, changed: Mapping[str, Value]) -> str:
 
 
 def _word(value: Value) -> str:
-  text = f"{value:g}" if isinstance(value, float) else str(value)
-  word = re.sub(r"[^A-Za-z0-9-]+", "_", text).strip("_-")[-_LONGEST:]
+  """Two numbers that differ have two words; a text that is changed says which it was."""
+  text = str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+  word = re.sub(r"[^A-Za-z0-9-]+", "_", text).strip("_")[-_LONGEST:]
   return word if isinstance(value, int | float) or word == text else f"{word}_{_hash(text)}"
 
 

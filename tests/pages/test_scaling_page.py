@@ -11,7 +11,7 @@ from synthjax.pages import inputs, loglog, provenance, published, scaling
 from synthjax.pages.loglog import Line
 from synthjax.pages.plane import plane
 from synthjax.products.scaling import _figures
-from synthjax.scaling import curves
+from synthjax.scaling import classes, curves
 from synthjax.scaling.curves import Point
 from synthjax.spec import config as fields_of
 from synthjax.spec.study import resolve
@@ -171,3 +171,12 @@ def test_rendered_and_generated_images_are_not_called_real():
     config.tests.t = source
     run = inputs.Run(name="a", how="", tests={"t": inputs.Measured("x", "y", 10)})
     assert provenance.test(resolve(config), "t", run) == f"t (x, y): 10 {kind} images"
+
+
+def test_of_three_classes_there_is_no_correlation_and_the_page_is_drawn():
+  found = classes.Classes(np.array([0.1, 0.2, 0.3]), np.ones(3), ["scaling"] * 3, None)
+  assert curves.correlation(found, np.array([1.0, 2.0, 3.0])) is None
+  more = dataclasses.replace(found, k_C=np.arange(5.0))
+  assert curves.correlation(more, np.array([1.0, 2.0, np.nan, 3.0, 4.0])) is None
+  correlation = curves.correlation(more, np.arange(5.0) ** 2)
+  assert correlation is not None and correlation.rho == pytest.approx(1)

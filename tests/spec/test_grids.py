@@ -192,3 +192,20 @@ def test_sizes_at_equal_ratios():
   for bad in ((0, 10, 3), (10, 5, 3), (1, 3, 8), (1, 3, 1)):
     with pytest.raises(UserError, match=r"log\("):
       fields_of.log(*bad)
+
+
+def test_values_that_hardly_differ_or_differ_in_sign_are_sets_of_their_own():
+  config = study(a=fields_of.grid("LE", eta=(0.1234567, 0.1234568), images_per_class=(4, 8)))
+  config.sampling.parents = "real:few"
+  config.real.few = fields_of.real_images("embedded:digits:first", shots=2)
+  config.scaling.b = fields_of.grid("LE", strength=(-1.0, 1.0), images_per_class=(4, 8))
+  found = resolve(config).sets
+  assert {one.eta for one in found.values() if hasattr(one, "eta")} == {0.0, 0.1234567, 0.1234568}
+  assert {one.strength for one in found.values() if hasattr(one, "strength")} == {-1.0, 1.0}
+
+
+def test_a_set_of_ones_own_with_the_name_of_a_grids_set_is_refused():
+  config = study(a=fields_of.grid("LE", guidance=(1.0, 4.0), images_per_class=(4, 8)))
+  config.sets["LE+guidance_4"] = fields_of.image_set("B", guidance=7.5)
+  with pytest.raises(UserError, match=r"config.sets.LE\+guidance_4 has the name that a grid gives"):
+    resolve(config)
