@@ -72,3 +72,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
   if close:
     return f" (did you mean {close[0]!r}?)"
   return f" (known: {', '.join(known)})" if 0 < len(known) <= 12 else ""
+
+
+def known(what: str, value: str, among: Iterable[str]) -> None:
+  """Refuses a name that is none of these."""
+  if value not in among:
+    raise UserError(f"{what} {value!r}{nearest(value, among)}")

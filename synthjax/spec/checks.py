@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
-from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.errors import UserError
 from synthjax.spec import fields
 from synthjax.spec.references import named
 from synthjax.spec.study import StudySpec
-
-
-def known(what: str, value: str, among: Iterable[str]) -> None:
-  if value not in among:
-    raise UserError(f"{what} {value!r}{nearest(value, among)}")
 
 
 def pattern(what: str, value: str) -> None:

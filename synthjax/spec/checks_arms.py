@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from synthjax.runtime.errors import UserError
+from synthjax.runtime.errors import UserError, known
 from synthjax.spec import fields, group
-from synthjax.spec.checks import check_knows_classes, known, pattern
+from synthjax.spec.checks import check_knows_classes, pattern
 from synthjax.spec.entries import Arm
 from synthjax.spec.study import StudySpec
 

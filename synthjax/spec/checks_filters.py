@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from synthjax.runtime.errors import UserError
+from synthjax.runtime.errors import UserError, known
 from synthjax.spec import fields, group
-from synthjax.spec.checks import check_knows_classes, known
+from synthjax.spec.checks import check_knows_classes
 from synthjax.spec.study import StudySpec
 
 _SHIPPED = ("clip", "real", "unlike")

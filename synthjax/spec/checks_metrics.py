@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from synthjax.runtime.errors import UserError, nearest
+from synthjax.runtime.errors import UserError, known, nearest
 from synthjax.spec import fields, metric_fields
-from synthjax.spec.checks import check_knows_classes, known, knows_classes
+from synthjax.spec.checks import check_knows_classes, knows_classes
 from synthjax.spec.metric_fields import CLIP_SCORE, LPIPS, OF_REAL, RECOGNIZABILITY, SetMetrics
 from synthjax.spec.references import named
 from synthjax.spec.study import SampledSet, StudySpec

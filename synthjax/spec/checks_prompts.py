@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from synthjax.runtime.errors import UserError
+from synthjax.runtime.errors import UserError, known
 from synthjax.spec import fields
-from synthjax.spec.checks import check_knows_classes, known
+from synthjax.spec.checks import check_knows_classes
 from synthjax.spec.study import StudySpec
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from synthjax.runtime.errors import UserError
+from synthjax.runtime.errors import UserError, known
 from synthjax.spec import fields
-from synthjax.spec.checks import known
 from synthjax.spec.entries import SampledSet
 from synthjax.spec.study import StudySpec
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, tasks
+from synthjax.spec import benchmark_fields, fields, group, metric_fields, points, tasks
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
@@ -39,7 +39,7 @@ GROUPS: Mapping[str, tuple[type[group.Group], str]] = {
   "tuning": (fields.Tuning, "config.tuning, and config.arms.NAME = arm(images, ...)"),
   "learning": (fields.Learning, "config.learning, and config.learners.NAME = learner(images, ...)"),
   **{f"learning.{task}": of_task(task) for task in tasks.SHIPPED},
-  "scaling": (grids.Grid, "config.scaling.NAME = grid(images, ..., AXIS=(...))"),
+  "scaling": (points.Grid, "config.scaling.NAME = grid(images, ..., AXIS=(...))"),
   "server": (fields.Server, "config.server"),
   "predict": (fields.Predict, "config.predict"),
   "export": (fields.Export, "config.export"),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, renamed, tasks
+from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, points, renamed, tasks
 from synthjax.spec.config import Config
 from synthjax.spec.entries import Arm, Learner, SampledSet, learner_of_task
 from synthjax.spec.references import ImagesRef
@@ -67,7 +67,7 @@ def resolve(config: Config) -> StudySpec:
   }
   entries = grids.expand(
     config,
-    grids.Entries(
+    points.Entries(
       sets={name: set_of(config, name) for name in config.sets},
       real=_each(fields.Real, config.real),
       learners={name: learner_of(config, name) for name in config.learners},

@@ -9,9 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from synthjax.runtime.errors import UserError, nearest
-from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, tasks
-from synthjax.spec.checks import at_least, check_encoder, known
+from synthjax.runtime.errors import UserError, known, nearest
+from synthjax.spec import benchmark_fields, fields, group, metric_fields, points, tasks
+from synthjax.spec.checks import at_least, check_encoder
 from synthjax.spec.checks_arms import check_arm
 from synthjax.spec.checks_filters import check_filter
 from synthjax.spec.checks_learners import check_learner
@@ -119,8 +119,8 @@ def _check_grids(config: Config) -> None:
   for name, own in config.scaling.items():
     check_name(name, "config.scaling:")
     where = f"config.scaling.{name}"
-    _complete(where, own, (*group.fields(grids.Grid), "axes", "fixed"), "grid(...)")
-    grids.Grid.of(own).check(f"{where}: ")
+    _complete(where, own, (*group.fields(points.Grid), "axes", "fixed"), "grid(...)")
+    points.Grid.of(own).check(f"{where}: ")
 
 
 def _check_texts(config: Config) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from synthjax.cli import commands
 from synthjax.runtime.errors import UserError
-from synthjax.spec import benchmark_fields, fields, grids, group, metric_fields, reference
+from synthjax.spec import benchmark_fields, fields, group, metric_fields, points, reference
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_every_field_is_shown_with_its_kind_default_and_comment():
     *vars(fields).values(),
     *vars(metric_fields).values(),
     *vars(benchmark_fields).values(),
-    grids.Grid,
+    points.Grid,
   ]
   groups = {g for g in named if isinstance(g, type) and issubclass(g, group.Group)} - {group.Group}
   assert {of for of, _ in reference.GROUPS.values()} == groups
