@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from synthjax.scaling import comparison, exchange, intervals, laws, table
 from synthjax.scaling.fitting import Fit
 from synthjax.scaling.points import Points
 
-Json = dict[str, object]
+Json = Mapping[str, object]
 
 
 def fit(words: Sequence[str]) -> str:
@@ -52,13 +53,16 @@ def fit(words: Sequence[str]) -> str:
   if not results:
     more = f"; and {len(notes) - 3} more" if len(notes) > 3 else ""
     raise UserError(f"table {args.file}: nothing can be fitted; {'; '.join(notes[:3])}{more}")
-  against = _against(results, args.against, args.level) if args.against else []
+  against = _exchanges(results, args.against, args.level) if args.against else []
   title = f"{found.measure} against {args.x}{args.n and f' (D) and {args.n} (N)'}"
   if args.json:
     document = {"file": args.file, "fitted": title, "notes": notes, "curves": [_json(*r) for r in results]}
-    _write(Path(args.json), document)
+    _write(
+      Path(args.json), document | ({"against": list(map(_json_of_exchange, against))} if against else {})
+    )
+  exchanged = [line for e in against for line in _lines_of_exchange(e)]
   return "\n".join(
-    [title, *(line for r in results for line in ["", *_lines(*r)]), *_below(against), *_below(notes)]
+    [title, *(line for r in results for line in ["", *_lines(*r)]), *_below(exchanged), *_below(notes)]
   )
 
 
@@ -147,28 +151,68 @@ def _write(file: Path, document: Json) -> None:
     raise UserError(f"--json={file} cannot be written: {e.strerror}; name another file") from None
 
 
-def _against(results: Sequence[tuple[Points, comparison.Comparison]], name: str, level: float) -> list[str]:
-  """Exchange rates at sizes of one curve, by each curve's best law: synthetic images for real ones."""
+@dataclasses.dataclass(frozen=True)
+class _Exchange:
+  """Synthetic images for real ones: of a curve for those of another, by each one's best law."""
+
+  curve: str
+  law: str
+  reference: str
+  reference_law: str
+  rates: Sequence[exchange.Rate]
+  crossing: exchange.Estimate | None
+
+
+def _exchanges(
+  results: Sequence[tuple[Points, comparison.Comparison]], name: str, level: float
+) -> list[_Exchange]:
+  """Of all others for the curve of this name, at its sizes."""
   fits = {curve.name: _best(found) for curve, found in results}
   if name not in fits:
     raise UserError(f"--against={name}: no such curve was fitted{nearest(name, fits)}")
   base = fits[name]
   sizes = [float(size) for size in np.exp(np.unique(base.points.logs_MxV[:, 0]))]
-  lines = []
-  for other, of in fits.items():
-    if other == name:
-      continue
-    lines.append(f"{other} for {name}, by laws {of.law.name} and {base.law.name}:")
-    for rate in exchange.rates(of, base, sizes, level):
-      beyond = ", beyond what was measured" if rate.images.extrapolated else ""
-      lines.append(
-        f"  {rate.size:.5g} images: {_estimate(rate.images)} of {other}, {_estimate(rate.per_image)} for each{beyond}"
-      )
-    if (meeting := exchange.crossing(of, base, level)) is not None:
-      lines.append(
-        f"  they cross at {_estimate(meeting)} images{', beyond what was measured' if meeting.extrapolated else ''}"
-      )
+  return [
+    _Exchange(
+      other,
+      of.law.name,
+      name,
+      base.law.name,
+      exchange.rates(of, base, sizes, level),
+      exchange.crossing(of, base, level),
+    )
+    for other, of in fits.items()
+    if other != name
+  ]
+
+
+def _lines_of_exchange(e: _Exchange) -> list[str]:
+  lines = [f"{e.curve} for {e.reference}, by laws {e.law} and {e.reference_law}:"]
+  for rate in e.rates:
+    each = f"{_estimate(rate.per_image)} for each{_beyond(rate.images)}"
+    lines.append(f"  {rate.size:.5g} images: {_estimate(rate.images)} of {e.curve}, {each}")
+  if e.crossing is not None:
+    lines.append(f"  they cross at {_estimate(e.crossing)} images{_beyond(e.crossing)}")
   return lines
+
+
+def _beyond(of: exchange.Estimate) -> str:
+  return ", beyond what was measured" if of.extrapolated else ""
+
+
+def _json_of_exchange(e: _Exchange) -> Json:
+  rates = [
+    {"reference_images": r.size, "measure": r.measure}
+    | {"images": _json_of_estimate(r.images), "per_image": _json_of_estimate(r.per_image)}
+    for r in e.rates
+  ]
+  found = {"curve": e.curve, "law": e.law, "reference": e.reference, "reference_law": e.reference_law}
+  return found | {"rates": rates, "crossing": e.crossing and _json_of_estimate(e.crossing)}
+
+
+def _json_of_estimate(of: exchange.Estimate) -> Json:
+  ends = {"low": _finite(of.interval.low), "high": _finite(of.interval.high)}
+  return {"value": _finite(of.value), **ends, "intervals": of.method, "is_extrapolated": of.extrapolated}
 
 
 def _best(found: comparison.Comparison) -> Fit:

@@ -49,8 +49,13 @@ def test_a_floor_that_is_none_is_said_so_and_curves_go_by_arm(tmp_path):
   said = commands.look_up(["fit", str(path), "--law=floor"])
   assert said.count("the floor c is not identified") == 2 and "bootstrap over seeds" in said
   assert "arm=real: 5 sizes, 5 seeds" in said and "arm=LE" in said
-  rates = commands.look_up(["fit", str(path), "--law=power", "--against", "arm=real"])
+  out = tmp_path / "rates.json"
+  rates = commands.look_up(["fit", str(path), "--law=power", "--against", "arm=real", "--json", str(out)])
   (line,) = [line for line in rates.splitlines() if line.startswith("  100 images: ")]
+  (written,) = json.loads(out.read_text())["against"]
+  (at,) = [rate for rate in written["rates"] if rate["reference_images"] == pytest.approx(100)]
+  assert (written["curve"], written["reference"], written["crossing"]) == ("arm=LE", "arm=real", None)
+  assert f"{at['per_image']['value']:.4g} ({at['per_image']['low']:.4g} to" in line
   assert "of arm=LE" in line and 9 < float(line.split(" (")[1].split(", ")[1]) < 11.5  # 2^(1 / .3) = 10.08
   with pytest.raises(UserError, match=r"--against=real: no such curve was fitted \(did you mean 'arm=real'"):
     commands.look_up(["fit", str(path), "--law=power", "--against=real"])
