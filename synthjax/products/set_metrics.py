@@ -97,7 +97,7 @@ class SetMetrics(Product):
   def check(self) -> None:
     self._encoder.check()
     where = f"config.metrics.{self.metrics_name}"
-    if self.fields.lpips:
+    if self.fields.lpips and not self._lpips_to_fetch():
       self._lpips_variables()
     if self._learner and self._learner.labels.ids != self._set.labels.ids:
       raise UserError(
@@ -130,6 +130,11 @@ class SetMetrics(Product):
 
   def to_fetch(self) -> Iterable[hub.ToFetch]:
     yield from self._encoder.to_fetch()
+    yield from self._lpips_to_fetch()
+
+  def _lpips_to_fetch(self) -> list[hub.ToFetch]:
+    own = self.fields.lpips
+    return hub.to_fetch(own, self._root, {"": (metric_networks.STEM,)}) if own else []
 
   # --- what is there -----------------------------------------------------------------------------
 
@@ -203,16 +208,24 @@ class SetMetrics(Product):
         return True
       residents.begin(self.uses)
       basis, given = self._basis, self._given()
-      progress = self.progress(len(self._asked), unit="metrics")
-      numbers: dict[str, Any] = {}
-      for metric in progress.counting(self._asked):
+      body = self._kept(basis)
+      missing = [metric for metric in self._asked if metric not in body["asked"]]
+      progress = self.progress(len(missing), unit="metrics")
+      for metric in progress.counting(missing):
         stop.check()
-        numbers |= {name: one.to_json() for name, one in self._measured(metric, given).items()}
+        body["asked"].append(metric)
+        body["metrics"] |= {name: one.to_json() for name, one in self._measured(metric, given).items()}
       progress.close()
-      body = {"basis": basis, "asked": list(self._asked), "metrics": numbers}
       checksums.replace(self._file, workdir.to_json(body))
       records.update(self.folder, self._record())
     return True
+
+  def _kept(self, basis: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured of the same images: a metric that is asked for later is added to it."""
+    found = self._read()
+    if found is None or found["basis"] != basis:
+      return {"basis": basis, "asked": [], "metrics": {}}
+    return {"basis": basis, "asked": list(found["asked"]), "metrics": dict(found["metrics"])}
 
   def _measured(self, metric: str, given: Given) -> dict[str, measured.Measure]:
     try:

@@ -19,8 +19,8 @@ from synthjax.models.inception import SIDE, Inception
 from synthjax.models.lpips import LEAST, Lpips, Network
 from synthjax.weights import names, read
 
-_STEM = "model"
-FILE = f"{_STEM}.safetensors"
+STEM = "model"
+FILE = f"{STEM}.safetensors"
 Place = Callable[[np.ndarray], jax.Array | np.ndarray]
 Path_ = tuple[str, ...]  # (collection, module, ..., leaf)
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
@@ -63,12 +63,12 @@ _INCEPTION = (_InceptionNames(), {"fc.weight": "", "fc.bias": ""}, "FID's Incept
 
 def read_inception(folder: Path, place: Place = _host) -> dict[str, Any]:
   """Variables of `models.inception.Inception`, on the host unless they are placed."""
-  return read.read_params(folder, _STEM, _inception_shapes(), place, *_INCEPTION)
+  return read.read_params(folder, STEM, _inception_shapes(), place, *_INCEPTION)
 
 
 def check_inception(folder: Path) -> None:
   """The file has its tensors, by their names and shapes."""
-  read.account(folder, _STEM, _inception_shapes(), *_INCEPTION)
+  read.account(folder, STEM, _inception_shapes(), *_INCEPTION)
 
 
 def _inception_shapes() -> dict[str, Any]:
@@ -80,7 +80,7 @@ def read_lpips(folder: Path, network: Network) -> dict[str, Any]:
   picture = (1, LEAST, LEAST, 3)
   shapes = _shapes(Lpips(network), picture, picture)
   spare = {f"lins.{i}.model.1.weight": f"lin{i}.model.1.weight" for i in range(_LAYERS)}
-  return read.read_params(folder, _STEM, shapes, _host, _LpipsNames(), spare, f"LPIPS over {network}")
+  return read.read_params(folder, STEM, shapes, _host, _LpipsNames(), spare, f"LPIPS over {network}")
 
 
 def _shapes(module: Inception | Lpips, *pictures: tuple[int, ...]) -> dict[str, Any]:

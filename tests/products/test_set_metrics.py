@@ -177,7 +177,11 @@ def imported(**given):
   return config
 
 
-def test_a_grown_set_is_measured_again_and_so_is_what_is_asked_for_later(tmp_path):
+def test_a_grown_set_is_measured_again_and_what_is_asked_for_later_alone(tmp_path, monkeypatch):
+  seen, measure = [], measured.measure
+  monkeypatch.setattr(
+    measured, "measure", lambda metric, given: seen.append(metric) or measure(metric, given)
+  )
   config = imported()
   run(config, tmp_path)
   small = written(tmp_path, "m")["metrics"]
@@ -189,7 +193,9 @@ def test_a_grown_set_is_measured_again_and_so_is_what_is_asked_for_later(tmp_pat
   assert (small["vendi"]["n"], grown["vendi"]["n"]) == (30, 50) and grown["vendi"] != small["vendi"]
   config.metrics.m.metrics = "vendi,spread,recognizability"
   assert (made(config, tmp_path, "m").status().state, made(config, tmp_path, "m").status().have) == (STALE, 2)
+  seen.clear()
   run(config, tmp_path)
+  assert seen == ["recognizability"]
   more = written(tmp_path, "m")["metrics"]
   assert more["vendi"] == grown["vendi"] and "recognizability_macro_f1" in more
   config.metrics.m.metrics = "spread"  # the file has more, and nothing is made
