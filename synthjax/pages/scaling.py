@@ -54,6 +54,14 @@ class Quality:
   curves: tuple[tuple[str, classes.Correlation], ...]  # recognizability of classes and their exponents
 
 
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """Of sampling an image; 0 = not known."""
+
+  seconds: float  # of a device, as measured
+  flops: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Page:
   title: str
@@ -64,7 +72,7 @@ class Page:
   seeds: int
   draws: str  # what a seed redraws
   classes: int
-  seconds: Mapping[str, float]  # of a device, to sample an image of the curve; as measured
+  costs: Mapping[str, Cost]  # by curve
   progress: tuple[Progress, ...]
   reproduce: str
   files: tuple[str, ...]
@@ -164,14 +172,15 @@ def _exchange(e: Exchange) -> dict:
 
 
 def _target(page: Page, name: str, images: exchange.Estimate) -> dict:
-  each = page.seconds.get(name, 0.0)
+  each = page.costs.get(name, Cost(0.0, 0.0))
   reached = math.isfinite(images.value) and images.value > 0
   total = images.value * page.classes
   return dict(
     name=name,
     images=images,
     total=total if reached else None,
-    hours=each * total / 3600 if each and reached else None,
+    hours=each.seconds * total / 3600 if reached else None,
+    flops=each.flops * total if reached else None,
   )
 
 

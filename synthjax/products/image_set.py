@@ -122,7 +122,8 @@ class ImageSet(Product, Generic[Fields]):
       return False
     return self._finish(plan, needed, stop)
 
-  def _flops_each(self) -> float:
+  def flops_each(self) -> float:
+    """To make an image; 0 = not known, as where the generator is not here."""
     return 0.0
 
   def _images_a_second(self) -> float:
@@ -229,7 +230,7 @@ class ImageSet(Product, Generic[Fields]):
     planned = planned or -(-total // self.fields.images_per_shard)
     on_disk = sum(self._bytes[i] for i in have)
     each = on_disk / images if images else self._bytes_each()
-    flops = self._flops_each
+    flops = self.flops_each
     return Status(
       state,
       images,

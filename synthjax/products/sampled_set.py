@@ -196,7 +196,7 @@ class SampledSet(ImageSet[SampledSetSpec]):
     cost = self._record().cost
     return cost["device_seconds"] / cost["images_drawn"] if cost["images_drawn"] else 0.0
 
-  def _flops_each(self) -> float:
+  def flops_each(self) -> float:
     return self._sampling.flops() if self._can_sample else 0.0
 
   def _images_a_second(self) -> float:

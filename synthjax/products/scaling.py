@@ -14,6 +14,7 @@ from synthjax.pages import provenance, published, scaling, scaling_tables
 from synthjax.pages.inputs import Asked, Member, Run
 from synthjax.products.base import DONE, MISSING, STALE, Status, Study, file_faults
 from synthjax.products.derived_page import DerivedPage, made_from, members
+from synthjax.products.image_set import ImageSet
 from synthjax.products.learner import Learner
 from synthjax.products.set_metrics import SetMetrics
 from synthjax.scaling import curves
@@ -42,6 +43,7 @@ class Scaling(DerivedPage):
     super().__init__(root, _TABLE, [*runs, *metrics], folder="scaling")
     self._config, self._labels, self._command = config, labels, command
     self._learners, self._metrics = runs, metrics
+    self._flops: dict[str, float] = {}
 
   @classmethod
   def wanted(cls, spec: StudySpec) -> Iterable[tuple[str, ...]]:
@@ -90,7 +92,7 @@ class Scaling(DerivedPage):
       seeds=self._config.seeds,
       draws=self._draws(),
       classes=len(self._labels),
-      seconds=self._seconds(names),
+      costs=self._costs(names),
       progress=tuple(m.progress for m in seen),
       reproduce=self._command,
       files=tuple(tables),
@@ -182,16 +184,20 @@ class Scaling(DerivedPage):
       return "A seed draws its images and its training."
     return "A seed draws its training; where drawn_from is 0, all seeds learn from the same synthetic images."
 
-  def _seconds(self, names: Mapping[Any, str]) -> dict[str, float]:
-    """Of curves whose images are all synthetic."""
-    found = {}
-    for p in (p for p in self._learners if not p.fields.real):
-      for made in p.inputs:
-        images = made.about(Asked()).images
-        run = p.about().run
-        if images and run and images.seconds_each:
-          found[names[run.curve]] = images.seconds_each
+  def _costs(self, names: Mapping[Any, str]) -> dict[str, scaling.Cost]:
+    """Of curves whose images are all synthetic, once these are there."""
+    found: dict[str, scaling.Cost] = {}
+    for p in self._learners:
+      made, name = p.learns_from.image_set, names.get(p.fields.curve, "")
+      if name and made and not p.fields.real and name not in found and made.status().state == DONE:
+        found[name] = scaling.Cost(made.seconds_each, self._flops_each(made))
     return found
+
+  def _flops_each(self, made: ImageSet) -> float:
+    """Counted once, as it takes seconds."""
+    if made.set_name not in self._flops:
+      self._flops[made.set_name] = made.flops_each()
+    return self._flops[made.set_name]
 
   def faults(self) -> list[Fault]:
     return file_faults(self.folder)

@@ -39,7 +39,7 @@ def page(*own: curves.Curve, **fields) -> str:
   about |= dict(
     draws="",
     classes=10,
-    seconds={},
+    costs={},
     progress=(),
     reproduce="c",
     files=("a.csv",),
