@@ -240,6 +240,7 @@ def learner(
   epochs: float = ...,
   examples: int = ...,
   batch: int = ...,
+  side_by_side: int = ...,
   optimizer: Literal["adamw", "sgd"] = ...,
   learning_rate: float = ...,
   momentum: float = ...,

@@ -19,7 +19,7 @@ from synthjax.data.squares import BY_PIL, square
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 
-_HELD = 2e9
+HELD = 2e9  # bytes of decoded pictures
 _THREADS = devices.cores()
 
 
@@ -35,7 +35,7 @@ class Pictures:
     source: Source,
     size: int,
     view: Callable[[Image.Image], np.ndarray] | None = None,
-    held: float = _HELD,
+    held: float = HELD,
     scaled: bool = False,
   ):
     assert source.labels is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,10 +30,21 @@ class NotFinite(Exception):
 
 
 class DelayedMetrics:
-  """Metrics of the pending step: fetched when the next one runs, written every `log_steps`."""
+  """Metrics of the pending step: fetched when the next one runs, written every `log_steps`.
 
-  def __init__(self, metrics: Metrics, checkpoints: Checkpoints, watch: Watch | None, log_steps: int):
+  Of runs side by side, one a seed, the mean and each run's own.
+  """
+
+  def __init__(
+    self,
+    metrics: Metrics,
+    checkpoints: Checkpoints,
+    watch: Watch | None,
+    log_steps: int,
+    seeds: Sequence[int] = (),
+  ):
     self._metrics, self._checkpoints, self._watch, self._log_steps = metrics, checkpoints, watch, log_steps
+    self._seeds = seeds
     self.pending: tuple[int, dict[str, jax.Array]] | None = None
 
   def flush(self, learnt: Any = None, last: bool = False) -> None:
@@ -41,7 +52,9 @@ class DelayedMetrics:
     if self.pending is None:
       return
     (step, values), self.pending = self.pending, None
-    numbers = {k: float(np.asarray(v)) for k, v in values.items()}
+    numbers = {k: float(np.asarray(v).mean()) for k, v in values.items()}
+    for name, of_runs in values.items() if self._seeds else ():
+      numbers |= {f"{name}/seed-{s}": float(v) for s, v in zip(self._seeds, np.asarray(of_runs), strict=True)}
     if not math.isfinite(numbers["loss"]):
       raise NotFinite(step, numbers["loss"])
     if self._watch and learnt is not None:

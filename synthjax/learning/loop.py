@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from etils import epath
 
 from synthjax.disk import checksums, workdir
@@ -65,16 +66,21 @@ def train(
   watch: Watch | None = None,
   fit: Mapping[str, Any] | None = None,
   init: Variables | None = None,
+  seeds: Sequence[int] = (),
 ) -> State:
   """Trains up to `recipe.steps`, from the last checkpoint in `folder` if there is one, and leaves one at the end.
 
   Batches are split over the devices of `mesh`: by default as many local ones as divide a batch. `fit` is what a
   checkpoint must have been made with to be gone on with. `init` replaces the variables of `task.init`.
+
+  With `seeds`, runs go side by side, one a seed, as if each were alone: a batch's arrays, `init` and what is learnt have
+  them as their first axis, and `batch_size` counts the examples of all.
   """
   mesh = mesh or sharding.training_mesh(of=jax.local_devices(), batch=batch_size, name=name)
   place = sharding.placer(mesh)
-  key, first = jax.random.key(recipe.seed), place(dict(batch_at(0)))
-  run = programs(task, recipe, first, mesh)
+  key = jnp.stack([jax.random.key(s) for s in seeds]) if seeds else jax.random.key(recipe.seed)
+  first = place(dict(batch_at(0)))
+  run = programs(task, recipe, first, mesh, len(seeds))
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
     checkpoints.check(recipe.steps, fit or {})
@@ -101,7 +107,7 @@ def train(
       Prefetch(lambda step: place(dict(batch_at(step))), start, recipe.steps, pace.prefetch)
     )
     profile = stack.enter_context(peak.Profile(folder, pace.profile))
-    delayed = DelayedMetrics(metrics, checkpoints, watch, pace.log_steps)
+    delayed = DelayedMetrics(metrics, checkpoints, watch, pace.log_steps, seeds)
     requests, saved_at = Requests(mesh), time.monotonic()
     try:
       for step in range(start, recipe.steps):

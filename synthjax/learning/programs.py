@@ -4,13 +4,16 @@ A program is compiled for a structure: what a task and a recipe are without thei
 batch. Rate, schedule, number of steps, decay and clipping are its arguments, and so are the arrays and numbers of a task
 that is a pytree; of another task, all that it holds is part of the program. So a sweep compiles once, and a later process
 finds in the compile cache what an earlier one has compiled.
+
+Runs that differ in their seeds can go side by side, in one program that maps the step of a run alone over all of them:
+keys, variables, moments and batches have a leading axis, which is split over the devices. Nothing passes between runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 from jax.sharding import Mesh
@@ -24,6 +27,8 @@ from synthjax.runtime import devices, sharding
 _KEPT = 8  # structures, with all that their programs and tasks hold: a study's runs come one structure after the other
 Arguments = tuple[list[Any], Numbers]
 Values = dict[str, jax.Array]
+# Of runs side by side: what has an axis that counts them.
+_RUNS = State(step=cast(Any, None), variables=cast(Any, 0), opt_state=0, ema=cast(Any, 0))
 
 
 class Structure(Protocol):
@@ -46,12 +51,17 @@ class _Whole:
 class Programs:
   """Of one structure."""
 
-  def __init__(self, task: Structure, recipe: Recipe, mesh: Mesh, arguments: Arguments, batch: Batch):
-    key = jax.eval_shape(lambda: jax.random.key(0))
+  def __init__(
+    self, task: Structure, recipe: Recipe, mesh: Mesh, arguments: Arguments, batch: Batch, runs: int
+  ):
+    key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), runs) if runs else jax.random.key(0))
     init, self._one = functools.partial(_init, task, recipe), functools.partial(_step, task, recipe)
+    if runs:
+      init = jax.vmap(init, in_axes=(None, 0, 0), out_axes=_RUNS)
+      self._one = jax.vmap(self._one, in_axes=(None, _RUNS, 0, 0), out_axes=(_RUNS, 0))
     self._shapes = arguments, batch, key
     shapes = jax.eval_shape(init, *self._shapes)
-    self.where: State = sharding.of_state(mesh, shapes)
+    self.where: State = sharding.of_runs(mesh, shapes) if runs else sharding.of_state(mesh, shapes)
     self.like: State = jax.tree.map(
       lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, self.where
     )
@@ -100,17 +110,20 @@ class RunPrograms:
       return self.of_structure.step(self.arguments, state, batch, key)
 
 
-def programs(task: Task, recipe: Recipe, batch: Batch, mesh: Mesh) -> RunPrograms:
+def programs(task: Task, recipe: Recipe, batch: Batch, mesh: Mesh, runs: int = 0) -> RunPrograms:
+  """With `runs`, of so many side by side; then each array of the batch has them as its first axis."""
   structure, leaves = _split(task)
   arguments = sharding.replicate(mesh, (leaves, numbers_of(recipe)))
   shapes, tree = jax.tree.flatten(jax.tree.map(_shape, (arguments, batch)))
-  return RunPrograms(_programs(structure, structure_of(recipe), mesh, tree, tuple(shapes)), arguments)
+  return RunPrograms(_programs(structure, structure_of(recipe), mesh, tree, tuple(shapes), runs), arguments)
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _programs(task: Structure, recipe: Recipe, mesh: Mesh, tree: Any, shapes: tuple[Any, ...]) -> Programs:
+def _programs(
+  task: Structure, recipe: Recipe, mesh: Mesh, tree: Any, shapes: tuple[Any, ...], runs: int
+) -> Programs:
   arguments, batch = jax.tree.unflatten(tree, shapes)
-  return Programs(task, recipe, mesh, arguments, batch)
+  return Programs(task, recipe, mesh, arguments, batch, runs)
 
 
 def _split(task: Task) -> tuple[Structure, list[Any]]:

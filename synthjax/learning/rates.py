@@ -53,7 +53,8 @@ def peak() -> float:
 
 
 def _program(fields: Mapping[str, Any]) -> dict[str, Any]:
-  return {key: fields.get(key) for key in (*_PROGRAM, *_OF_TASKS)}
+  own = {key: fields.get(key) for key in (*_PROGRAM, *_OF_TASKS)}
+  return own | {"side_by_side": fields.get("side_by_side", 1)}
 
 
 def _learners(runs: epath.Path) -> Iterable[tuple[dict[str, Any], float]]:

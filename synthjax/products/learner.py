@@ -2,23 +2,21 @@
 
     seed-0/                      checkpoints/, best/, metrics.jsonl, TensorBoard events, timing.json
     seed-0/learnt.safetensors    what was learnt, averaged where averages were kept
+    seed-0-3/                    in the place of seed-0/ and others, of seeds that are trained side by side
 
 The rest stands in run.py and learning/learner.py. Processes share seeds by claims; joined ones train each together.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import jax
-import numpy as np
 from etils import epath
 
-from synthjax.data.draws import draw
 from synthjax.data.source import Opened, Source
 from synthjax.data.sources import open_real
 from synthjax.disk import checksums
@@ -37,13 +35,13 @@ from synthjax.products.base import DONE, Study
 from synthjax.products.image_set import ImageSet
 from synthjax.products.keep_list import KeepList
 from synthjax.products.learner_identity import Naming, begin_folder, check_begin_folder
+from synthjax.products.learner_images import LearnerImages
 from synthjax.products.run import Result, Run
-from synthjax.products.selection import Selection
 from synthjax.runtime import absence, devices, residents, sharding
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.study import StudySpec
-from synthjax.store import corrections, records
+from synthjax.store import records
 from synthjax.weights import image_networks
 
 _LEARNT = "learnt.safetensors"
@@ -68,17 +66,15 @@ class Learner(Run):
     self.learner, self.fields = name, config.learners[name]
     # Classes of another space than the tests': what is learnt is there to begin others with.
     own_tests = tests if labels.ids == study_labels.ids else {}
-    inputs, real = (image_set, keep, begun_from), self.fields.real
-    shots = config.real[real].shots if real else 0
+    shots = config.real[self.fields.real].shots if self.fields.real else 0
+    inputs = image_set, keep, begun_from
     super().__init__(config, root, name, labels, own_tests, inputs, shots, config.seeds)
     self._set, self._keep, self._from, self._study_labels = image_set, keep, begun_from, study_labels
     self._probed = tests if self.fields.probe else {}
     fsdp, batch = config.runtime.fsdp, self.fields.batch
     self.mesh_request = sharding.MeshRequest(fsdp=fsdp, batch=batch, name=self.name)
-    if image_set:
-      self._selection = Selection(
-        f"learner {name}", image_set, keep, lambda: max(self.fields.drawn_from, self._per_class)
-      )
+    self.learns_from = LearnerImages(config, name, labels, image_set, keep)
+    self._selection = self.learns_from.selection
     self._naming = Naming(
       config, root, self.fields, labels, study_labels, self._selection, begun_from and begun_from._naming
     )
@@ -109,18 +105,7 @@ class Learner(Run):
       absence.attempt(functools.partial(self._source, test))
     check_begin_folder(self.fields)
     if self.fields.axes and self.shots:
-      absence.attempt(self._check_shots)
-
-  def _check_shots(self) -> None:
-    """A learner takes all images of a class that has fewer; a point of a curve would be at another place than it says."""
-    whole = self._whole_real
-    assert whole is not None and whole.labels is not None
-    counts = np.bincount(whole.labels, minlength=len(self.labels))
-    if (least := int(counts.min())) < self.shots:
-      where = f"config.scaling: point {self.learner}"
-      raise UserError(
-        f"{where}: class {self.labels.ids[int(counts.argmin())]} of real {self.fields.real} has {least} images, and shots is {self.shots}; lower it"
-      )
+      absence.attempt(functools.partial(self.learns_from.check_shots, self.shots))
 
   def check_devices(self) -> None:
     sharding.training_devices(**self.mesh_request)
@@ -131,29 +116,6 @@ class Learner(Run):
         yield self._config.real[name].source, labels
 
   # --- what is wanted ----------------------------------------------------------------------------
-
-  @functools.cached_property
-  def _whole_real(self) -> Source | None:
-    return self._real(0)
-
-  def _real(self, seed: int) -> Source | None:
-    """Seed s learns from the draw that is s further on: few images differ more by which they are than by anything else."""
-    if not self.fields.real:
-      return None
-    own = self._config.real[self.fields.real]
-    return open_real(dataclasses.replace(own, draw=own.draw + seed), self.labels)
-
-  @property
-  def _per_class(self) -> int:
-    """Synthetic images a class; 0 = all that were asked for, or kept."""
-    if ratio := self.fields.ratio:
-      n = round(ratio * self.real_images / len(self.labels))
-      if not n:
-        raise UserError(
-          f"learner {self.learner}: ratio {ratio:g} of {self.real_images} real images is no image a class; raise it"
-        )
-      return n
-    return self.fields.images_per_class
 
   @property
   def identity(self) -> dict[str, Any]:
@@ -216,26 +178,17 @@ class Learner(Run):
     return self._before_corrections() or (self._without_images() if is_ready else "")
 
   def _before_corrections(self) -> str:
-    """That the result of a rule since corrected is there. A folder is named by the identity, so it is not read."""
-    if not self._is_named():
-      return ""
-    rule, older = self._rule(), self._naming.before_corrections
-    return f"an older result, runs/{older.name}, {rule}" if rule and older else ""
+    """That the result of a rule since corrected is there."""
+    return self._naming.before_corrections if self._is_named() else ""
 
   def _is_named(self) -> bool:
     """Its identity can be read: the images are there. What it begins with need not have been trained."""
     images = [product for product in self.inputs if product is not self._from]
     return all(p.status().state == DONE for p in images) and (self._from is None or self._from._is_named())
 
-  def _rule(self) -> str:
-    if own := corrections.since({}, self.identity):
-      return f"was made before: {own}"
-    rule = self._from._rule() if self._from else ""
-    return f"is initialised from learner {self._from.learner}, which {rule}" if self._from and rule else ""
-
   def _without_images(self) -> str:
     """That an older release made the run without the images of its filter."""
-    if not (self._set and self._keep) or self._keep.quota or self._per_class:
+    if not (self._set and self._keep) or self._keep.quota or self.learns_from.per_class:
       return ""
     return self._naming.without_images(self._set, self._keep.name)
 
@@ -243,12 +196,11 @@ class Learner(Run):
 
   @property
   def synthetic_images(self) -> int:
-    drawn = self._selection and self.fields.drawn_from
-    return self._per_class * len(self.labels) if drawn else super().synthetic_images
+    return self.learns_from.synthetic_images
 
   @property
   def real_images(self) -> int:
-    return len(self._whole_real) if self._whole_real else 0
+    return self.learns_from.real_images
 
   @property
   def how(self) -> str:
@@ -306,20 +258,29 @@ class Learner(Run):
     """Joined processes take each seed together, by the word of the first."""
     whole = True
     with self.owner() as owner:
-      for seed in range(self.seeds):
-        mine = owner.take(f"seed-{seed}") if jax.process_index() == 0 else 1
+      for seeds in self._groups:
+        part = _folder_of(seeds)
+        mine = owner.take(part) if jax.process_index() == 0 else 1
         if not coordination.broadcast(int(mine)):
           whole = False
           continue
         with owner.making(stop):
-          self._make_seed(seed, stop)
-        owner.release(f"seed-{seed}")
+          if len(seeds) > 1:
+            self._learn_side_by_side(seeds, stop)
+          for seed in seeds:
+            self._make_seed(seed, stop)
+        owner.release(part)
     coordination.barrier(f"{self.name} is made")
     if not whole:
       return self.status().state == DONE
     if jax.process_index() == 0:
       self._finish()
     return True
+
+  @property
+  def _groups(self) -> list[range]:
+    """Seeds that are trained together."""
+    return [range(s, s + self.fields.side_by_side) for s in range(0, self.seeds, self.fields.side_by_side)]
 
   def _make_seed(self, seed: int, stop: Stop) -> None:
     folder, files = self._files()
@@ -345,21 +306,29 @@ class Learner(Run):
 
   def _learn(self, seed: int, mesh: jax.sharding.Mesh, stop: Stop) -> dict[str, Any]:
     training = Training(self.folder / f"seed-{seed}", f"{self.name} seed {seed}", self._runtime, stop)
-    sources, initial = self._sources(seed), self._initial(seed)
+    sources, initial = self.learns_from.sources(seed), self._initial(seed)
     learnt = learner.learn(self.fields, self.task, sources, self.tests, seed, mesh, training, initial)
     if jax.process_index() == 0:
-      checksums.replace(self.learnt_file(seed), image_networks.to_bytes(learnt))
+      self._keep_weights(seed, learnt)
     return learnt
 
-  def _sources(self, seed: int) -> dict[str, Source]:
-    found: dict[str, Source] = {}
-    if real := self._real(seed):
-      found["real"] = real
-    if self._selection:
-      found["synthetic"] = self._selection.source(f"{self.synthetic_images} images")
-      if self.fields.drawn_from:
-        found["synthetic"] = draw(found["synthetic"], self.labels, shots=self._per_class, seed=seed)
-    return found
+  def _learn_side_by_side(self, seeds: range, stop: Stop) -> None:
+    folder = self.folder
+    if coordination.broadcast(int(all(self._is_learnt_in(folder, seed) for seed in seeds))):
+      return
+    residents.begin(self.uses)
+    name = f"{self.name} seeds {seeds[0]} to {seeds[-1]}"
+    training = Training(folder / _folder_of(seeds), name, self._runtime, stop)
+    sources, initial = {s: self.learns_from.sources(s) for s in seeds}, {s: self._initial(s) for s in seeds}
+    learnt = learner.learn_side_by_side(self.fields, self.task, sources, training, initial)
+    if jax.process_index() == 0:
+      for seed, variables in learnt.items():
+        self._keep_weights(seed, variables)
+
+  def _keep_weights(self, seed: int, learnt: dict[str, Any]) -> None:
+    file = self.learnt_file(seed)
+    file.parent.mkdir(exist_ok=True)
+    checksums.replace(file, image_networks.to_bytes(learnt))
 
   def _initial(self, seed: int) -> Path | tuple[bytes, int] | None:
     """A folder; or the weights of another learner, of seed 0 where it has fewer, and the domain that its test uses."""
@@ -376,3 +345,8 @@ class Learner(Run):
       return trained.tally(test, source)
     known = open_real(self._config.real[self.fields.probe], self._study_labels)
     return trained.probe(metric, known, source, len(self._study_labels))
+
+
+def _folder_of(seeds: range) -> str:
+  """Of checkpoints and metrics, in the run's."""
+  return f"seed-{seeds[0]}" + (f"-{seeds[-1]}" if len(seeds) > 1 else "")

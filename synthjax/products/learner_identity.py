@@ -22,8 +22,8 @@ from synthjax.products.image_set import ImageSet
 from synthjax.products.run import folder_of
 from synthjax.products.selection import Selection
 from synthjax.runtime.errors import NotHere, UserError
+from synthjax.spec import entries, group
 from synthjax.spec import fields as fields_of
-from synthjax.spec import group
 from synthjax.spec.references import named
 from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
@@ -44,7 +44,7 @@ class Naming:
     self,
     config: StudySpec,
     root: epath.Path,
-    fields: fields_of.Learning,
+    fields: entries.Learner,
     labels: LabelSpace,
     study_labels: LabelSpace,
     selection: Selection | None,
@@ -103,11 +103,22 @@ class Naming:
     return found
 
   @property
-  def before_corrections(self) -> epath.Path | None:
-    """Where an older release made the same run under a rule that has been corrected since."""
+  def before_corrections(self) -> str:
+    """That an older release made the same run under a rule that has been corrected since; "" where none did. Folders are
+    named by identities, so none is read."""
+    if not (rule := self._rule):
+      return ""
     now = [self._folder(identity) for identity in self.identities]
-    older = map(self._folder, self._identities(self._images, is_corrected=False))
-    return next((folder for folder in older if folder not in now and (folder / "run.json").exists()), None)
+    others = map(self._folder, self._identities(self._images, is_corrected=False))
+    older = [folder for folder in others if folder not in now and (folder / "run.json").exists()]
+    return f"an older result, runs/{older[0].name}, {rule}" if older else ""
+
+  @property
+  def _rule(self) -> str:
+    if own := corrections.since({}, self.identities[0]):
+      return f"was made before: {own}"
+    rule = self._from._rule if self._from else ""
+    return f"is initialised from learner {self._fields.begins_with}, which {rule}" if rule else ""
 
   def without_images(self, image_set: ImageSet, kept_by: str) -> str:
     """That an older release learnt it from no image of the set at all; "" where none did."""

@@ -109,6 +109,12 @@ def of_state(mesh: Mesh, shapes: Any) -> Any:
   return jax.tree.map(lambda x: NamedSharding(mesh, spec(x.shape, parts)), shapes)
 
 
+def of_runs(mesh: Mesh, shapes: Any) -> Any:
+  """Of runs side by side: each lies whole on one device. What counts steps has no axis of runs."""
+  split, whole = NamedSharding(mesh, batch_spec(mesh)), NamedSharding(mesh, PartitionSpec())
+  return jax.tree.map(lambda x: split if x.ndim else whole, shapes)
+
+
 def batch_spec(mesh: Mesh) -> PartitionSpec:
   return PartitionSpec(tuple(mesh.axis_names))
 

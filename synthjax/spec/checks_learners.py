@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from synthjax.runtime.errors import UserError
-from synthjax.spec.checks import known, pattern
+from synthjax.runtime.errors import UserError, known
+from synthjax.spec.checks import pattern
 from synthjax.spec.entries import Learner
 from synthjax.spec.fields import Classify
 from synthjax.spec.study import StudySpec
@@ -19,6 +19,8 @@ def check_learner(study: StudySpec, name: str) -> None:
     raise UserError(f"{where}: set exactly one of steps, epochs and examples")
   if own.batch % own.accumulate:
     raise UserError(f"{where}: batch {own.batch} is not a multiple of accumulate {own.accumulate}")
+  if own.side_by_side > 1:
+    _check_side_by_side(where, own, study)
   _check_data(where, own, study)
   _check_init(name, own, study)
   pattern(f"{where}: freeze", own.freeze)
@@ -29,6 +31,19 @@ def check_learner(study: StudySpec, name: str) -> None:
   if own.drawn_from and not (own.images and (own.images_per_class or own.ratio)):
     raise UserError(
       f"{where}: drawn_from says what images_per_class, or ratio, of a set are drawn from; it needs both"
+    )
+
+
+def _check_side_by_side(where: str, own: Learner, study: StudySpec) -> None:
+  if study.seeds % own.side_by_side:
+    raise UserError(f"{where}: seeds {study.seeds} are no multiple of side_by_side {own.side_by_side}")
+  if own.evaluate_steps:
+    raise UserError(
+      f"{where}: evaluate_steps is of runs that are trained alone; set it or side_by_side to its default"
+    )
+  if study.runtime.fsdp > 1:
+    raise UserError(
+      f"{where}: side_by_side puts each run on one device, and config.runtime.fsdp splits a run; leave one out"
     )
 
 

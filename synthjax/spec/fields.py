@@ -301,6 +301,8 @@ class Learning(Group):
   epochs: Identity[Amount] = 0.0  # passes over the larger of the two parts, or
   examples: Identity[Count] = 0
   batch: Identity[Positive] = 128
+  # Seeds that are trained at once, in one program; config.seeds is a multiple. One device may gain or lose time by it.
+  side_by_side: IdentityUnlessDefault[Positive] = 1
   optimizer: Identity[Literal["adamw", "sgd"]] = "adamw"  # or sgd
   learning_rate: Identity[AboveZero] = 1e-3
   momentum: Identity[Share] = 0.9

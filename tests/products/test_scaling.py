@@ -158,7 +158,7 @@ def test_each_seed_draws_images_of_its_own_and_a_larger_size_holds_the_smaller_o
   def keys(n: int, seed: int, drawn_from: int = 6) -> set[str]:
     one = one_learner(tmp_path, real="few", images_per_class=n, drawn_from=drawn_from)
     with one._selection.held():
-      return set(one._sources(seed)["synthetic"].keys)
+      return set(one.learns_from.sources(seed)["synthetic"].keys)
 
   one = one_learner(tmp_path, images_per_class=2, drawn_from=6)
   one._set.make(None)
