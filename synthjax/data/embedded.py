@@ -17,7 +17,9 @@ from synthjax.small_world import digits, glyphs, looks, world
 
 _SPLITS = ("first", "second", "all")
 _PER_CLASS, _MOST_PER_CLASS = 100, 10_000
-_SEED = 20_000_003  # no network's of the small world: those pictures are for training
+# No network's of the small world has one of these seeds: none has seen the pictures.
+_TEST, _LEARN = "", "learn"
+_SEEDS = {_TEST: 20_000_003, _LEARN: 30_000_001}
 
 
 class _Embedded(Source):
@@ -59,14 +61,18 @@ class Digits(_Embedded):
 
 
 class Glyphs(_Embedded):
-  """Rendered pictures of each class, in any look of the given styles; no network has seen one of them. STYLES:N asks for N of a
-  class in the place of 100, which begin with these."""
+  """Rendered pictures of each class, in any look of the given styles; no network of the small world has seen one of them. STYLES:N
+  asks for N of a class in the place of 100, which begin with these. STYLES:N:learn are others, to learn from."""
 
   name = "glyphs"
 
   def __init__(self, styles: str, labels: LabelSpace | None):
-    self.split, (names, _, per_class) = styles, styles.partition(":")
-    given = names.split("+")
+    self.split, (names, _, rest) = styles, styles.partition(":")
+    given, (per_class, _, use) = names.split("+"), rest.partition(":")
+    if use not in _SEEDS:
+      raise UserError(
+        f"source embedded:glyphs:{styles}: {use!r}; STYLES:N is to test on, and STYLES:N:{_LEARN} to learn from"
+      )
     if ":" in styles and not (per_class.isdecimal() and 0 < int(per_class) <= _MOST_PER_CLASS):
       raise UserError(
         f"source embedded:glyphs:{styles}: {per_class!r} pictures a class; a number from 1 to {_MOST_PER_CLASS:,}"
@@ -83,14 +89,22 @@ class Glyphs(_Embedded):
         f"source embedded:glyphs:{styles}: class {unknown[0]!r} is none of the glyphs, 0 to 9 and A to Z"
       )
     n = int(per_class or _PER_CLASS) * len(drawn)
-    self._pixels = world.pictures(n, drawn, given, _SEED).pixels
+    self._seed = _SEEDS[use]
+    self._pixels = _rendered(n, drawn, tuple(given), self._seed)
     self.labels = (np.arange(n) % len(drawn)).astype(np.int32) if labels else None
     self.keys = [f"{drawn.ids[i % len(drawn)]}-{i // len(drawn)}" for i in range(n)]
 
   @functools.cached_property
   def digest(self) -> str:
     """Of what is drawn: pixels may differ in a last bit where processors round otherwise."""
-    return hashlib.sha256(f"glyphs {self.split} {' '.join(self.keys)} {_SEED}".encode()).hexdigest()
+    return hashlib.sha256(f"glyphs {self.split} {' '.join(self.keys)} {self._seed}".encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=4)  # every seed of a learner opens its source
+def _rendered(n: int, labels: LabelSpace, styles: tuple[str, ...], seed: int) -> np.ndarray:
+  pixels = world.pictures(n, labels, styles, seed).pixels
+  pixels.flags.writeable = False
+  return pixels
 
 
 _SOURCES = ("digits", "glyphs")

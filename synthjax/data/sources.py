@@ -1,7 +1,8 @@
 """References to real images, opened: where a config or a command line names some, this file says what it may say.
 
 embedded:digits:first|second|all    the digits that ship with synthjax
-embedded:glyphs:STYLE[+STYLE]       rendered digits and letters, 100 a class: printed, handwritten, typed, painted, scanned, ...
+embedded:glyphs:STYLE[+STYLE][:N]   rendered digits and letters, 100 or N a class: printed, handwritten, typed, painted, scanned, ...;
+                                    with :N:learn others than those, to learn from what is tested on those
 tfds:NAME[/CONFIG][:SPLIT]          a data set of tensorflow_datasets, built with --file_format=array_record
 coop:FILE:train|val|test[:ROOT]     a split file of CoOp's, its images below ROOT or beside the file
 folder:PATH[:SPLIT]                 class folders named by class id; without labels, every image below

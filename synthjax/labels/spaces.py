@@ -119,6 +119,17 @@ def _solfege_glyphs() -> LabelSpace:
   return dataclasses.replace(_glyphs(string.digits + "ABCDEFG"), also_called=also)
 
 
+_UNSEEN = "DHJLMQRTUWXY"
+_SWAPPED = ("AC", "EN", "KP")
+
+
+def _seen_glyphs() -> LabelSpace:
+  """The glyphs for a generator that is not to know all: 12 letters are left out, and 6 go by the name of another as often."""
+  seen = _glyphs("".join(c for c in string.digits + string.ascii_uppercase if c not in _UNSEEN))
+  other = {a: b for pair in _SWAPPED for a, b in (pair, pair[::-1])}
+  return dataclasses.replace(seen, also_called=tuple((a, (f"letter {b}",)) for a, b in other.items()))
+
+
 def _published(name: str) -> LabelSpace:
   file = _PUBLISHED / f"{name}.json"
   return _from_body(f"{name}.json", read(file), (file,))
@@ -130,6 +141,7 @@ SPACES: dict[str, Callable[[], LabelSpace]] = {
   "glyphs": lambda: _glyphs(string.digits + string.ascii_uppercase),
   "solfege": _solfege,
   "solfege-glyphs": _solfege_glyphs,
+  "seen-glyphs": _seen_glyphs,
   **{file.stem: functools.partial(_published, file.stem) for file in sorted(_PUBLISHED.glob("*.json"))},
 }
 

@@ -196,7 +196,7 @@ SHIPPED = {
   "benchmark": ("", "sampling,cpu", "encode,gpu"),
   "cifar100_transfer": ("", "resnet50", "deit-s-imagenet"),
   "diversify": ("", "all", "all,other-norms", "imagenet"),
-  "scaling": ("",),
+  "scaling": ("", "classes", "recipes"),
   "scaling_imagenet": ("",),
   "embedded_world": ("", "trial"),
   "few_shot": ("", "digits,2", "imagenet", "eurosat"),

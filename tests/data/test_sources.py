@@ -185,12 +185,19 @@ def test_glyphs_are_drawn_in_the_styles_that_are_named():
   source = open_source("embedded:glyphs:painted+engraved", space)
   assert len(source) == 200 and source.keys[:3] == ["B-0", "3-0", "B-1"]
   np.testing.assert_array_equal(source.labels, np.arange(200) % 2)
-  for i, want in enumerate(world.pictures(6, space, ("painted", "engraved"), embedded._SEED).pixels):
+  for i, want in enumerate(world.pictures(6, space, ("painted", "engraved"), embedded._SEEDS[""]).pixels):
     np.testing.assert_array_equal(np.asarray(source.image(i)), want)
   others = [open_source(f"embedded:glyphs:{r}", space) for r in ("painted", "engraved+painted")]
   assert len({s.digest for s in (source, *others)}) == 3
   assert open_source("embedded:glyphs:typed", None).labels is None
   fails(lambda: open_source("embedded:glyphs:typed", LABELS), "is none of the glyphs, 0 to 9 and A to Z")
+
+
+def test_glyphs_to_learn_from_are_no_test_s():
+  test, learn = (open_source(f"embedded:glyphs:typed:30{use}", load("digits")) for use in ("", ":learn"))
+  assert test.keys == learn.keys and test.digest != learn.digest  # classes and numbers are the same
+  tested = {test.image(i).tobytes() for i in range(300)}
+  assert len(tested) == 300 and not tested & {learn.image(i).tobytes() for i in range(300)}
 
 
 # --- faults ------------------------------------------------------------------------------------------
@@ -207,6 +214,7 @@ def test_glyphs_are_drawn_in_the_styles_that_are_named():
       "embedded:glyphs:painted+stampd",
       "no style 'stampd' (did you mean 'stamped'?); it is one or more of printed",
     ),
+    ("embedded:glyphs:typed:30:train", "'train'; STYLES:N is to test on, and STYLES:N:learn to learn from"),
     ("embedded:digits", "no split '' (known: first, second, all)"),
     ("folder:", "names no folder; expected folder:PATH"),
     ("folder:/nowhere/at/all", "there is no such folder"),

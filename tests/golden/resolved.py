@@ -39,7 +39,7 @@ CONFIGS = (
   "benchmark", "benchmark:gpu", "cifar100_transfer", "cifar100_transfer:resnet50", "cifar100_transfer:resnet50-imagenet",
   "cifar100_transfer:deit-s", "cifar100_transfer:deit-s-imagenet", "diversify", "embedded_world", "embedded_world:trial", "few_shot:digits",
   "few_shot:digits,1", "few_shot:eurosat,1", "pretrain_transfer", "quickstart", "quickstart:curve", "real_and_synthetic",
-  "real_and_synthetic:600", "scaling", "zero_shot", "zero_shot_matrix",
+  "real_and_synthetic:600", "scaling", "scaling:classes", "zero_shot", "zero_shot_matrix",
 )  # fmt: skip
 WITHOUT = ("scaling_imagenet",)  # its captions are asked of a server
 HASHES_ALONE = ("few_shot:digits",)  # five times the products of `digits,1`

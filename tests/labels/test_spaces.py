@@ -122,6 +122,17 @@ def test_a_syllable_stands_for_a_digit_and_a_letter():
   assert len(ambiguous) == 7 and all(study.name_of(meant[n][0]) == n for n in ambiguous)
 
 
+def test_a_generator_s_glyphs_lack_some_and_swap_others():
+  whole, seen = spaces.load("glyphs"), spaces.load("seen-glyphs")
+  assert len(whole) - len(seen) == 12 and set(seen.ids) < set(whole.ids)
+  assert all(seen.name_of(i) == whole.name_of(i) for i in seen.ids)
+  others = {i: names for i in seen.ids if (names := seen.other_names(i))}
+  assert len(others) == 6
+  for class_id, (name,) in others.items():
+    (other,) = [i for i in seen.ids if seen.name_of(i) == name]
+    assert seen.other_names(other) == (seen.name_of(class_id),) and other != class_id
+
+
 def test_names_that_collide_or_differ_only_in_case_are_reported():
   space = spaces.LabelSpace(("a", "b", "c", "d", "e"), ("crane", "Crane", "bee", "bee", "cat"))
   assert space.notes() == [
