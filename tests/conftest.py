@@ -25,6 +25,12 @@ from tests import cache_of_programs, forked_commands
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Modules with slow tests come first: at the end, no worker waits for another that has just begun one."""
+  long = {item.path for item in items if item.get_closest_marker("slow")}
+  items.sort(key=lambda item: item.path not in long)
+
+
 def xla_flags(devices: int) -> str:
   """For another process, that has so many."""
   kept = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]

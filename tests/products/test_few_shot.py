@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,8 @@ def test_a_study_of_few_shots(few, tmp_path, learnt, monkeypatch, capsys):
       raise KeyboardInterrupt
     return before(self, one, seed)
 
+  for name in ("prompts", "images", "embeddings", "keep"):  # what arms are made from: others ask about that
+    shutil.copytree(undisturbed / name, workdir / name)
   monkeypatch.setattr(Arm, "_classifier", dies)
   with pytest.raises(KeyboardInterrupt):
     run(few(), workdir)

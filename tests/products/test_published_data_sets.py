@@ -32,8 +32,12 @@ SMALL = (
 LARGE = tuple(
   name
   for name in spaces.SPACES  # those left out have the images of another, with other templates or with the background
-  if name not in (*SMALL, "digits", "glyphs", "caltech101-vtab") and not name.endswith("-80")
+  if name not in (*SMALL, "caltech101-vtab")
+  and not name.endswith("-80")
+  and not set(spaces.load(name).ids) <= set(spaces.load("glyphs").ids)
 )
+# They have ImageNet's classes, and no images of their own are drawn for them: their tests alone are theirs.
+READ_ONLY = tuple(name for name in LARGE if name.startswith("imagenet-"))
 
 
 def in_its_layout(name: str, root: Path) -> str:
@@ -85,15 +89,16 @@ def run_all(tmp_path, weights, monkeypatch):
       config = studies[name] = fields_of.study_config(labels=short(name, clip, tmp_path))
       config.study = name
       config.tests[name] = in_its_layout(name, tmp_path)
-      config.prompts.B = fields_of.prompt_list("B")
-      config.sets.B = fields_of.image_set("B")
+      if name not in READ_ONLY:
+        config.prompts.B = fields_of.prompt_list("B")
+        config.sets.B = fields_of.image_set("B")
+        config.arms["B+CE"] = fields_of.arm("B")
       config.sampling.update(
         dict(generator=str(weights), images_per_class=1, steps=1, images_per_shard=256, long_prompts="cut")
       )
       config.encoders.clip = fields_of.encoder()
       config.tuning.update(batch=64, epochs=1)
       config.arms["zero-shot"] = fields_of.arm()
-      config.arms["B+CE"] = fields_of.arm("B")
       config.seeds = 1
       config.runtime.compile_cache = ""
     config = fields_of.matrix(studies)
@@ -107,15 +112,16 @@ def run_all(tmp_path, weights, monkeypatch):
 def check(names: tuple[str, ...], workdir: Path) -> None:
   with (workdir / "matrix.csv").open() as file:
     cells = list(csv.DictReader(file))
-  assert [(c["dataset"], c["arm"]) for c in cells] == [(n, a) for n in names for a in ("zero-shot", "B+CE")]
-  for cell in cells:
+  assert {(c["dataset"], c["arm"]) for c in cells if c["top1"]} == {
+    (n, a) for n in names for a in ("zero-shot", "B+CE") if a == "zero-shot" or n not in READ_ONLY
+  }
+  for cell in filter(lambda c: c["top1"], cells):
     labels = spaces.load(cell["dataset"])
     assert int(cell["n"]) == len(labels)
     assert 0 <= float(cell["top1"]) <= 100 and cell["top1"] == cell["mean_class"]  # one image a class
   for name in names:
     ids = spaces.load(name).ids
     real = np.load(workdir / name / "embeddings" / name / "clip" / "all.npz")
-    generated = np.load(workdir / name / "embeddings" / "B" / "clip" / "00000.npz")
     assert sorted(real["labels"]) == list(range(len(ids)))
     for key, k in zip(
       real["ids"], real["labels"], strict=True
@@ -123,7 +129,9 @@ def check(names: tuple[str, ...], workdir: Path) -> None:
       assert (
         (int(key[:7]) == k) if name == "aircraft" else (ids[k] == key.split("/")[0] or spaces.load(name).test)
       )
-    assert set(generated["labels"]) <= set(range(len(ids)))
+    if name not in READ_ONLY:
+      generated = np.load(workdir / name / "embeddings" / "B" / "clip" / "00000.npz")
+      assert set(generated["labels"]) <= set(range(len(ids)))
     run = next((workdir / name / "runs").glob("*/run.json"))
     assert tuple(json.loads(run.read_text())["identity"]["class_ids"]) == ids
 
