@@ -10,6 +10,9 @@ webdataset:PATH[:SPLIT]             tar shards in the layout of CLIP_benchmark's
 parquet:PATH[:SPLIT]                Parquet files as Hugging Face's `datasets` writes them
 synthjax:PATH                       WORKDIR/images/SET, or WORKDIR/keep/SET/FILTER-ENCODER for what a filter kept
 
+PATH of folder, webdataset, parquet and synthjax may be a URL, s3://BUCKET/..., gs:// or az://: what is below it is fetched once to
+this machine (data/remote.py).
+
 What is whose: a class folder bears a class id; a name in classnames.txt or in a Parquet file is a class id or a name
 that one class alone bears. Where that does not hold, a mapping says what is what, `their class: our class id` line by
 line (nothing after the colon: left out). It is `classes.yaml` or `classes.json` in PATH, or any file: PATH?map=FILE.
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from synthjax.data import webdatasets
+from synthjax.data import remote, webdatasets
 from synthjax.data.coop import open_coop
 from synthjax.data.draws import draw
 from synthjax.data.embedded import open_embedded
@@ -59,7 +62,7 @@ def open_source(reference: str, labels: LabelSpace | None) -> Source:
       f"source {reference!r}{nearest(scheme, list(SOURCES))}; a source is embedded:digits:second, folder:PATH, or another that data/sources.py lists"
     )
   absence.check(reference)
-  return SOURCES[scheme](reference, rest, labels)
+  return SOURCES[scheme](reference, remote.local(reference, rest), labels)
 
 
 def open_parents(config: StudySpec, reference: str, labels: LabelSpace) -> Source:

@@ -25,6 +25,11 @@ def passed_over() -> Iterator[Mapping[str, NotHere]]:
     _noted.reset(token)
 
 
+def is_passed_over() -> bool:
+  """Whether nothing is to be fetched that is not here."""
+  return _noted.get() is not None
+
+
 def note(error: NotHere) -> None:
   """Raises it, unless it is passed over."""
   noted = _noted.get()

@@ -1,0 +1,170 @@
+"""Objects below a URL of an object store, `s3://`, `gs://` or `az://`: listed, and fetched to files. Needs `pip install synthjax[buckets]`.
+
+Credentials, endpoints and regions are what the clouds' own tools use: environment variables, instance identities, and so on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from etils import epath
+
+from synthjax.disk import workdir
+from synthjax.runtime.errors import UserError, chain
+
+if TYPE_CHECKING:
+  from obstore.store import ObjectStore
+
+SCHEMES = ("s3://", "gs://", "az://")
+_BLOCK = 8 << 20
+_TRIES = 3  # of one object: a connection may break in the middle of it
+_GLOB = "*?["
+
+
+class Unreachable(Exception):
+  """A store that does not answer, refuses, or has no such bucket; in a few words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Object:
+  """`name`: below the URL, with / between folders."""
+
+  name: str
+  size: int
+  tag: str  # another one is another content
+
+
+def is_url(text: str) -> bool:
+  return text.startswith(SCHEMES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """What a URL names: all objects below a folder, one object, or those that a pattern fits."""
+
+  url: str
+
+  @property
+  def folder(self) -> str:
+    """The URL as far as it names no pattern."""
+    head, parts = self.url.split("://", 1)
+    kept: list[str] = []
+    for part in parts.split("/"):
+      if any(c in part for c in _GLOB):
+        break
+      kept.append(part)
+    return f"{head}://{'/'.join(kept)}".rstrip("/")
+
+  @property
+  def pattern(self) -> str:
+    return self.url[len(self.folder) :].strip("/")
+
+  @property
+  def name(self) -> str:
+    """Of the folder: the last of its parts."""
+    return PurePosixPath(self.folder.split("://", 1)[1]).name
+
+  def objects(self) -> tuple[list[Object], bool]:
+    """Sorted by name; and whether the URL is that of a single one, whose name is then the last part of it."""
+    store = _store(self.folder)
+    with _answers(self.url):
+      found = sorted(_listed(store, ""), key=lambda o: o.name)
+    if self.pattern:
+      return [o for o in found if fnmatch.fnmatchcase(o.name, self.pattern)], False
+    if found:
+      return found, False
+    above, _, name = self.folder.rpartition("/")
+    if above.endswith("/"):  # the bucket itself, and nothing is in it
+      return [], False
+    with _answers(self.url):
+      return _headed(_store(above), name), True
+
+
+def fetch(folder: str, one: Object, target: Path) -> None:
+  """The object below the URL of a folder, whole, under a name that is its own once it is."""
+  import obstore
+
+  store = _store(folder)
+  target.parent.mkdir(parents=True, exist_ok=True)
+  for left in reversed(range(_TRIES)):
+    draft = workdir.draft_of(target)
+    try:
+      with _answers(f"{folder}/{one.name}"), workdir.needing_room(epath.Path(target.parent)):
+        with open(draft, "wb") as file:
+          for block in obstore.get(store, one.name).stream(min_chunk_size=_BLOCK):
+            file.write(block)
+        if (size := draft.stat().st_size) != one.size:
+          raise Unreachable(f"{folder}/{one.name}: {size:,} of {one.size:,} bytes came")
+      draft.replace(target)
+      return
+    except Unreachable:
+      if not left:
+        raise
+    finally:
+      draft.unlink(missing_ok=True)
+
+
+def _store(url: str) -> ObjectStore:
+  try:
+    from obstore.store import from_url
+  except ImportError:
+    raise UserError(f"{url}: reading object stores needs `pip install synthjax[buckets]`") from None
+  with _answers(url):
+    return from_url(url)
+
+
+def _listed(store: Any, prefix: str) -> Iterator[Object]:
+  """Names that lead out of the folder are passed over, as no file can have them; so are marks of empty folders."""
+  import obstore
+
+  for page in obstore.list(store, prefix or None):
+    for meta in page:
+      name = str(meta["path"])
+      parts = name.split("/")
+      if not name.endswith("/") and not {"", ".", ".."} & set(parts):
+        yield Object(name, int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))
+
+
+def _headed(store: Any, name: str) -> list[Object]:
+  import obstore
+
+  try:
+    meta = obstore.head(store, name)
+  except FileNotFoundError:
+    return []
+  return [Object(name, int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))]
+
+
+class _answers:
+  """Makes a few words of what a store, or the way to it, raises."""
+
+  def __init__(self, url: str):
+    self._url = url
+
+  def __enter__(self) -> None:
+    return None
+
+  def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+    if error is None or isinstance(error, Unreachable | UserError) or not _is_of_store(error):
+      return
+    raise Unreachable(f"{self._url}: {_words(error)}") from error
+
+
+def _is_of_store(error: BaseException) -> bool:
+  return any(type(e).__module__.startswith("obstore") for e in chain(error)) or isinstance(
+    error, FileNotFoundError | PermissionError | ValueError
+  )
+
+
+def _words(error: BaseException) -> str:
+  """Of many lines of a library in Rust, the first, without what wraps it."""
+  first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+  return first[:300]
+
+
+def total(objects: Iterable[Object]) -> int:
+  return sum(o.size for o in objects)
