@@ -31,7 +31,7 @@ from synthjax.config import (
 )
 
 STYLES = "printed+handwritten+typed"
-FEW, MANY = (10, 20, 40, 100), (200, 400, 640)  # images a class
+FEW, MANY = (10, 20, 40), (100, 200, 400, 640)  # images a class, each with a recipe of its own
 
 
 def get_config(arg=""):
@@ -43,7 +43,7 @@ def get_config(arg=""):
 
 def _sources():
   config = _small_world("digits")
-  config.learners.few = learner(steps=300, mixup=1.0)
+  config.learners.few = learner(steps=300)
   config.learners.many = learner(steps=600)
   config.prompts.B = prompt_list("B")
   config.prompts.templates = prompt_list("templates")
@@ -53,21 +53,15 @@ def _sources():
   config.tests.digits = "embedded:digits:second"
   config.metrics.clip = set_metrics(encoder="clip", real="rendered", subsample=1000)  # as many of each set
 
-  config.scaling.rendered = grid(real="rendered", learner="few", shots=FEW)
-  config.scaling.rendered_many = grid(real="rendered", learner="many", shots=MANY)
-  config.scaling.synthetic = grid("base", learner="few", images_per_class=FEW)
-  config.scaling.synthetic_many = grid("base", learner="many", images_per_class=MANY)
-  config.scaling.settings = grid(
-    "base",
-    learner="few",
-    prompts=("LE", "B", "templates"),
-    guidance=(2.0, 1.0, 4.0),
-    images_per_class=FEW,
-  )
-  config.scaling.both = grid("base", real="rendered", learner="few", shots=FEW, ratio=1.0)
-  config.scaling.both_many = grid("base", real="rendered", learner="many", shots=MANY, ratio=1.0)
-  config.scaling.digits = grid(real="first", learner="few", shots=log(4, 60, 6))
-  config.scaling.digits_both = grid("base", real="first", learner="few", shots=log(4, 60, 6), ratio=1.0)
+  settings = dict(prompts=("LE", "B", "templates"), guidance=(2.0, 1.0, 4.0))
+  for name, sizes, some in (("few", FEW, FEW), ("many", MANY, MANY[:1])):
+    recipe = dict(learner=name)
+    config.scaling[f"rendered_{name}"] = grid(real="rendered", shots=sizes, **recipe)
+    config.scaling[f"synthetic_{name}"] = grid("base", images_per_class=sizes, **recipe)
+    config.scaling[f"both_{name}"] = grid("base", real="rendered", shots=sizes, ratio=1.0, **recipe)
+    config.scaling[f"settings_{name}"] = grid("base", images_per_class=some, **settings, **recipe)
+  config.scaling.digits = grid(real="first", shots=log(4, 60, 6), learner="few")
+  config.scaling.digits_both = grid("base", real="first", shots=log(4, 60, 6), ratio=1.0, learner="few")
   return config
 
 
@@ -90,7 +84,7 @@ def _classes():
   config.tests.glyphs = f"embedded:glyphs:{STYLES}:300"
   config.metrics.clip = set_metrics(encoder="clip", metrics="recognizability,spread")
   config.scaling.generators = grid(
-    "base", generator=("network:seen", "embedded:generator"), images_per_class=FEW
+    "base", generator=("network:seen", "embedded:generator"), images_per_class=(*FEW, 100)
   )
   return config
 
