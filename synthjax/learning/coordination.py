@@ -47,21 +47,6 @@ def broadcast(value: int) -> int:
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def broadcast_bytes(data: bytes) -> bytes:
-  """Those of process 0; each process gives as many."""
-  if not devices.is_joined():
-    return data
-  found = multihost_utils.broadcast_one_to_all(np.frombuffer(data, np.uint8))
-  return np.asarray(found, np.uint8).tobytes()
-
-
-def of_all(value: int) -> list[int]:
-  """The value of each process, in order."""
-  if not devices.is_joined():
-    return [value]
-  return np.asarray(multihost_utils.process_allgather(np.int32(value))).reshape(-1).tolist()
-
-
 def any_process(value: bool) -> bool:
   """Whether the value is true in any process."""
   return bool(np.any(multihost_utils.process_allgather(np.int32(value)))) if devices.is_joined() else value

@@ -1,4 +1,4 @@
-"""Joined processes that do not see one workdir are refused at the start; each would train towards a checkpoint of its own.
+"""Joined processes that do not see one workdir are refused at the start; each would wait for checkpoints of its own.
 
 Of processes that are not joined nobody can tell: one that is not seen here may start later, may have died, or works in another
 folder, and a study waits for none of them. `synthjax doctor`, which all of them run at once, tells.
@@ -6,19 +6,20 @@ folder, and a study waits for none of them. `synthjax doctor`, which all of them
 
 from __future__ import annotations
 
+import json
 import time
 
 import jax
 from etils import epath
 
 from synthjax.disk import workdir
-from synthjax.learning import coordination
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
+from synthjax.runtime.messages import Exchange
 
 _SECONDS = 30.0  # in which a disk shows a file to other hosts
+_ANSWER = 120.0  # and in which all have looked
 _POLL = 0.05
-_NOTHING = bytes(16)  # where process 0 could not write
 _SHOWN = 8  # processes that are named
 
 
@@ -26,23 +27,8 @@ def check(root: epath.Path) -> None:
   """One file of process 0's, for which all look, and which is gone again. Every process must call this."""
   if not devices.is_joined():
     return
-  token, fault = None, None
-  if devices.is_main_process():
-    try:
-      token = workdir.draft_of(root / workdir.PROBE)
-      token.write_bytes(b"")
-    except OSError as e:  # the others are waiting for an answer, whatever it is
-      token, fault = None, e
-  tag = coordination.broadcast_bytes(_tag_of(token) if token else _NOTHING)
-  try:
-    blind = _blind(root, tag)
-  finally:
-    if token:
-      workdir.remove(token)
-  if fault:
-    raise fault
-  if tag == _NOTHING:
-    raise UserError(f"workdir {root} cannot be written by process 0; give another --workdir")
+  exchange, own = Exchange(_ANSWER), jax.process_index()
+  blind = _gather(root, exchange) if own == 0 else _look(root, exchange, own)
   if blind:
     shown = ", ".join(map(str, blind[:_SHOWN])) + (", ..." if len(blind) > _SHOWN else "")
     raise UserError(
@@ -50,16 +36,29 @@ def check(root: epath.Path) -> None:
     )
 
 
-def _blind(root: epath.Path, tag: bytes) -> list[int]:
-  """The processes that do not see the file, the same list in all."""
-  if tag == _NOTHING:
-    return []
-  name = f".{workdir.PROBE}.{tag.hex()}"  # as workdir names drafts
+def _gather(root: epath.Path, exchange: Exchange) -> list[int]:
+  """Of process 0: the processes that do not see its file."""
+  token = workdir.draft_of(root / workdir.PROBE)
+  try:
+    token.write_bytes(b"")
+  except OSError:
+    exchange.tell("file", "")  # the others wait for an answer, whatever it is
+    raise
+  try:
+    exchange.tell("file", token.name)
+    blind = [i for i in range(1, jax.process_count()) if exchange.ask(f"process {i}") != "seen"]
+    exchange.tell("result", json.dumps(blind))
+  finally:
+    workdir.remove(token)
+  return blind
+
+
+def _look(root: epath.Path, exchange: Exchange, own: int) -> list[int]:
+  name = exchange.ask("file")
+  if not name:
+    raise UserError(f"workdir {root} cannot be written by process 0; give another --workdir")
   until = time.monotonic() + _SECONDS
   while not (sees := name in workdir.names(root)) and time.monotonic() < until:
     time.sleep(_POLL)
-  return [index for index, seen in enumerate(coordination.of_all(sees)) if not seen]
-
-
-def _tag_of(token: epath.Path) -> bytes:
-  return bytes.fromhex(token.name.rsplit(".", 1)[1])
+  exchange.tell(f"process {own}", "seen" if sees else "not seen")
+  return json.loads(exchange.ask("result"))

@@ -1,10 +1,15 @@
 """Joined processes with different workdirs are refused in all of them; whoever is alone is not asked."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 from etils import epath
 
 from synthjax.disk import workdir
-from synthjax.learning import coordination
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.study import one_folder
@@ -22,50 +27,69 @@ def get_config(arg=""):
 """
 
 
+class Told:
+  """What processes tell one another, each a thread here."""
+
+  def __init__(self, seconds: float):
+    del seconds
+
+  texts: ClassVar[dict[str, str]] = {}
+
+  def tell(self, name: str, text: str) -> None:
+    self.texts[name] = text
+
+  def ask(self, name: str) -> str:
+    for _ in range(1000):
+      if name in self.texts:
+        return self.texts[name]
+      time.sleep(0.01)
+    raise UserError(f"no word of {name}")
+
+
 @pytest.fixture
-def joined(monkeypatch):
-  """This process as one of three; the others see the file of process 0, or not."""
+def checked(monkeypatch):
+  """What each process says that has such a folder; "" = nothing."""
+  own = threading.local()
+  monkeypatch.setattr(devices, "is_joined", lambda: True)
+  monkeypatch.setattr(one_folder, "Exchange", Told)
+  monkeypatch.setattr(one_folder, "_SECONDS", 0.3)
+  monkeypatch.setattr(one_folder.jax, "process_index", lambda: own.index)
 
-  def of(index: int, sees: tuple[bool, ...], tag: bytes | None = None) -> list[bytes]:
-    sent: list[bytes] = []
-    monkeypatch.setattr(devices, "is_joined", lambda: True)
-    monkeypatch.setattr(devices, "is_main_process", lambda: index == 0)
-    monkeypatch.setattr(one_folder.jax, "process_count", lambda: 3)
-    monkeypatch.setattr(one_folder, "_SECONDS", 0.2)
-    monkeypatch.setattr(coordination, "broadcast_bytes", lambda own: sent.append(own) or tag or own)
-    values = list(sees)
-    monkeypatch.setattr(coordination, "of_all", lambda own: [*values[:index], int(own), *values[index + 1 :]])
-    return sent
+  def run(*folders: Path) -> list[str]:
+    Told.texts.clear()
+    monkeypatch.setattr(one_folder.jax, "process_count", lambda: len(folders))
 
-  return of
+    def check(index: int) -> str:
+      own.index = index
+      try:
+        one_folder.check(epath.Path(folders[index]))
+      except (UserError, OSError) as e:
+        return str(e)
+      return ""
 
+    with ThreadPoolExecutor(len(folders)) as pool:
+      return list(pool.map(check, range(len(folders))))
 
-def test_a_file_that_all_see_is_gone_again(joined, tmp_path):
-  sent = joined(0, (True, True, True))
-  one_folder.check(epath.Path(tmp_path))
-  assert len(sent[0]) == 16 and any(sent[0]) and list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("index", [0, 1, 2])
-def test_all_say_the_same_line_of_those_that_do_not_see_it(joined, tmp_path, index):
-  tag = bytes(range(16))
-  joined(index, (True, True, False), tag)
-  if index != 2:  # it is in the folder of these
-    (tmp_path / f".probe.{tag.hex()}").touch()
-  with pytest.raises(
-    UserError, match="process 2 of 3 does not see what process 0 writes there; give all hosts"
-  ):
-    one_folder.check(epath.Path(tmp_path))
+  return run
 
 
-def test_a_process_0_that_cannot_write_lets_nobody_wait(joined, tmp_path, monkeypatch):
-  sent = joined(0, (True, True, True))
-  with pytest.raises(FileNotFoundError):
-    one_folder.check(epath.Path(tmp_path / "gone"))
-  assert sent == [bytes(16)]
-  joined(1, (True, True, True), bytes(16))
-  with pytest.raises(UserError, match="cannot be written by process 0"):
-    one_folder.check(epath.Path(tmp_path))
+def test_a_file_that_all_see_is_gone_again(checked, tmp_path):
+  assert checked(tmp_path, tmp_path, tmp_path) == ["", "", ""]
+  assert Told.texts["file"].startswith(".probe.") and list(tmp_path.iterdir()) == []
+
+
+def test_all_say_the_same_of_those_that_do_not_see_it(checked, tmp_path):
+  (tmp_path / "other").mkdir()
+  said = checked(tmp_path, tmp_path, tmp_path / "other")
+  assert all(
+    "process 2 of 3 does not see what process 0 writes there; give all hosts" in line for line in said
+  )
+  assert [p.name for p in tmp_path.iterdir()] == ["other"] and not list((tmp_path / "other").iterdir())
+
+
+def test_a_process_0_that_cannot_write_lets_nobody_wait(checked, tmp_path):
+  said = checked(tmp_path / "gone", tmp_path)
+  assert "No such file" in said[0] and "cannot be written by process 0" in said[1]
 
 
 def test_whoever_is_not_joined_touches_nothing(tmp_path, monkeypatch):
