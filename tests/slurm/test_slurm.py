@@ -106,14 +106,14 @@ class Job:
         return int(folder.name)
     raise AssertionError(f"task {task} is not there")
 
-  def wait_for(self, holds: Callable[[], bool], seconds: float = 120) -> None:
+  def wait_for(self, holds: Callable[[], bool], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not holds():
       assert time.monotonic() < until, self.log.read_text()[-2000:]
       time.sleep(0.1)
 
   def wait(self, state: str = "COMPLETED") -> None:
-    self.wait_for(lambda: self.state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"), 180)
+    self.wait_for(lambda: self.state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"))
     assert self.state == state, self.log.read_text()[-2000:]
 
 
