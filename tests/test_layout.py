@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "synthjax"
 FLOORS = [  # from the top
   {"__main__"},
   {"main", "config"},
-  {"cli", "benchmark", "study"},
+  {"cli", "benchmark", "doctor", "study"},
   {"products", "pages"},
   {"prompts", "filters", "sampling", "learning", "evaluation", "scaling"},
   {"data", "encoders", "generators", "language"},

@@ -13,6 +13,7 @@ from synthjax.runtime import devices
 from synthjax.runtime.peaks import published
 
 _SIDE, _PRODUCTS = 1536, 3  # of the matrices that are multiplied, and how often
+_FLOAT32 = jnp.dtype(jnp.float32)
 
 
 def of(dtype: jnp.dtype, mesh: Mesh) -> tuple[str, Callable[[], float]] | None:
@@ -25,18 +26,16 @@ def of(dtype: jnp.dtype, mesh: Mesh) -> tuple[str, Callable[[], float]] | None:
   return None
 
 
-def matrix_product(mesh: Mesh) -> Callable[[], float]:
-  """TFLOP/s of one device while all multiply float32 matrices."""
+def matrix_product(mesh: Mesh, dtype: jnp.dtype = _FLOAT32, side: int = _SIDE) -> Callable[[], float]:
+  """TFLOP/s of one device while all multiply matrices."""
   multiply = jax.jit(
     jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=devices.BATCH, out_specs=devices.BATCH)
   )
-  x = jax.device_put(
-    jnp.full((mesh.size, _SIDE, _SIDE), 1 / _SIDE, jnp.float32), devices.place(mesh, devices.BATCH)
-  )
+  x = jax.device_put(jnp.full((mesh.size, side, side), 1 / side, dtype), devices.place(mesh, devices.BATCH))
   multiply(x).block_until_ready()  # compiles
 
   def measure() -> float:
     took = min(seconds(lambda: multiply(x).block_until_ready()) for _ in range(_PRODUCTS))
-    return 2 * _SIDE**3 / took / 1e12
+    return 2 * side**3 / took / 1e12
 
   return measure

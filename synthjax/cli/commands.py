@@ -7,6 +7,7 @@ synthjax fields [GROUP] [WORD]                        every field of a config, o
                                                       with --config FILE.py those too of the tasks that it registers
 synthjax configs [FOLDER]                             the config files of a folder (configs), and what each is for
 synthjax fit FILE [--x COLUMN] [--y loss|error|top1]  scaling laws of the curves in a CSV or a results.jsonl; --help has more
+synthjax doctor --workdir FOLDER [--config FILE.py]   whether this machine, and this folder that machines share, are fit
 synthjax completion bash|zsh                          a script by which the shell completes all of these: eval it
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 import synthjax
 from synthjax.cli.command_line import load_config_file
 from synthjax.cli.completion import completion
+from synthjax.runtime import processes
 from synthjax.runtime.errors import UserError, nearest, one_line
 from synthjax.spec import group, reference, tasks
 
@@ -42,10 +44,14 @@ def flags_or_exit(argv: Sequence[str]) -> list[str]:
   if (flags := run_flags(argv or ["--help"])) is not None:
     return flags
   try:
+    if argv[0] == "doctor":
+      from synthjax.cli import doctor  # jax, where it is needed
+
+      processes.leave(doctor.doctor(argv[1:]))
     print(look_up(argv), flush=True)
   except UserError as e:
     print(f"synthjax: {one_line(e)}", file=sys.stderr)
-    sys.exit(2)
+    processes.leave(2)
   except BrokenPipeError:  # who reads has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   sys.exit(0)
@@ -73,10 +79,12 @@ def look_up(argv: Sequence[str]) -> str:
     "fields": fields,
     "configs": configs,
     "fit": fit,
-    "completion": lambda words: completion(words, [*_RUNS, "preview"], [*known, "--version", "--help"]),
+    "completion": lambda words: completion(
+      words, [*_RUNS, "preview"], [*known, "doctor", "--version", "--help"]
+    ),
   }
   if command not in known:
-    near = nearest(command, [*_RUNS, "preview", *known])
+    near = nearest(command, [*_RUNS, "preview", *known, "doctor"])
     raise UserError(f"no command {command!r}{near}; see synthjax --help")
   return known[command](rest)
 

@@ -37,6 +37,13 @@ FIT_FLAGS = (
   ),
   "--help",
 )
+DOCTOR_FLAGS = (
+  "--config=",
+  "--workdir=",
+  "--distributed=",
+  "--wait=",
+  "--help",
+)  # cli/doctor.py, which imports jax
 FIT_LAWS = ("power", "floor", "broken", "joint", "all")
 _MEASURES = ("loss", "error", "top1")
 _DISTRIBUTED = ("auto", "on", "off")
@@ -59,6 +66,7 @@ def completion(words: Sequence[str], runs: Iterable[str], others: Iterable[str])
     "@DISTRIBUTED@": " ".join(_DISTRIBUTED),
     "@GROUPS@": " ".join(reference.GROUPS),
     "@SHELLS@": " ".join(SHELLS),
+    "@DOCTOR_FLAGS@": " ".join(DOCTOR_FLAGS),
     "@FIT_FLAGS@": " ".join(FIT_FLAGS),
     "@FIT_LAWS@": " ".join(FIT_LAWS),
     "@MEASURES@": " ".join(_MEASURES),
@@ -134,6 +142,13 @@ _synthjax_flags() {
   esac
 }
 
+_synthjax_doctor() {
+  case $1 in
+    --*=* | --config.*) _synthjax_flags "$1" ;;
+    *) _synthjax_offer "" "$1" @DOCTOR_FLAGS@ ;;
+  esac
+}
+
 _synthjax_fit() {
   local value=${1#*=}
   case $1 in
@@ -165,6 +180,7 @@ _synthjax() {
   fi
   case ${COMP_WORDS[1]} in
     @RUNS@) _synthjax_flags "$whole" ;;
+    doctor) _synthjax_doctor "$whole" ;;
     fields) [[ $COMP_CWORD -eq 2 ]] && _synthjax_offer "" "$cur" @GROUPS@ ;;
     completion) [[ $COMP_CWORD -eq 2 ]] && _synthjax_offer "" "$cur" @SHELLS@ ;;
     fit) _synthjax_fit "$whole" ;;

@@ -178,7 +178,11 @@ class Checkpoints:
 
 def _manager(folder: epath.Path, keep: int, keep_steps: int) -> ocp.CheckpointManager:
   orbax_messages.silence()
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep, keep_period=keep_steps or None, create=True)
+  # Joined processes meet at barriers that have one name in all managers, and two of these may save at once.
+  apart = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=folder.name)
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep, keep_period=keep_steps or None, create=True, multiprocessing_options=apart
+  )
   return ocp.CheckpointManager(
     epath.Path(folder).absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
   )

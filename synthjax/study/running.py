@@ -22,6 +22,7 @@ from synthjax.runtime import absence, devices
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.stopping import Stop
 from synthjax.store import leftovers
+from synthjax.study import one_folder
 from synthjax.study.export import export
 from synthjax.study.graph import Study, design
 from synthjax.study.kinds import ON_REQUEST, STAGES
@@ -38,6 +39,7 @@ def run(command: Command) -> None:
       with absence.passed_over() as absent:
         print(plan_table(_designed(command, root)[1], root, absent))
     else:
+      one_folder.check(root)
       _run(command, root)
 
 

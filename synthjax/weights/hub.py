@@ -21,7 +21,10 @@ from typing import Any
 from etils import epath
 from huggingface_hub import HfApi, constants, errors, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import logging
+from huggingface_hub.utils import (
+  get_session,  # pyright: ignore[reportPrivateImportUsage]
+  logging,
+)
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from synthjax.disk import checksums, workdir
@@ -249,6 +252,15 @@ def _refuse_pickles(pin: _Pin) -> None:
       raise UserError(
         f"weights: {pin.reference} has {os.path.join(folder, pickles[0])}, a pickle, and no safetensors: it is not fetched; download it yourself and convert it with `{read.CONVERTER}`"
       )
+
+
+def is_reachable(seconds: float) -> bool:
+  """Whether the hub answers at all."""
+  try:
+    get_session().head(constants.ENDPOINT, timeout=seconds)
+  except (OSError, ValueError):  # as above
+    return False
+  return True
 
 
 def _is_unreachable(error: Exception) -> bool:

@@ -48,7 +48,10 @@ def offered(tmp_path):
 @pytest.mark.parametrize(
   "typed, words",
   [
-    ("", "run plan verify predict export report preview fields configs fit completion --version --help"),
+    (
+      "",
+      "run plan verify predict export report preview fields configs fit completion doctor --version --help",
+    ),
     ("pr", "predict preview"),
     ("run --", "--config= --workdir= --plan --stages= --distributed= --help --config."),
     ("run --config =", "configs/few_shot.py configs/quickstart.py"),
@@ -75,6 +78,8 @@ def offered(tmp_path):
     ("fit rows.csv --law = b", "broken"),
     ("fit rows.csv --y = l", "loss"),
     ("completion ", "bash zsh"),
+    ("doctor --", "--config= --workdir= --distributed= --wait= --help"),
+    ("doctor --distributed = o", "on off"),
     ("help ", ""),
   ],
 )
@@ -113,7 +118,7 @@ def test_every_stage_flag_and_field_is_offered():
     [sys.executable, "-m", "synthjax.main", "--help"], capture_output=True, text=True, cwd=ROOT
   ).stdout
   assert all(flag.rstrip("=") in said for flag in completion.FLAGS)
-  for command in ("run", "plan", "fields", "configs", "completion"):
+  for command in ("run", "plan", "fields", "configs", "doctor", "completion"):
     assert command in commands.look_up(["--help"])
 
 

@@ -165,3 +165,11 @@ def test_joined_processes_use_as_many_devices_as_divide_the_batch(start, tmp_pat
     assert "of each of 3 joined processes divides its batch of 16; give it a batch" in err
     assert "Traceback" not in err
   assert not (tmp_path / "three/runs").exists()
+
+
+@pytest.mark.slow
+def test_joined_processes_may_save_the_best_while_a_checkpoint_is_being_written(start, tmp_path):
+  """orbax names its barriers alike in all managers: two that save at once took each other's for their own."""
+  flags = ("--distributed=on", "--config.learning.evaluate_steps=1", "--config.runtime.save_seconds=0.01")
+  finish(*[start(tmp_path / "w", 25, *flags, env=env) for env in cluster(2)])
+  assert len(rows(tmp_path / "w")) == 25
