@@ -268,7 +268,12 @@ def remarks(found: comparison.Comparison) -> list[str]:
       said.append(f"{name} misfits the means over seeds (p = {c.misfit:.1g}), in every range")
     if c.rejected:
       said.append(f"{name} is rejected against {found.best}: {c.rejected}")
-  if found.best and len(found.candidates) > 1:
+  best = next((c for c in found.candidates if c.fit.law.name == found.best), None)
+  if best and best.held_out is None:
+    said.append(
+      f"{found.best} is the first law that does not misfit; too few sizes are left to hold some out"
+    )
+  elif best and len(found.candidates) > 1:
     sizes = ", ".join(f"{size:.5g}" for size in found.held_out)
     said.append(f"{found.best} predicts the largest sizes best ({sizes}, held out)")
   return said

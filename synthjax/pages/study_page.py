@@ -22,7 +22,11 @@ _PICTURED = 4  # filters whose pairs the page shows; the others' lie in their fo
 _AXES = ("images", "real", "ratio")  # of curves, in this order
 _ELSEWHERE = ("runtime.", "benchmark.", "predict.", "export.", "report.", "server.")  # bear on no result
 # Fields that finished pages are older than, at the value that says what was done before: no reason to render one again.
-_AS_BEFORE: Mapping[str, object] = {"learning.decode": "full", "learning.drawn_from": 0}
+_AS_BEFORE: Mapping[str, object] = {
+  "learning.decode": "full",
+  "learning.drawn_from": 0,
+  "learning.side_by_side": 1,
+}
 _FIRST_OF_PROMPTS = ("strategy", "template", "file", "writer", "draws", "per_class", "seed", "labels")
 _Curve = tuple[str, tuple[tuple[int, tuple[float, ...]], ...]]
 

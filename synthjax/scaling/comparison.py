@@ -4,9 +4,10 @@ Range       The widest one that ends at the largest size and in which the law's 
             test of lack of fit against the spread of seeds, at 1 %. So small sizes are dropped, never large ones. With one
             seed, or where no range passes, all sizes; `misfit` is the test's p-value.
 Held out    The largest quarter of the sizes, at least one, by a law fitted to the others: the root mean square of the log
-            residual. A law whose other sizes are too few has none. The least decides.
+            residual. A law whose other sizes are too few has none. The least decides, among laws that do not misfit where
+            there are such; where none of these has one, the first of them, which has the fewest parameters.
 Resamples   With 4 seeds and more, the share of resampled seeds in which each law has the least error on what is held out.
-Rejected    A law that is worse on what is held out, and by more than chance: in 95 % of the resamples; with up to 3 seeds by
+Rejected    A law that misfits where another does not; or that is worse on what is held out, and by more than chance: in 95 % of the resamples; with up to 3 seeds by
             the F test at 5 % against the best law where that one contains it. R^2 decides nothing.
 """
 
@@ -43,7 +44,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """The laws on a curve; the best is the first by the error on what is held out, None where no law has one."""
+  """The laws on a curve; the best is None where all misfit, or none does, and no law has an error on what is held out."""
 
   candidates: list[Candidate]
   best: str | None
@@ -78,7 +79,11 @@ def compare(
     name: float(np.sqrt(np.mean(_residuals(out, out.theta[None], above) ** 2)))
     for name, out in tested.items()
   }
-  best = min(errors, key=lambda name: errors[name], default=None)
+  sound = [of.law.name for of, misfit in fits if misfit is None or misfit >= MISFIT]
+  among = [of.law.name for of, _ in fits if not sound or of.law.name in sound]
+  best = min((name for name in among if name in errors), key=lambda name: errors[name], default=None)
+  if best is None and 0 < len(sound) < len(fits):
+    best = sound[0]
   resampled = _resampled(list(tested.values()), data, held, replicates) if len(tested) > 1 else None
   squares = {} if resampled is None else dict(zip(tested, resampled, strict=True))
   least = None if resampled is None else resampled.min(axis=0)
@@ -87,7 +92,9 @@ def compare(
     name, sure = of.law.name, intervals.certainty(of, level, replicates)
     wins = None if least is None or name not in squares else float(np.mean(squares[name] <= least))
     rejected = ""
-    if best is not None and name in tested and name != best:
+    if best in sound and name not in sound:
+      rejected = f"it misfits, p = {misfit:.1g}"
+    elif best in tested and name in tested and name != best:
       larger = next(f for f, _ in fits if f.law.name == best)
       rejected = _rejected(of, larger, squares)
     candidates.append(Candidate(of, sure, misfit, errors.get(name), wins, rejected))

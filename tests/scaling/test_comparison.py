@@ -41,6 +41,26 @@ def test_a_break_is_found_where_it_was_planted():
   assert broken.misfit > 0.01 > max(power.misfit, floor.misfit)
 
 
+def test_a_law_that_misfits_is_not_the_best_where_another_does_not():
+  """Means of a study whose smallest sizes learn next to nothing and whose largest reach a floor: of the law with a floor too few
+  sizes are left to hold some out."""
+  rng = np.random.default_rng(4)
+  sizes, errors = (10, 20, 40, 100, 200, 400, 640), (0.756, 0.632, 0.42, 0.203, 0.146, 0.122, 0.118)
+  data = points(
+    "errors",
+    [size for size in sizes for _ in range(5)],
+    [error * np.exp(0.01 * rng.normal()) for error in errors for _ in range(5)],
+    [seed for _ in sizes for seed in range(5)],
+  )
+  found = comparison.compare(data, (laws.POWER, laws.FLOOR), replicates=200)
+  power, floor = found.candidates
+  assert power.misfit < 1e-6 and power.held_out is not None and floor.held_out is None
+  assert found.best == "floor" and found.chosen is floor and not floor.rejected
+  assert power.rejected.startswith("it misfits, p = ")
+  alone = comparison.compare(data, (laws.POWER,), replicates=200)
+  assert alone.best == "power" and not alone.candidates[0].rejected
+
+
 def test_small_sizes_that_the_law_does_not_describe_are_dropped():
   rng = np.random.default_rng(2)
   data = planted(laws.POWER, (2.0, 0.4), SIZES, 0.01, 5, rng)
