@@ -49,7 +49,7 @@ def test_a_law_that_misfits_is_not_the_best_where_another_does_not():
   data = points(
     "errors",
     [size for size in sizes for _ in range(5)],
-    [error * np.exp(0.01 * rng.normal()) for error in errors for _ in range(5)],
+    [error * np.exp(0.04 * rng.normal()) for error in errors for _ in range(5)],
     [seed for _ in sizes for seed in range(5)],
   )
   found = comparison.compare(data, (laws.POWER, laws.FLOOR), replicates=200)
