@@ -16,7 +16,7 @@ by each other's names half the time; the generator that ships has seen the ten d
 others. The recipes by number of images were chosen on other styles, one seed: `:recipes`.
 
 5 seeds, 2026-11-29, k of the errors in distribution: rendered 0.50, synthetic 0.30 (LE, guidance 2), 0.23 at guidance 1; a rendered image is
-worth 1.2 synthetic ones at 10 a class and 6 at 100; together they gain up to 40 a class, and lose from 200 on. All of it is in
+worth 2.0 synthetic ones at 40 a class, and no number of them is worth 100; together they gain up to 40 a class, and lose from 200 on. All of it is in
 docs/results.md. About an hour on 2 CPU cores by its parts: 14,400 images at 26 a second, 225 runs of 6 s and 100 of 12 s; it was not
 timed alone. `:classes` was not run to its end.
 """
