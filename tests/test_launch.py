@@ -133,15 +133,17 @@ def test_a_manifest_that_is_none_is_found(before, after, fault):
 
 def test_the_image_is_pinned_and_runs_as_a_user():
   lines = [line for line in (LAUNCH / "Dockerfile").read_text().splitlines() if line[:1] not in ("", "#")]
-  told = [line.split(maxsplit=1) for line in lines if not line.startswith(" ")]
-  bases = [rest for word, rest in told if word == "FROM"]
+  instructions = [line.split(maxsplit=1) for line in lines if not line.startswith(" ")]
+  bases = [rest for word, rest in instructions if word == "FROM"]
   assert bases and all(re.match(r"python:3\.\d+\.\d+-slim-\w+( AS \w+)?$", base) for base in bases)
-  assert "ADD" not in dict(told) and not any("curl" in rest or "http" in rest for _, rest in told)
-  users = [rest for word, rest in told if word == "USER"]
+  assert "ADD" not in dict(instructions) and not any(
+    "curl" in rest or "http" in rest for _, rest in instructions
+  )
+  users = [rest for word, rest in instructions if word == "USER"]
   assert users and users[-1] not in ("root", "0")
-  after = [word for word, _ in told][[word for word, _ in told].index("USER") :]
+  after = [word for word, _ in instructions][[word for word, _ in instructions].index("USER") :]
   assert "RUN" not in after and after[-2:] == ["ENTRYPOINT", "CMD"]
-  for word, rest in told:
+  for word, rest in instructions:
     if word == "COPY" and not rest.startswith("--from"):
       assert all((ROOT / source).exists() for source in rest.split()[:-1]), rest
 

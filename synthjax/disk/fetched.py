@@ -1,7 +1,7 @@
 """Data sets of object stores on this machine: fetched once, read as files, the oldest removed where room is short.
 
     CACHE/<hash>/objects.json       what was fetched: names, sizes and tags; written last
-    CACHE/<hash>/begun.json         likewise, of what is being fetched: a death costs the objects in hand alone
+    CACHE/<hash>/fetching.json      likewise, while they are fetched: a death costs the objects in hand alone
     CACHE/<hash>/data/NAME/...      the objects, NAME being the last part of the URL
     CACHE/<hash>.lock               whoever reads the files holds it with others, whoever changes them alone; its time is the last use
 
@@ -28,7 +28,7 @@ from synthjax.disk.objects import Object, Place
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.progress import Progress, note_once
 
-_MANIFEST, _BEGUN = "objects.json", "begun.json"
+_MANIFEST, _UNFINISHED = "objects.json", "fetching.json"
 _AT_ONCE = 16
 _LOOK_SECONDS = 1.0
 _GB = 1e9
@@ -83,11 +83,11 @@ def _read(url: str, wanted: Callable[[str], bool], part: str, fetches: bool) -> 
 
 
 def _fetch(url: str, source: str, found: Sequence[Object], folder: Path, data: Path) -> None:
-  before = {o.name: o for o in _manifest(folder) or _manifest(folder, _BEGUN) or ()}
+  before = {o.name: o for o in _manifest(folder) or _manifest(folder, _UNFINISHED) or ()}
   wanted = {o.name: o for o in found}
   for name in (name for name, o in before.items() if wanted.get(name) != o):
     (data / name).unlink(missing_ok=True)
-  _write(folder, _BEGUN, url, found)
+  _write(folder, _UNFINISHED, url, found)
   (folder / _MANIFEST).unlink(missing_ok=True)  # until all is there again
   missing = [o for o in found if before.get(o.name) != o or not (data / o.name).is_file()]
   _make_room(url, objects.total(missing), folder)
@@ -104,7 +104,7 @@ def _fetch(url: str, source: str, found: Sequence[Object], folder: Path, data: P
       done += size
       progress.seen(done // _MB)
   _write(folder, _MANIFEST, url, found)
-  (folder / _BEGUN).unlink(missing_ok=True)
+  (folder / _UNFINISHED).unlink(missing_ok=True)
 
 
 def _write(folder: Path, name: str, url: str, found: Sequence[Object]) -> None:
@@ -146,7 +146,7 @@ def _make_room(url: str, need: int, own: Path) -> None:
   def fits() -> bool:
     return used + need <= limit and need <= shutil.disk_usage(cache).free
 
-  for folder in sorted(sizes, key=lambda f: _last_use(f)):
+  for folder in sorted(sizes, key=_last_use):
     if fits():
       return
     with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):

@@ -5,6 +5,7 @@ Credentials, endpoints and regions are what the clouds' own tools use: environme
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 from collections.abc import Iterable, Iterator
@@ -71,7 +72,7 @@ class Place:
   def objects(self) -> tuple[list[Object], bool]:
     """Sorted by name; and whether the URL is that of a single one, whose name is then the last part of it."""
     store = _store(self.folder)
-    with _answers(self.url):
+    with _answering(self.url):
       found = sorted(_listed(store, ""), key=lambda o: o.name)
     if self.pattern:
       return [o for o in found if fnmatch.fnmatchcase(o.name, self.pattern)], False
@@ -80,8 +81,8 @@ class Place:
     above, _, name = self.folder.rpartition("/")
     if above.endswith("/"):  # the bucket itself, and nothing is in it
       return [], False
-    with _answers(self.url):
-      return _headed(_store(above), name), True
+    with _answering(self.url):
+      return _single(_store(above), name), True
 
 
 def fetch(folder: str, one: Object, target: Path) -> None:
@@ -93,7 +94,7 @@ def fetch(folder: str, one: Object, target: Path) -> None:
   for left in reversed(range(_TRIES)):
     draft = workdir.draft_of(target)
     try:
-      with _answers(f"{folder}/{one.name}"), workdir.needing_room(epath.Path(target.parent)):
+      with _answering(f"{folder}/{one.name}"), workdir.needing_room(epath.Path(target.parent)):
         with open(draft, "wb") as file:
           for block in obstore.get(store, one.name).stream(min_chunk_size=_BLOCK):
             file.write(block)
@@ -113,7 +114,7 @@ def _store(url: str) -> ObjectStore:
     from obstore.store import from_url
   except ImportError:
     raise UserError(f"{url}: reading object stores needs `pip install synthjax[buckets]`") from None
-  with _answers(url):
+  with _answering(url):
     return from_url(url)
 
 
@@ -129,7 +130,7 @@ def _listed(store: Any, prefix: str) -> Iterator[Object]:
         yield Object(name, int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))
 
 
-def _headed(store: Any, name: str) -> list[Object]:
+def _single(store: Any, name: str) -> list[Object]:
   import obstore
 
   try:
@@ -139,19 +140,17 @@ def _headed(store: Any, name: str) -> list[Object]:
   return [Object(name, int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))]
 
 
-class _answers:
+@contextlib.contextmanager
+def _answering(url: str) -> Iterator[None]:
   """Makes a few words of what a store, or the way to it, raises."""
-
-  def __init__(self, url: str):
-    self._url = url
-
-  def __enter__(self) -> None:
-    return None
-
-  def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-    if error is None or isinstance(error, Unreachable | UserError) or not _is_of_store(error):
-      return
-    raise Unreachable(f"{self._url}: {_words(error)}") from error
+  try:
+    yield
+  except (Unreachable, UserError):
+    raise
+  except Exception as e:
+    if not _is_of_store(e):
+      raise
+    raise Unreachable(f"{url}: {_words(e)}") from e
 
 
 def _is_of_store(error: BaseException) -> bool:

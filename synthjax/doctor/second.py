@@ -1,4 +1,4 @@
-"""A second process on a folder, told by its standard input what to do there: `python -m synthjax.doctor.second FOLDER`.
+"""A second process that works on a folder; its standard input says what to do there: `python -m synthjax.doctor.second FOLDER`.
 
     take NAME             creates it exclusively
     race MONOTONIC        creates the names of a race, each at its moment of the clock that both processes share

@@ -126,7 +126,7 @@ def learn_side_by_side(
     found = [batch_of_run(step) for batch_of_run in runs]
     return {name: np.stack([batch[name] for batch in found]) for name in found[0]}
 
-  begun = [initial_weights(task, fields, initial[seed], seed) for seed in seeds]
+  initials = [initial_weights(task, fields, initial[seed], seed) for seed in seeds]
   state = train(
     task,
     batch_at,
@@ -138,7 +138,7 @@ def learn_side_by_side(
     stop=training.stop,
     mesh=mesh,
     fit=_fit(fields, task, seeds[0]) | {"seeds": len(seeds)},
-    init=None if begun[0] is None else jax.tree.map(lambda *x: np.stack(x), *begun),
+    init=None if initials[0] is None else jax.tree.map(lambda *x: np.stack(x), *initials),
     seeds=seeds,
   )
   learnt = jax.device_get(_gather(mesh)(state.learnt))

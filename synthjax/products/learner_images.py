@@ -30,8 +30,11 @@ class LearnerImages:
     self._config, self._learner, self._labels = config, learner, labels
     self._fields, self.image_set, self.selection = config.learners[learner], image_set, None
     if image_set:
-      need = lambda: max(self._fields.drawn_from, self.per_class)  # noqa: E731
-      self.selection = Selection(f"learner {learner}", image_set, keep, need)
+      self.selection = Selection(f"learner {learner}", image_set, keep, self._drawn_from)
+
+  def _drawn_from(self) -> int:
+    """Images a class that all seeds together learn from."""
+    return max(self._fields.drawn_from, self.per_class)
 
   @functools.cached_property
   def whole_real(self) -> Source | None:

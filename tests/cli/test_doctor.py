@@ -179,13 +179,13 @@ def test_two_processes_join_and_reduce_or_are_refused(tmp_path):
     started = [
       subprocess.Popen(
         [sys.executable, "-m", "synthjax", "doctor", f"--workdir={folder}", *flags],
-        env=base | told,
+        env=base | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
       )
-      for folder, told in zip(folders, cluster(2), strict=True)
+      for folder, variables in zip(folders, cluster(2), strict=True)
     ]
     said = [process.communicate(timeout=120)[0] for process in started]
     return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
