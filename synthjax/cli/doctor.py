@@ -10,7 +10,6 @@ import contextlib
 import shutil
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any
 
 from etils import epath
 
@@ -108,16 +107,12 @@ def _findings(
       yield failed("workdir", one_line(e))
     else:
       yield from _of_folder(root, launched, wait)
-      yield probed("hub", lambda: network.of_hub(_plain(config) if named else None, root), essential=False)
+      yield probed("hub", lambda: network.of_hub(config if named else None, root), essential=False)
   yield (found := probed("devices", machine.of_devices))
   if not found.fails:
     yield probed("memory", lambda: machine.device_memory(runtime.device_memory_gb))
   yield probed("host", machine.decoding_rate, essential=False)
   yield probed("compile cache", lambda: machine.compile_cache(runtime.compile_cache))
-
-
-def _plain(config: Config) -> Mapping[str, Any]:
-  return config.to_dict()
 
 
 def _of_folder(root: epath.Path, launched: devices.Launched, wait: float) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
-from synthjax.cli.command_line import Command
 from synthjax.disk import snapshot, workdir
 from synthjax.products.arm import Arm
 from synthjax.products.base import DONE, Product
@@ -21,6 +20,7 @@ from synthjax.products.network import Network
 from synthjax.runtime import absence, devices
 from synthjax.runtime.errors import UserError, nearest
 from synthjax.runtime.stopping import Stop
+from synthjax.spec.command import Command
 from synthjax.store import leftovers
 from synthjax.study import one_folder
 from synthjax.study.export import export
