@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lint, format, types and tests on a fresh machine.
 #   launch/test.sh [--all] [flags of pytest]      --all: the slow tests, the PyTorch parity tests and the documentation too
-# Three tests run side by side on two cores, since much of each is one thread that imports or compiles, or waits; -n 0 runs one at
+# Four tests run side by side on two cores, since much of each is one thread that imports or compiles, or waits; -n 0 runs one at
 # a time, and shows with -s what they print.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +32,6 @@ failed=0
 # Most tests compile for longer than they compute, so without optimisation they take less time. Where speed is measured, and
 # with an XLA_FLAGS of your own (XLA_FLAGS= for none), programs are what users have.
 XLA_FLAGS=${XLA_FLAGS---xla_backend_optimization_level=0} \
-  tests -m "($which) and not alone" -n 3 --dist loadscope "$@" || failed=1
+  tests -m "($which) and not alone" -n 4 --dist loadscope --no-loadscope-reorder "$@" || failed=1
 tests -m "($which) and alone" "$@" || failed=1
 exit $failed

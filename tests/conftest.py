@@ -25,10 +25,21 @@ from tests import cache_of_programs, forked_commands
 ROOT = Path(__file__).parent.parent
 
 
+# The modules of a minute and more, longest first, as `launch/test.sh --all --durations=0` shows them.
+LONGEST = """
+  learning/test_processes test_faults golden/test_workdir sampling/test_program products/test_train study/test_study
+  products/test_published_data_sets scaling/test_law_intervals test_woken_owners learning/test_topology test_study_faults
+  test_damage sampling/test_trajectories generators/test_published_sizes learning/test_resume test_main products/test_keep
+  test_killed_writers learning/test_side_by_side products/test_transfer learning/test_damaged_checkpoints
+  products/test_sample generators/test_stable_diffusion encoders/test_full_size test_other_contents
+  products/test_device_residents data/test_augment products/test_learn encoders/test_image_network
+"""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Modules with slow tests come first: at the end, no worker waits for another that has just begun one."""
-  long = {item.path for item in items if item.get_closest_marker("slow")}
-  items.sort(key=lambda item: item.path not in long)
+  """Long modules come first: at the end, no worker waits for another that has just begun one."""
+  places = {ROOT / "tests" / f"{module}.py": place for place, module in enumerate(LONGEST.split())}
+  items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def xla_flags(devices: int) -> str:
