@@ -36,9 +36,9 @@ def main(argv: list[str]) -> int:
   except KeyboardInterrupt:
     return 130
   except Exception as e:
-    from synthjax.disk import workdir
+    from synthjax.disk import faults
 
-    fault = workdir.disk_fault(e)
+    fault = faults.disk_fault(e)
     if not fault and isinstance(e, OSError):  # of a network, as it may be
       fault = f"{e.filename or 'input/output'}: {e.strerror or e}; run the same command again to go on"
     if not fault:

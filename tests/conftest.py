@@ -235,3 +235,17 @@ owner.scratch("part").write_text("half")
 os._exit(9)
 """
   assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+
+
+@pytest.fixture
+def in_memory(monkeypatch):
+  """A workdir in an object store that this process holds in its memory."""
+  memory = pytest.importorskip("obstore.store", reason="needs the extra buckets").MemoryStore
+  from synthjax.disk import bucket, objects, workdir
+
+  stores = {}
+  monkeypatch.setattr(objects, "open_store", lambda url, is_impatient=False: stores.setdefault(url, memory()))
+  monkeypatch.setattr(bucket, "_roots", set())
+  bucket._store.cache_clear()
+  yield workdir.open_workdir("s3://birds/study")
+  bucket._store.cache_clear()

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from synthjax.benchmark.rounds import seconds
-from synthjax.disk import workdir
+from synthjax.disk import drafts
 from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.sampling import sampler
@@ -48,7 +48,7 @@ class Loop:
 
   def whole(self, program: Samples, n: int) -> float:
     """Images/s of everything: JPEG, records, shards, syncs."""
-    plan, folder = self.plan(n), workdir.draft_of(self._folder / "round")
+    plan, folder = self.plan(n), drafts.draft_of(self._folder / "round")
     sink = sampler.Sink(folder, self.encode, schema.serializer([_CLASS]), self._threads)
     progress = Progress("", n, shown=False)
     folder.mkdir(parents=True)

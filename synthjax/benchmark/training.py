@@ -18,7 +18,7 @@ from synthjax.benchmark.stand_in import pictures
 from synthjax.data.augment import Augment
 from synthjax.data.pictures import Pictures, batches
 from synthjax.data.source import Source
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.learning import loop, step
 from synthjax.learning.classify import DOMAINS, Classify
 from synthjax.learning.optimizer import Recipe
@@ -119,7 +119,7 @@ class TrainingCase:
     return self._train()
 
   def _train(self) -> float:
-    folder = workdir.draft_of(self._folder / "run")
+    folder = drafts.draft_of(self._folder / "run")
     try:
       loop.train(
         self._task,

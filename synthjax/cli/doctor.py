@@ -15,7 +15,7 @@ from etils import epath
 
 from synthjax.cli.command_line import parse
 from synthjax.cli.flags import Parser
-from synthjax.disk import workdir
+from synthjax.disk import drafts, faults, workdir
 from synthjax.disk.documents import is_writable
 from synthjax.doctor import folder, launch, machine, network
 from synthjax.doctor.finding import Finding, failed, probed
@@ -117,7 +117,7 @@ def _findings(
 
 def _of_folder(root: epath.Path, launched: devices.Launched, wait: float) -> Iterator[Finding]:
   """Nothing of it stays: all is made in a folder that has the name of a draft, which is removed even after a kill."""
-  own = workdir.draft_of(root / workdir.PROBE)
+  own = drafts.draft_of(root / workdir.PROBE)
   try:
     own.mkdir()
     if launched.count > 1:
@@ -135,7 +135,7 @@ def _of_folder(root: epath.Path, launched: devices.Launched, wait: float) -> Ite
         place = own / name
         yield probed(name, lambda probe=probe, place=place: probe(_made(place)))
   except OSError as e:
-    yield failed("workdir", workdir.disk_fault(e) or f"{e.filename}: {e.strerror}")
+    yield failed("workdir", faults.disk_fault(e) or f"{e.filename}: {e.strerror}")
   finally:
     shutil.rmtree(own, ignore_errors=True)
 

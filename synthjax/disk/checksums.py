@@ -13,7 +13,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -22,7 +21,8 @@ from typing import Any
 
 from etils import epath
 
-from synthjax.disk import documents, workdir
+from synthjax.disk import documents, faults, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.runtime.errors import UserError
 
 Shape = type | dict | list
@@ -54,12 +54,12 @@ class Fault(str):
 def publish(final: epath.Path, data: bytes) -> bool:
   """`workdir.publish_bytes`, covered. What another process, perhaps of an older release, put there first is its own."""
   mark = _mark(final, data)
-  is_new = not mark.exists()
+  is_new = not workdir.is_file(mark)
   _cover(final, data)
   try:
     first = workdir.publish_bytes(final, data)
   except BaseException:  # a full disk: under another name it may never be written again, and would be missed
-    if is_new and not final.exists():
+    if is_new and not workdir.is_file(final):
       workdir.remove(mark)
     raise
   if not first and is_new and final.read_bytes() != data:
@@ -119,7 +119,7 @@ def parsing(path: epath.Path, what: str) -> Iterator[None]:
   except UserError:
     raise
   except Exception as e:
-    if fault := workdir.disk_fault(e):
+    if fault := faults.disk_fault(e):
       raise UserError(f"{what}: {fault}") from e
     why = " ".join(f"{type(e).__name__}: {e}".split())[:100]
     raise UserError(f"{what}: {path} is damaged ({why}); remove it and run again") from None
@@ -163,6 +163,8 @@ def uncover_missing(folder: epath.Path, pattern: str) -> None:
 
 def is_covered(path: epath.Path) -> bool:
   folder = path.parent / FOLDER
+  if isinstance(path, BucketPath):  # folders have no time of change there
+    return any(_covered_by(name) == path.name for name in workdir.names(folder))
   changed = workdir.modified(folder)
   return changed is not None and path.name in _names_covered(folder, changed)
 
@@ -184,15 +186,14 @@ def check(path: epath.Path, what: str) -> None:
 
 def files(folder: epath.Path) -> Iterator[epath.Path]:
   """Every file of a product, those that are missing and should not be among them; not what is being worked on."""
-  for place, folders, names in os.walk(folder):
+  for here, folders, names in workdir.walk(folder):
     folders[:] = sorted(name for name in folders if name not in (FOLDER, workdir.WORKING))
-    here = epath.Path(place)
     covered = {_covered_by(name) for name in workdir.names(here / FOLDER)}
     yield from (here / name for name in sorted(covered | set(names)))
 
 
 def _cover(final: epath.Path, data: bytes) -> None:
-  if _mark(final, data).exists():
+  if workdir.is_file(_mark(final, data)):
     return  # nothing is written, so no time changes either
   _mark_as(final, hashlib.sha256(data).hexdigest())
 
@@ -228,6 +229,8 @@ def _listed(folder: epath.Path, changed: float) -> frozenset[str]:
 
 def _sha256(path: epath.Path) -> str:
   sha = hashlib.sha256()
+  if isinstance(path, BucketPath):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
   with path.open("rb") as file:
     while block := file.read(_BLOCK):
       sha.update(block)
@@ -235,7 +238,7 @@ def _sha256(path: epath.Path) -> str:
 
 
 def _is_right(path: epath.Path, sha: str) -> bool:
-  return (path.parent / FOLDER / f"{path.name}.{sha}").exists() or not is_covered(path)
+  return workdir.is_file(path.parent / FOLDER / f"{path.name}.{sha}") or not is_covered(path)
 
 
 def _covered_by(mark: str) -> str:

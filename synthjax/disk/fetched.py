@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from synthjax.disk import objects, workdir
+from synthjax.disk import drafts, objects
 from synthjax.disk.objects import Object, Place
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.progress import Progress, note_once
@@ -64,7 +64,7 @@ def _read(url: str, wanted: Callable[[str], bool], part: str, fetches: bool) -> 
   found = [o for o in found if wanted(o.name)]
   if not found:
     raise UserError(f"{url}: there is no object below it{f' for {part}' if part else ''}; fix the URL")
-  cache = _cache()
+  cache = cache_folder()
   folder = cache / hashlib.sha256(f"{url}\0{part}".encode()).hexdigest()[:16]
   data = folder / "data" if is_one else folder / "data" / place.name
   source = place.folder.rpartition("/")[0] if is_one else place.folder
@@ -108,7 +108,7 @@ def _fetch(url: str, source: str, found: Sequence[Object], folder: Path, data: P
 
 
 def _write(folder: Path, name: str, url: str, found: Sequence[Object]) -> None:
-  draft = workdir.draft_of(folder / name)
+  draft = drafts.draft_of(folder / name)
   draft.write_text(json.dumps({"url": url, "objects": [dataclasses.asdict(o) for o in found]}))
   draft.replace(folder / name)
 
@@ -124,11 +124,11 @@ def _is_fetched(folder: Path, found: Sequence[Object]) -> bool:
   return _manifest(folder) == list(found)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
   return Path(os.environ.get("SYNTHJAX_DATA") or "~/.cache/synthjax/data").expanduser()
 
 
-def _limit() -> float:
+def limit() -> float:
   text = os.environ.get("SYNTHJAX_DATA_GB") or "inf"
   with contextlib.suppress(ValueError):
     if (gb := float(text)) > 0:
@@ -138,13 +138,13 @@ def _limit() -> float:
 
 def _make_room(url: str, need: int, own: Path) -> None:
   """Removes what was used longest ago, of what nobody reads."""
-  cache, limit = own.parent, _limit()
+  cache, most = own.parent, limit()
   sizes = {path.parent: objects.total(_manifest(path.parent) or ()) for path in cache.glob(f"*/{_MANIFEST}")}
   sizes.pop(own, None)
   used = sum(sizes.values())
 
   def fits() -> bool:
-    return used + need <= limit and need <= shutil.disk_usage(cache).free
+    return used + need <= most and need <= shutil.disk_usage(cache).free
 
   for folder in sorted(sizes, key=_last_use):
     if fits():
@@ -153,7 +153,7 @@ def _make_room(url: str, need: int, own: Path) -> None:
       shutil.rmtree(folder, ignore_errors=True)
       used -= sizes[folder]
   if not fits():
-    free = min(limit - used, shutil.disk_usage(cache).free)
+    free = min(most - used, shutil.disk_usage(cache).free)
     raise UserError(
       f"{url}: {need / _GB:.3g} GB are to be fetched, and {cache} has room for {max(free, 0) / _GB:.3g} GB; raise "
       "SYNTHJAX_DATA_GB, free some room, or name a larger disk's folder, SYNTHJAX_DATA"

@@ -7,6 +7,9 @@ import os
 
 from etils import epath
 
+from synthjax.disk import bucket
+from synthjax.disk.bucket import BucketPath
+
 
 def folders(folder: epath.Path) -> list[epath.Path]:
   """Those in a folder, without links to others and what is hidden."""
@@ -24,6 +27,9 @@ class Listing:
 
 def listing(folder: epath.Path) -> Listing:
   """Empty where there is no such folder."""
+  if isinstance(folder, BucketPath):
+    objects, folders = bucket.listing(folder)
+    return Listing(tuple(sorted(objects.keys() | folders)), tuple(sorted(n for n in folders if n[0] != ".")))
   try:
     with os.scandir(folder) as found:
       entries = sorted(found, key=lambda entry: entry.name)

@@ -9,12 +9,13 @@ import contextlib
 import dataclasses
 import fnmatch
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts, faults
 from synthjax.runtime.errors import UserError, chain
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ SCHEMES = ("s3://", "gs://", "az://")
 _BLOCK = 8 << 20
 _TRIES = 3  # of one object: a connection may break in the middle of it
 _GLOB = "*?["
+_IMPATIENT: Any = {"retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}}
 
 
 class Unreachable(Exception):
@@ -71,7 +73,7 @@ class Place:
 
   def objects(self) -> tuple[list[Object], bool]:
     """Sorted by name; and whether the URL is that of a single one, whose name is then the last part of it."""
-    store = _store(self.folder)
+    store = open_store(self.folder)
     with _answering(self.url):
       found = sorted(_listed(store, ""), key=lambda o: o.name)
     if self.pattern:
@@ -82,19 +84,19 @@ class Place:
     if above.endswith("/"):  # the bucket itself, and nothing is in it
       return [], False
     with _answering(self.url):
-      return _single(_store(above), name), True
+      return _single(open_store(above), name), True
 
 
 def fetch(folder: str, one: Object, target: Path) -> None:
   """The object below the URL of a folder, whole, under a name that is its own once it is."""
   import obstore
 
-  store = _store(folder)
+  store = open_store(folder)
   target.parent.mkdir(parents=True, exist_ok=True)
   for left in reversed(range(_TRIES)):
-    draft = workdir.draft_of(target)
+    draft = drafts.draft_of(target)
     try:
-      with _answering(f"{folder}/{one.name}"), workdir.needing_room(epath.Path(target.parent)):
+      with _answering(f"{folder}/{one.name}"), faults.needing_room(epath.Path(target.parent)):
         with open(draft, "wb") as file:
           for block in obstore.get(store, one.name).stream(min_chunk_size=_BLOCK):
             file.write(block)
@@ -109,13 +111,13 @@ def fetch(folder: str, one: Object, target: Path) -> None:
       draft.unlink(missing_ok=True)
 
 
-def _store(url: str) -> ObjectStore:
+def open_store(url: str, is_impatient: bool = False) -> ObjectStore:
   try:
     from obstore.store import from_url
   except ImportError:
     raise UserError(f"{url}: reading object stores needs `pip install synthjax[buckets]`") from None
   with _answering(url):
-    return from_url(url)
+    return from_url(url, **_IMPATIENT) if is_impatient else from_url(url)
 
 
 def _listed(store: Any, prefix: str) -> Iterator[Object]:
@@ -148,18 +150,18 @@ def _answering(url: str) -> Iterator[None]:
   except (Unreachable, UserError):
     raise
   except Exception as e:
-    if not _is_of_store(e):
+    if not is_of_store(e):
       raise
-    raise Unreachable(f"{url}: {_words(e)}") from e
+    raise Unreachable(f"{url}: {words(e)}") from e
 
 
-def _is_of_store(error: BaseException) -> bool:
+def is_of_store(error: BaseException) -> bool:
   return any(type(e).__module__.startswith("obstore") for e in chain(error)) or isinstance(
     error, FileNotFoundError | PermissionError | ValueError
   )
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
   """Of many lines of a library in Rust, the first, without what wraps it."""
   first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
   return first[:300]

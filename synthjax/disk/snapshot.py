@@ -37,3 +37,23 @@ def once(key: Hashable, read: Callable[[], _Found]) -> _Found:
   if key not in seen:
     seen[key] = read()
   return seen[key]
+
+
+def is_looking() -> bool:
+  return _seen.get() is not None
+
+
+@contextlib.contextmanager
+def no_look() -> Iterator[None]:
+  """Within one: what is read here is read."""
+  token = _seen.set(None)
+  try:
+    yield
+  finally:
+    _seen.reset(token)
+
+
+def forget(key: Hashable) -> None:
+  """Of what this process has changed itself within a look."""
+  if (seen := _seen.get()) is not None:
+    seen.pop(key, None)

@@ -11,39 +11,33 @@ import errno
 import fnmatch
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextvars import ContextVar
-from pathlib import PurePath
-from typing import Any, TypeVar
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Any
 
 from etils import epath
 
-from synthjax.disk import documents
-from synthjax.runtime import errors, processes
+from synthjax.disk import bucket, cached, documents, drafts, faults, in_bucket, objects
+from synthjax.disk.bucket import BucketPath
 from synthjax.runtime.errors import UserError
 
-Stamp = tuple[int, int, int]
+Stamp = Hashable
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
-AnyPath = TypeVar("AnyPath", bound=PurePath)
-_DRAFT = re.compile(r"\.(?P<final>.+)\.(?P<tag>[0-9a-f]{32})", re.DOTALL)
-_ASIDE = "~"  # ends the name of what is moved aside while another takes its place
-_UNHEARD_OF = (
-  3600.0  # seconds without a new byte, after which a folder of another machine's process is a dead one's
-)
 PROBE = "probe"  # a file of this name never comes about
 WORKING = ".working"  # claims, heartbeats and files being written, inside a product's folder
 
 
 def open_workdir(path: str) -> epath.Path:
   """The folder of a study, made if need be."""
+  if objects.is_url(path):
+    return in_bucket.open_root(path, PROBE)
   if "://" in path:
-    raise UserError(f"workdir {path}: object stores are not supported yet; mount it, or use a shared disk")
+    raise UserError(f"workdir {path}: give a folder, or a URL that begins with {', '.join(objects.SCHEMES)}")
   workdir = epath.Path(path).expanduser()
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"workdir {path} is a file; give a folder as --workdir")
-  probe = draft_of(workdir / PROBE)
+  probe = drafts.draft_of(workdir / PROBE)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     probe.write_text("")
@@ -56,81 +50,20 @@ def open_workdir(path: str) -> epath.Path:
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[epath.Path]:
   """The folder of a study, which is gone again where nothing was written: after --plan, or a mistake found early."""
-  folder = epath.Path(path).expanduser()
+  folder = Path(path).expanduser()
   made = [] if "://" in path else [p for p in (folder, *folder.parents) if not p.exists()]
   root = open_workdir(path)
   try:
     yield root
   finally:
     for new in made:  # from the innermost
-      remove_empty(new)
-
-
-# What a disk, or a limit of the process, may answer at any moment, and what to do about it.
-_FAULTS = {
-  errno.ENOSPC: "free some room, or some inodes (df, df -i)",
-  errno.EDQUOT: "free some room, or have the quota raised",
-  errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
-  errno.EMFILE: "raise the limit on open files (ulimit -n)",
-  errno.ENFILE: "the machine has too many open files: end some of its processes",
-  errno.EIO: "check the disk (dmesg)",
-  errno.EROFS: "give a --workdir that can be written, or mount it so",
-  errno.EACCES: "let this user write there",
-  errno.ESTALE: "mount the disk again",
-}
-
-
-def disk_fault(error: BaseException) -> str:
-  """What a disk or a limit did, in a line, where that is behind an error; "" where it is not.
-
-  Orbax, ArrayRecord, safetensors and others raise exceptions of their own, in many lines, with the system's words inside.
-  """
-  for seen in errors.chain(error):
-    text = " ".join(str(seen).split())
-    for number, advice in _FAULTS.items():
-      if (isinstance(seen, OSError) and seen.errno == number) or os.strerror(number) in text:
-        found = re.search(r"""(?<![\w.])/[^\s'":,;()\[\]]+""", text)
-        where = (isinstance(seen, OSError) and seen.filename) or (found and found[0]) or "input/output"
-        return f"{where}: {os.strerror(number)}; {advice}, and run the same command again to go on"
-  return ""
-
-
-@contextlib.contextmanager
-def faults_of_disk(name: str) -> Iterator[None]:
-  """Makes a line of what a disk does to work on a product, whichever library it was that met it."""
-  try:
-    yield
-  except UserError:
-    raise
-  except Exception as e:
-    if fault := disk_fault(e):
-      raise UserError(f"{name}: {fault}") from e
-    raise
-
-
-def no_room(error: BaseException, path: epath.Path) -> UserError | None:
-  """The line for a disk that filled up (or a quota that ran out), or None where that was not it."""
-  full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-  if full or any(text in str(error) for text in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))):
-    return UserError(
-      f"the disk of {path} is full; free some room and run the same command again: finished shards are kept"
-    )
-  return None
-
-
-@contextlib.contextmanager
-def needing_room(path: epath.Path) -> Iterator[None]:
-  """Around writing: a full disk becomes a line, and whatever else is raised stays what it is."""
-  try:
-    yield
-  except Exception as e:
-    if full := no_room(e, path):
-      raise full from e
-    raise
+      remove_empty(epath.Path(new))
 
 
 def sync(path: epath.Path) -> None:
   """Waits until a file's bytes, or a folder's names, are on the disk."""
+  if isinstance(path, BucketPath):
+    return
   handle = os.open(path, os.O_RDONLY)
   try:
     os.fsync(handle)
@@ -142,8 +75,10 @@ def sync(path: epath.Path) -> None:
 
 def publish(made: epath.Path, final: epath.Path) -> bool:
   """Gives a closed file its final name; False, and the file is gone, where that name is already taken."""
+  if isinstance(final, BucketPath):
+    return in_bucket.publish(made, final)
   try:
-    with needing_room(final.parent):
+    with faults.needing_room(final.parent):
       sync(made)
       os.link(made, final)
   except FileExistsError:
@@ -161,94 +96,9 @@ def publish(made: epath.Path, final: epath.Path) -> bool:
   return True
 
 
-def draft_of(final: AnyPath) -> AnyPath:
-  """Where to make what shall get that name: beside it, and no other process's. All that is temporary is named here."""
-  return final.with_name(f".{final.name}.{processes.tag()}")
-
-
-def _nothing() -> None:
-  pass
-
-
-_check_again: ContextVar[Callable[[], None]] = ContextVar("check_again", default=_nothing)
-
-
-@contextlib.contextmanager
-def before_writing_again(check: Callable[[], None]) -> Iterator[None]:
-  """Meanwhile whoever finds its draft swept, as that of the dead, checks whether what it writes is still its own."""
-  token = _check_again.set(check)
-  try:
-    yield
-  finally:
-    _check_again.reset(token)
-
-
-def drafts(folder: epath.Path, of: str = "", among: Iterable[str] | None = None) -> list[epath.Path]:
-  """Those in a folder, or among names that were listed there: all, or those of a single name."""
-  named = [(n, m) for n in (names(folder) if among is None else among) if (m := _DRAFT.fullmatch(n))]
-  return [folder / name for name, match in named if of in ("", match["final"].removesuffix(_ASIDE))]
-
-
-def sweep_drafts(
-  folder: epath.Path, older_than: float, of: str = "", among: Iterable[str] | None = None
-) -> None:
-  """Removes what processes that have ended were making in a folder.
-
-  Of one that ran on another machine, what nobody has touched since a time of the disk's clock.
-  """
-  for draft in drafts(folder, of, among):
-    sweep_draft(draft, older_than)
-
-
-def remove_drafts(folder: epath.Path, of: str) -> None:
-  """Removes what a process that was taken for dead is making in a folder: it checks before it writes that again."""
-  for draft in drafts(folder) if of else ():
-    if draft.name.rsplit(".", 1)[1].startswith(of):
-      _remove_draft(draft)
-
-
-def sweep_draft(draft: epath.Path, older_than: float) -> None:
-  if not _is_left(draft, older_than):
-    return
-  match = _DRAFT.fullmatch(draft.name)
-  if match and match["final"].endswith(_ASIDE):  # a death came before the new folder had the name
-    with contextlib.suppress(OSError):
-      os.rename(draft, draft.with_name(match["final"].removesuffix(_ASIDE)))
-      return
-  _remove_draft(draft)
-
-
-def _remove_draft(draft: epath.Path) -> None:
-  if draft.is_dir() and not os.path.islink(draft):
-    shutil.rmtree(draft, ignore_errors=True)  # another process may be sweeping too
-  else:
-    remove(draft)
-
-
-def _is_left(draft: epath.Path, older_than: float) -> bool:
-  match = _DRAFT.fullmatch(draft.name)
-  assert match
-  is_dead = processes.is_dead(match["tag"])
-  if is_dead is not None:
-    return is_dead
-  if draft.is_dir() and not os.path.islink(draft):
-    older_than -= _UNHEARD_OF  # libraries fill it at their own pace
-  return _newest(draft) < older_than
-
-
-def _newest(path: epath.Path) -> float:
-  """When the newest of its files was written, or it itself."""
-  inside = (os.path.join(place, name) for place, _, files in os.walk(path) for name in files)
-  times = []
-  for name in (path, *inside):
-    with contextlib.suppress(FileNotFoundError):
-      times.append(os.lstat(name).st_mtime)
-  return max(times, default=0.0)
-
-
 def now(folder: epath.Path) -> float:
   """By the clock of a folder's file system."""
-  probe = draft_of(folder / PROBE)
+  probe = drafts.draft_of(folder / PROBE)
   try:
     return touch(probe)
   finally:
@@ -256,9 +106,9 @@ def now(folder: epath.Path) -> float:
 
 
 def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
-  made = draft_of(final)
+  made = drafts.draft_of(final)
   try:
-    with needing_room(final.parent):
+    with faults.needing_room(final.parent):
       made.write_bytes(data)
   except BaseException:
     made.unlink(missing_ok=True)
@@ -268,6 +118,8 @@ def _write_apart(final: epath.Path, data: bytes) -> epath.Path:
 
 def publish_bytes(final: epath.Path, data: bytes) -> bool:
   """A whole small file under a name that must be new; False where it is not."""
+  if isinstance(final, BucketPath):
+    return in_bucket.publish_bytes(final, data)
   while True:
     made = _write_apart(final, data)
     try:
@@ -275,7 +127,7 @@ def publish_bytes(final: epath.Path, data: bytes) -> bool:
     except FileNotFoundError:  # stopped for long, and its draft was swept as that of the dead
       if not final.parent.exists():
         raise
-      _check_again.get()()
+      drafts.check_again()
 
 
 def replace_bytes(final: epath.Path, data: bytes, always: bool = False) -> None:
@@ -283,17 +135,19 @@ def replace_bytes(final: epath.Path, data: bytes, always: bool = False) -> None:
 
   The old file stays where it says the same, unless `always`: then another process may still write to the old one.
   """
+  if isinstance(final, BucketPath):
+    return in_bucket.replace_bytes(final, data, always, drafts.check_again)
   if not always and final.exists() and final.read_bytes() == data:
     return
   made = _write_apart(final, data)
   try:
-    with needing_room(final.parent):
+    with faults.needing_room(final.parent):
       sync(made)
       os.replace(made, final)
   except FileNotFoundError:  # as above
     if not final.parent.exists():
       raise
-    _check_again.get()()
+    drafts.check_again()
     return replace_bytes(final, data, always)
   except BaseException:
     made.unlink(missing_ok=True)
@@ -306,7 +160,9 @@ def replace_folder(made: epath.Path, final: epath.Path) -> None:
 
   The older one is moved aside, and goes last: at no moment are both gone.
   """
-  older = draft_of(final.with_name(final.name + _ASIDE))
+  if isinstance(final, BucketPath):
+    return in_bucket.replace_folder(Path(made), final)
+  older = drafts.draft_of(final.with_name(final.name + drafts.ASIDE))
   with contextlib.suppress(FileNotFoundError):
     os.rename(final, older)
   try:
@@ -323,6 +179,8 @@ def replace_folder(made: epath.Path, final: epath.Path) -> None:
 
 def create_exclusive(path: epath.Path, text: str) -> bool:
   """Takes a name: of all processes that try, one succeeds. The text may be read half-written."""
+  if isinstance(path, BucketPath):
+    return in_bucket.create_exclusive(path, text)
   try:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
   except FileExistsError:
@@ -334,6 +192,8 @@ def create_exclusive(path: epath.Path, text: str) -> bool:
 
 def names(folder: epath.Path, pattern: str = "*") -> list[str]:
   """Sorted names in a folder that may not exist yet."""
+  if isinstance(folder, BucketPath):
+    return fnmatch.filter(bucket.names(folder), pattern)
   try:
     return sorted(
       fnmatch.filter(os.listdir(folder), pattern)
@@ -344,6 +204,8 @@ def names(folder: epath.Path, pattern: str = "*") -> list[str]:
 
 def modified(path: epath.Path) -> float | None:
   """When a file was last touched, by the clock of its file system."""
+  if isinstance(path, BucketPath):
+    return in_bucket.modified(path)
   try:
     return os.stat(path).st_mtime
   except FileNotFoundError:
@@ -352,6 +214,8 @@ def modified(path: epath.Path) -> float | None:
 
 def stamp(path: epath.Path) -> Stamp | None:
   """Another one is another file, or one that was written further."""
+  if isinstance(path, BucketPath):
+    return bucket.entry(path)
   try:
     found = os.stat(path)
   except FileNotFoundError:
@@ -361,6 +225,8 @@ def stamp(path: epath.Path) -> Stamp | None:
 
 def touch(path: epath.Path) -> float:
   """Marks a file as fresh; returns the time by the clock of its file system, the one clock all hosts share."""
+  if isinstance(path, BucketPath):
+    return in_bucket.touch(path)
   path.touch()
   os.utime(path)
   return os.stat(path).st_mtime
@@ -376,6 +242,47 @@ def remove_empty(folder: epath.Path) -> None:
     os.rmdir(folder)
   except OSError:
     return
+
+
+def remove_folder(folder: epath.Path) -> None:
+  """With all that is in it; another process may be removing it too."""
+  if isinstance(folder, BucketPath):
+    bucket.remove_folder(folder)
+  else:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_file(path: epath.Path) -> bool:
+  """One request in a bucket, where `exists` looks for a folder too."""
+  return path.is_file() if isinstance(path, BucketPath) else os.path.exists(path)
+
+
+def size(path: epath.Path) -> int:
+  """In bytes; FileNotFoundError where it is not there."""
+  return path.stat().length if isinstance(path, BucketPath) else os.stat(path).st_size
+
+
+def local_file(path: epath.Path) -> Path:
+  """For libraries that read files alone."""
+  return cached.local(path) if isinstance(path, BucketPath) else Path(path)
+
+
+def local_folder(path: epath.Path) -> Path:
+  """Likewise. FileNotFoundError where nothing is in a bucket's."""
+  return cached.local_folder(path) if isinstance(path, BucketPath) else Path(path)
+
+
+def making(folder: epath.Path) -> epath.Path:
+  """Where to make what is published in a folder then: beside it, or on this machine."""
+  return epath.Path(cached.making()) if isinstance(folder, BucketPath) else folder
+
+
+def walk(folder: epath.Path) -> Iterator[tuple[epath.Path, list[str], list[str]]]:
+  """Like `os.walk`: who shortens the folders' names keeps out of these."""
+  if isinstance(folder, BucketPath):
+    yield from folder.walk()
+  else:
+    yield from ((epath.Path(place), folders, names) for place, folders, names in os.walk(folder))
 
 
 def to_json(value: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from synthjax.disk import workdir
+from synthjax.disk import faults
 from synthjax.runtime.errors import UserError, one_line
 
 _WIDTH = 12  # of a name
@@ -36,7 +36,7 @@ def probed(name: str, probe: Callable[[], Finding], essential: bool = True) -> F
   except UserError as e:
     return failed(name, one_line(e), essential)
   except Exception as e:
-    if fault := workdir.disk_fault(e):
+    if fault := faults.disk_fault(e):
       return failed(name, fault, essential)
     if isinstance(e, OSError):
       return failed(name, f"{e.filename or 'input/output'}: {e.strerror or e}", essential)

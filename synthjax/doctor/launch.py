@@ -21,7 +21,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.doctor.finding import Finding, span
 from synthjax.doctor.second import NAMES
 from synthjax.runtime import devices
@@ -80,7 +80,7 @@ def _answer(root: epath.Path, launched: Launched, limit: float) -> Met:
   try:
 
     def is_named() -> bool:
-      for place in workdir.drafts(root, workdir.PROBE):
+      for place in drafts.drafts(root, workdir.PROBE):
         if place not in answered and _text(place / _LAUNCH) == launch_id(launched.count):
           with contextlib.suppress(FileNotFoundError):  # it has left
             workdir.create_exclusive(place / own, socket.gethostname())

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.generators.architectures import ARCHITECTURES
 from synthjax.generators.checkpoint import STEMS
 from synthjax.generators.stable_diffusion import StableDiffusion
@@ -34,8 +34,8 @@ def make(architecture: str, out: Path, seed: int = 0) -> Path:
   if out.exists():
     return out
   out.parent.mkdir(parents=True, exist_ok=True)
-  workdir.sweep_drafts(epath.Path(out.parent), workdir.now(epath.Path(out.parent)), of=out.name)
-  draft = workdir.draft_of(out)
+  drafts.sweep_drafts(epath.Path(out.parent), workdir.now(epath.Path(out.parent)), of=out.name)
+  draft = drafts.draft_of(out)
   write_configs(architecture, draft)
   for i, (part, shapes) in enumerate(StableDiffusion(draft).param_shapes().items()):
     write_params(

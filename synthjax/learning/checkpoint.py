@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, faults, workdir
 from synthjax.learning import coordination, orbax_messages
 from synthjax.learning.checkpoint_sums import Sums
 from synthjax.runtime.errors import UserError
@@ -123,7 +123,7 @@ class Checkpoints:
     except UserError:
       raise
     except Exception as e:  # whatever a damaged file makes of orbax
-      if is_known or workdir.disk_fault(e):
+      if is_known or faults.disk_fault(e):
         raise
       fault = f"{path} cannot be restored ({type(e).__name__}: {' '.join(str(e).split())[:80]})"
     if not is_known and not fault and not _is_finite(state):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +18,11 @@ from typing import cast
 
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, mirrored, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.runtime.errors import UserError
 
-_SUMS, _DAMAGED = ".sums", ".damaged"
+_SUMS, _DAMAGED = mirrored.SUMS, ".damaged"
 _POLL_SECONDS = 0.05
 
 
@@ -117,12 +116,12 @@ def covers(path: epath.Path) -> bool:
 
 def faults(folder: epath.Path) -> Iterator[Fault]:
   """What is wrong with the checkpoints anywhere in a product's folder, from reading every byte of them."""
-  for place, folders, _ in os.walk(folder):
+  for place, folders, _ in workdir.walk(folder):
     for name in sorted(folders):
       if name.endswith(_SUMS):
-        steps = epath.Path(place) / name.removesuffix(_SUMS)
+        steps = place / name.removesuffix(_SUMS)
         sums = Sums(steps, writes=False)
-        known = _steps(epath.Path(place) / name)
+        known = _steps(place / name)
         yield from (Fault(why, steps / str(step)) for step in known if (why := sums.fault(step)))
 
 
@@ -132,7 +131,7 @@ def _steps(folder: epath.Path) -> list[int]:
 
 
 def _files(folder: epath.Path) -> list[epath.Path]:
-  return [epath.Path(place) / name for place, _, names in os.walk(folder) for name in names]
+  return [place / name for place, _, names in workdir.walk(folder) for name in names]
 
 
 def _sha256(file: epath.Path) -> str:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, mirrored, workdir
 from synthjax.learning import peak
 from synthjax.learning.checkpoint import Checkpoints
 from synthjax.learning.coordination import NOTHING, SAVE, STOP, Requests
@@ -82,6 +82,7 @@ def train(
   first = place(dict(batch_at(0)))
   run = programs(task, recipe, first, mesh, len(seeds))
   with contextlib.ExitStack() as stack:
+    folder = stack.enter_context(mirrored.held(folder))
     checkpoints = stack.enter_context(Checkpoints(folder, keep_steps=pace.keep_steps))
     checkpoints.check(recipe.steps, fit or {})
     if checkpoints.latest is None:

@@ -29,8 +29,7 @@ from synthjax.runtime.progress import Progress
 from synthjax.runtime.stopping import Stop
 from synthjax.spec.fields import RuntimeFields
 from synthjax.spec.study import StudySpec
-from synthjax.store import records, shards, sharing
-from synthjax.store.claim_files import DiskFiles
+from synthjax.store import claim_files, records, shards, sharing
 from synthjax.store.claiming import Seen
 from synthjax.store.claims import Owner
 from synthjax.weights import hub
@@ -213,7 +212,7 @@ class Product(Described):
 
   def is_any_free(self, parts: Iterable[str]) -> bool:
     """False where all of these parts, which are missing, are held by processes that were alive a moment ago."""
-    files, now = DiskFiles(self.folder), time.monotonic()
+    files, now = claim_files.files_of(self.folder), time.monotonic()
     return sharing.is_any_free(files, parts, self._owners_seen, self._runtime.stale_seconds, now)
 
   @contextlib.contextmanager

@@ -16,7 +16,6 @@ from __future__ import annotations
 import collections
 import functools
 import json
-import os
 from collections.abc import Mapping
 from typing import Self
 
@@ -98,7 +97,7 @@ class ImportedSet(ImageSet[Import]):
 
   @property
   def _has_index(self) -> bool:
-    self._index_seen = self._index_seen or os.path.exists(self.folder / INDEX)  # each status asks many times
+    self._index_seen = self._index_seen or workdir.is_file(self.folder / INDEX)  # each status asks many times
     return self._index_seen
 
   def _state(self) -> int:

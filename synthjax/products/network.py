@@ -14,7 +14,7 @@ from typing import Self
 
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, drafts, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.learning import rates, small_networks
@@ -30,7 +30,7 @@ from synthjax.spec.study import StudySpec
 from synthjax.store import corrections, records
 from synthjax.weights import clean_text, read
 
-_RESULT = "result.json"
+_RESULT, _WEIGHTS = "result.json", "weights"
 _SHIPPED = "embedded:"
 
 
@@ -71,14 +71,15 @@ class Network(Product):
 
   @property
   def weights(self) -> Path:
-    return Path(self.folder / "weights")
+    """On this machine."""
+    return workdir.local_folder(self.folder / _WEIGHTS)
 
   def _other(self, field: str) -> Path | None:
     """The weights of the network that a field names."""
     name = getattr(self._fields, field)
     if name.startswith(_SHIPPED):
       return embedded.folder(name) / ("vae" if field == "autoencoder" else "")
-    return Path(self._root / "networks" / name / "weights") if name else None
+    return workdir.local_folder(self._root / "networks" / name / _WEIGHTS) if name else None
 
   @property
   def _made_from(self) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ class Network(Product):
   def _finished_steps(self) -> int:
     """Without its weights a network is to be written again, from its last checkpoint."""
     path = self.folder / _RESULT
-    whole = path.exists() and self.weights.is_dir()
+    whole = path.exists() and (self.folder / _WEIGHTS).is_dir()
     return checksums.read_json(path, "result", {"steps": int})["steps"] if whole else 0
 
   def _status(self) -> Status:
@@ -153,21 +154,22 @@ class Network(Product):
       records.settle(self.folder, self._record())
       residents.begin(self.uses)
       fields = self._fields
-      network = SmallNetwork(self.name, fields, self._labels, self._others, Path(self.folder / "tokenizer"))
+      making = workdir.making(self.folder)
+      tokenizer = making / "tokenizer" if making == self.folder else drafts.draft_of(making / "tokenizer")
+      network = SmallNetwork(self.name, fields, self._labels, self._others, Path(tokenizer))
       task, batch_at, export = small_networks.build(network)
       recipe = small_networks.recipe(fields)
       pace = Pace(save_seconds=self._runtime.save_seconds, log_seconds=self._runtime.log_seconds)
       state = train(
         task, batch_at, recipe, self.folder, name=self.name, batch_size=fields.batch, pace=pace, stop=stop
       )
-      draft = workdir.draft_of(self.weights)
-      export(state, draft)
-      for path in checksums.files(epath.Path(draft)):
-        checksums.cover(path)
-      for path in checksums.files(self.folder / "tokenizer"):
-        checksums.cover(path)
+      draft = drafts.draft_of(making / _WEIGHTS)
+      export(state, Path(draft))
+      for folder in (draft, tokenizer):
+        for path in checksums.files(folder):
+          checksums.cover(path)
       stop.look()
-      workdir.replace_folder(epath.Path(draft), epath.Path(self.weights))
+      workdir.replace_folder(draft, self.folder / _WEIGHTS)
       records.update(self.folder, self._record())
       # Last: nobody looks at a network again that has its result.
       checksums.replace(self.folder / _RESULT, workdir.to_json({"steps": recipe.steps}))

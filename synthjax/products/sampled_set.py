@@ -122,7 +122,9 @@ class SampledSet(ImageSet[SampledSetSpec]):
   @property
   def _kept_weights(self) -> Path | None:
     """Where random weights lie, made once for all sets of the workdir."""
-    return Path(self._root / "generators" / f"random-{self._architecture}") if self._architecture else None
+    if not self._architecture:
+      return None
+    return Path(workdir.making(self._root) / "generators" / f"random-{self._architecture}")
 
   @property
   def has_parents(self) -> bool:

@@ -3,7 +3,7 @@
     prompts/<list>/answers/<process>.jsonl     the model on the first line, then an answer a line
 
 Each process appends to a file of its own and reads everybody's. A line counts once its end is there, so what a death cut
-off is asked again and nothing else is. An answer is found by the hash of the whole request and the model.
+off is asked again and nothing else is. In a bucket a process puts a new object every few seconds, and a death costs these. An answer is found by the hash of the whole request and the model.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from typing import IO, Any
 
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, faults, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.prompts.requests import Answer
 from synthjax.runtime import processes
 from synthjax.runtime.errors import UserError
 
 FOLDER = "answers"
 _SUFFIX = ".jsonl"
+_PART_SECONDS, _PART_LINES = 5.0, 256  # of an object in a bucket
 _SHAPE = {"key": str, "text": str, "prompt_tokens": int, "answer_tokens": int, "ended": bool, "sha": str}
 
 
@@ -35,7 +38,7 @@ class Answers:
     self._folder, self._model = folder, dict(model)
     self._found: dict[str, Answer] = {}
     self._read: dict[str, int] = {}  # bytes of each file that are known
-    self._file: IO[bytes] | None = None
+    self._file: IO[bytes] | _Parts | None = None
     self.refresh()
 
   def __enter__(self) -> Answers:
@@ -64,6 +67,8 @@ class Answers:
     """Reads what other processes have added."""
     for name in sorted(workdir.names(self._folder, f"*{_SUFFIX}")):
       path = self._folder / name
+      if name in self._read and isinstance(path, BucketPath):  # nobody adds to an object
+        continue
       with path.open("rb") as file:
         file.seek(self._read.get(name, 0))
         data = file.read()
@@ -92,8 +97,11 @@ class Answers:
     if self._file is None:
       self._folder.mkdir(parents=True, exist_ok=True)
       name = f"{processes.host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
-      self._file = open(self._folder / name, "xb", buffering=0)  # noqa: SIM115  until __exit__
-      self._write({"model": self._model})
+      if isinstance(self._folder, BucketPath):
+        self._file = _Parts(self._folder / name, _line({"model": self._model}))
+      else:
+        self._file = open(self._folder / name, "xb", buffering=0)  # noqa: SIM115  until __exit__
+        self._write({"model": self._model})
     body = {"key": key, "text": answer.text, "prompt_tokens": answer.prompt_tokens}
     body |= {"answer_tokens": answer.answer_tokens, "ended": answer.ended, "sha": _sha(key, answer)}
     self._write(body)
@@ -102,10 +110,36 @@ class Answers:
 
   def _write(self, body: Mapping[str, Any]) -> None:
     assert self._file is not None
-    line = json.dumps(body, ensure_ascii=True).encode() + b"\n"
-    with workdir.needing_room(self._folder):
+    line = _line(body)
+    with faults.needing_room(self._folder):
       while line:
         line = line[self._file.write(line) :]
+
+
+class _Parts:
+  """A process's answers in a bucket, where no object grows: each part is one, put some seconds after its first answer."""
+
+  def __init__(self, path: BucketPath, head: bytes):
+    self._path, self._head = path, head
+    self._lines: list[bytes] = []
+    self._n, self._since = 0, 0.0
+
+  def write(self, line: bytes) -> int:
+    self._since = self._since if self._lines else time.monotonic()
+    self._lines.append(line)
+    if time.monotonic() - self._since > _PART_SECONDS or len(self._lines) >= _PART_LINES:
+      self.close()
+    return len(line)
+
+  def close(self) -> None:
+    if self._lines:
+      name = f"{self._path.stem}-{self._n:06d}{_SUFFIX}"
+      workdir.publish_bytes(self._path.with_name(name), self._head + b"".join(self._lines))
+      self._n, self._lines = self._n + 1, []
+
+
+def _line(body: Mapping[str, Any]) -> bytes:
+  return json.dumps(body, ensure_ascii=True).encode() + b"\n"
 
 
 def model_of(folder: epath.Path) -> dict[str, Any] | None:

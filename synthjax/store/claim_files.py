@@ -1,5 +1,5 @@
 """The files that claims are made of. Every method here is one operation on the shared disk's metadata, and is counted as
-such by benchmark/hosts.py, which has a disk of its own for many hosts.
+such by benchmark/hosts.py, which has a disk of its own for many hosts; in a bucket, it is one request.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Protocol
 
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import bucket, workdir
+from synthjax.disk.bucket import BucketPath
 
 BEAT = ".alive"
 CLAIM = ".claim."
@@ -102,6 +103,66 @@ class DiskFiles:
 
   def remove_folder(self) -> None:
     workdir.remove_empty(self.folder)
+
+
+class BucketFiles:
+  """In an object store: no two processes create one name, and a heartbeat is renewed by the version that was put last."""
+
+  def __init__(self, product: BucketPath):
+    self._product, self.folder = product, product / workdir.WORKING
+    self._versions: dict[str, bucket.Version] = {}  # of what this process has put
+
+  def make(self) -> None:
+    """There is no folder to make."""
+
+  def names(self) -> list[str]:
+    return sorted(bucket.listing_now(self.folder))
+
+  def published(self) -> set[str]:
+    return set(bucket.listing_now(self._product))
+
+  def is_published(self, name: str) -> bool:
+    return bucket.head(self._product / name) is not None
+
+  def create(self, name: str, text: str = "") -> bool:
+    return workdir.create_exclusive(self.folder / name, text)
+
+  def read(self, name: str) -> str | None:
+    try:
+      return bucket.read_now(self.folder / name)[0].decode()
+    except FileNotFoundError:
+      return None
+
+  def refresh(self, name: str) -> None:
+    path = self.folder / name
+    if name not in self._versions:
+      self._learn(name)
+    try:
+      self._versions[name] = bucket.put(path, b"", self._versions[name].as_mode())
+    except bucket.Changed:  # it is gone; or an earlier answer was lost, and it is another version
+      del self._versions[name]
+      self._learn(name)
+
+  def _learn(self, name: str) -> None:
+    found = bucket.head(self.folder / name)
+    if found is None:
+      raise FileNotFoundError(name)
+    self._versions[name] = found.version
+
+  def modified(self, name: str) -> float | None:
+    found = bucket.head(self.folder / name)
+    return found.modified if found else None
+
+  def remove(self, name: str) -> None:
+    self._versions.pop(name, None)
+    bucket.remove(self.folder / name)
+
+  def remove_folder(self) -> None:
+    """It goes with the last object in it."""
+
+
+def files_of(product: epath.Path) -> ClaimFiles:
+  return BucketFiles(product) if isinstance(product, BucketPath) else DiskFiles(product)
 
 
 def part_of(claim: str) -> str:

@@ -18,12 +18,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from etils import epath
 
-from synthjax.disk import listing, workdir
+from synthjax.disk import drafts, listing, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.runtime import devices, processes
 from synthjax.runtime.errors import Interrupted
 from synthjax.runtime.stopping import Stop
 from synthjax.store import claim_files
-from synthjax.store.claim_files import BEAT, DiskFiles
+from synthjax.store.claim_files import BEAT
 from synthjax.store.claiming import Claims, Seen
 from synthjax.store.sharing import Sharing
 
@@ -45,7 +46,7 @@ class Owner(Claims):
   ):
     # Host and process let a restart on the same machine see at once that its predecessor is dead.
     name = f"{processes.host()}+{os.getpid()}+{processes.start_of(os.getpid())}+{uuid.uuid4().hex[:8]}"
-    super().__init__(DiskFiles(product), name, stale_seconds, seen)
+    super().__init__(claim_files.files_of(product), name, stale_seconds, seen)
     self._product, self._heartbeat_seconds = product, heartbeat_seconds
     self._stop = threading.Event()
     self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -55,7 +56,7 @@ class Owner(Claims):
     if self.is_time_to_sweep():
       older_than = self._now() - self._stale_seconds
       for place in self._places:
-        workdir.sweep_drafts(place, older_than)
+        drafts.sweep_drafts(place, older_than)
     self._thread.start()
     return self
 
@@ -66,6 +67,8 @@ class Owner(Claims):
 
   def scratch(self, name: str) -> epath.Path:
     """Where this process may write a file before it is published; swept once the process is gone."""
+    if isinstance(self._product, BucketPath):
+      return drafts.draft_of(workdir.making(self._product) / f"{name}.{self.id}.part")
     return self._product / workdir.WORKING / f"{name}.{self.id}.part"
 
   def share(
@@ -82,7 +85,7 @@ class Owner(Claims):
     if devices.is_joined():  # all of them stop with the one that was stopped
       yield
       return
-    with stop.watching(self.check), workdir.before_writing_again(self.check):
+    with stop.watching(self.check), drafts.before_writing_again(self.check):
       try:
         yield
       except (Interrupted, Lost):
@@ -102,11 +105,13 @@ class Owner(Claims):
     super()._taken_over(owner)
     maker = processes.maker(owner)
     for place in self._places:
-      workdir.remove_drafts(place, of=maker)
+      drafts.remove_drafts(place, of=maker)
 
   @property
   def _places(self) -> list[epath.Path]:
-    """Where the product's parts have their drafts."""
+    """Where the product's parts have their drafts: nowhere in a bucket."""
+    if isinstance(self._product, BucketPath):
+      return []
     return [self._product, *listing.folders(self._product)]
 
   def _beat(self) -> None:
@@ -125,7 +130,7 @@ class Heartbeats:
 
 def heartbeats(working: epath.Path, before: Heartbeats) -> Heartbeats:
   """Differs from what was read before if an owner lives, came or went. One that lives is enough, so no more are read."""
-  files = DiskFiles(working.parent)
+  files = claim_files.files_of(working.parent)
   owners = claim_files.owners(files.names())
   is_new = before.owners != frozenset(owners)
   for owner in owners:

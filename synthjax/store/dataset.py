@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import file_adapters, naming
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, drafts, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.runtime.errors import UserError
@@ -122,7 +121,7 @@ def _listed(folder: epath.Path, *stamps: workdir.Stamp | None) -> int:
 
 def listed_facts(folder: epath.Path) -> dict[str, shards.Facts]:
   """Of each shard by its name, as the manifest has them; what is part of another set has no manifest."""
-  if not os.path.exists(folder / MANIFEST):
+  if not workdir.is_file(folder / MANIFEST):
     return {}
   each = {"name": str, "count": int, "bytes": int, "sha256": str}
   rows = checksums.read_json(folder / MANIFEST, "manifest", {"shards": [each]})["shards"]
@@ -157,7 +156,9 @@ def write_tfds_files(
   )
   info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)
   info.set_splits(tfds.core.SplitDict([split]))
-  draft = workdir.draft_of(folder / "metadata")  # TFDS writes its files in place; ours appear whole
+  draft = drafts.draft_of(
+    workdir.making(folder) / "metadata"
+  )  # TFDS writes its files in place; ours appear whole
   draft.mkdir()
   try:
     info.write_to_directory(draft)
@@ -205,12 +206,12 @@ def faults(folder: epath.Path, plan: Plan, planned: Iterable[Shard], needed: int
     manifest = {}  # it is damaged, which is said of the file itself
   for shard in planned:
     name, index = shards.shard_name(shard.index), shard.index
-    if not (folder / name).exists():
+    if not workdir.is_file(folder / name):
       if index < needed:
         yield shards.fault_of(folder, index, "missing")
     elif why := shards.fault(folder, index) or _fault(folder, plan, index, manifest.get(name)):
       yield shards.fault_of(folder, index, why)
-    elif not shards.facts_file(folder, index).exists():
+    elif not workdir.is_file(shards.facts_file(folder, index)):
       yield Fault(f"{shards.facts_file(folder, index)} is missing", shards.facts_file(folder, index))
 
 
@@ -228,6 +229,6 @@ def _fault(folder: epath.Path, plan: Plan, index: int, listed: shards.Facts | No
           return f"image {i} has {field} {have!r}, planned {value!r}"
   except UserError as e:
     return str(e)
-  has_facts = shards.facts_file(folder, index).exists()  # which are right
+  has_facts = workdir.is_file(shards.facts_file(folder, index))  # which are right
   found = shards.facts(folder, index) if has_facts else shards.derive_facts(folder, index)
   return f"is {found}, and the manifest says {listed}" if listed and listed != found else ""

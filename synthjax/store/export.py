@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import grain
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, drafts, workdir
 from synthjax.store import dataset, shards
 from synthjax.store.open_shards import OpenShards
 
@@ -47,7 +47,7 @@ def write_part(
 
   `beside`: further files that appear with it.
   """
-  draft = workdir.draft_of(final)
+  draft = drafts.draft_of(workdir.making(final.parent) / final.name)
   draft.mkdir(parents=True)
   try:
     batches = (

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from etils import epath
 
-from synthjax.disk import documents, workdir
+from synthjax.disk import documents, drafts, faults, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.runtime.errors import UserError
 from synthjax.store import records
 
@@ -33,6 +34,8 @@ def locate(out: str, root: epath.Path, default: str) -> epath.Path:
   """The folder meant by `config.export.out`: where a link leads, that is what is looked at and replaced."""
   if "://" in out:
     raise UserError(f"config.export.out {out}: object stores are not supported yet; give a folder")
+  if not out and isinstance(root, BucketPath):
+    raise UserError(f"config.export.out: the workdir {root} is in a bucket; name a folder of this machine")
   try:
     found = Path(out).expanduser() if out else Path(root) / DEFAULT / default
     return epath.Path(found.resolve())  # epath's own follows no links
@@ -43,9 +46,9 @@ def locate(out: str, root: epath.Path, default: str) -> epath.Path:
 def sweep(out: epath.Path) -> None:
   """Removes drafts that exports to this folder left when they were killed."""
   with contextlib.suppress(OSError):  # where nobody may write, nothing of ours can lie
-    found = [draft for draft in workdir.drafts(out.parent, of=out.name) if draft.is_dir()]
+    found = [draft for draft in drafts.drafts(out.parent, of=out.name) if draft.is_dir()]
     for draft in found:
-      workdir.sweep_draft(draft, workdir.now(out.parent))
+      drafts.sweep_draft(draft, workdir.now(out.parent))
 
 
 def is_made(out: epath.Path, wanted: Mapping[str, Any]) -> bool:
@@ -91,11 +94,11 @@ def begin(out: epath.Path, root: epath.Path) -> epath.Path:
       f"it empty for {root / DEFAULT}"
     )
   _check_replaceable(out)
-  draft = workdir.draft_of(out)
+  draft = drafts.draft_of(out)
   try:
     draft.mkdir(parents=True)
   except OSError as e:
-    raise workdir.no_room(e, out) or UserError(
+    raise faults.no_room(e, out) or UserError(
       f"config.export.out {out} cannot be made: {e.strerror or e}; give another folder"
     ) from None
   return draft

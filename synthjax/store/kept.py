@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 import numpy as np
 from etils import epath
 
-from synthjax.disk import checksums, snapshot, workdir
+from synthjax.disk import checksums, drafts, snapshot, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.runtime.errors import UserError
 from synthjax.store import image_ids, records
 
@@ -48,7 +49,7 @@ class Kept:
   name: str = ""  # "" = of an older release
 
   def is_whole(self) -> bool:
-    return all((self.folder / name).exists() for name in NEEDED)
+    return all(workdir.is_file(self.folder / name) for name in NEEDED)
 
   def ids(self) -> Sequence[str]:
     """Of the images that stay, in plan order."""
@@ -144,7 +145,7 @@ def publish(folder: epath.Path, record: records.Record, name: str) -> None:
 def sweep(folder: epath.Path) -> None:
   """Removes the lists that hold no more. A process that reads one finds another named when it looks again."""
   for name in older(folder):
-    shutil.rmtree(folder / LISTS / name, ignore_errors=True)  # another process may be sweeping too
+    workdir.remove_folder(folder / LISTS / name)
 
 
 def older(folder: epath.Path) -> list[str]:
@@ -154,7 +155,9 @@ def older(folder: epath.Path) -> list[str]:
 
 
 def show(folder: epath.Path) -> None:
-  """Points the links at the list that holds, until it is still the same one afterwards."""
+  """Points the links at the list that holds, until it is still the same one afterwards. A bucket has none."""
+  if isinstance(folder, BucketPath):
+    return
   kept, shown = find(folder, records.load(folder)), None
   while kept and kept.name and kept != shown:
     _point(folder / CURRENT, f"{LISTS}/{kept.name}")
@@ -173,7 +176,7 @@ def _point(link: epath.Path, target: str) -> None:
     shutil.rmtree(link, ignore_errors=True)
   else:
     checksums.forget(link)  # a file of an older release, which says what no longer holds
-  draft = workdir.draft_of(link)
+  draft = drafts.draft_of(link)
   with contextlib.suppress(OSError):  # a file system without links does without
     os.symlink(target, draft)
     os.replace(draft, link)

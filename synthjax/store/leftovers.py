@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import bucket, drafts, in_bucket, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.disk.listing import Listing, listing
 from synthjax.runtime.errors import UserError
 from synthjax.spec.fields import RuntimeFields
@@ -47,15 +48,29 @@ def sweep(roots: Iterable[epath.Path], runtime: RuntimeFields) -> None:
 
 
 def _sweep(root: epath.Path, runtime: RuntimeFields) -> None:
+  if isinstance(root, BucketPath):
+    return _sweep_bucket(root, runtime)
   older_than = workdir.now(root) - runtime.stale_seconds
   for name in ROOT_FILES:
-    workdir.sweep_drafts(root, older_than, of=name)
-  workdir.sweep_drafts(root / export_folder.DEFAULT, older_than)
+    drafts.sweep_drafts(root, older_than, of=name)
+  drafts.sweep_drafts(root / export_folder.DEFAULT, older_than)
   for kind in KINDS:
     for place, there in _places(root / kind, _DEPTH):
       with contextlib.suppress(OSError):
-        workdir.sweep_drafts(place, older_than, among=there.names)
+        drafts.sweep_drafts(place, older_than, among=there.names)
         _sweep_place(root / kind, place, there, runtime)
+
+
+def _sweep_bucket(root: BucketPath, runtime: RuntimeFields) -> None:
+  """Claims alone, which one listing shows: nothing is in the making there."""
+  in_bucket.sweep_probes(root, workdir.PROBE)
+  below = bucket.below(root)
+  products = {
+    root / name.partition(f"/{workdir.WORKING}/")[0] for name in below if f"/{workdir.WORKING}/" in name
+  }
+  for product in sorted(products):
+    with contextlib.suppress(OSError):
+      _sweep_place(root / product.relative_to(root).parts[0], product, listing(product), runtime)
 
 
 def _sweep_place(kind: epath.Path, place: epath.Path, there: Listing, runtime: RuntimeFields) -> None:

@@ -77,7 +77,7 @@ def software() -> dict[str, str]:
 def load(folder: epath.Path) -> Record | None:
   """The record of a finished or begun product, or None."""
   path = folder / "record.json"
-  if not path.exists():
+  if not workdir.is_file(path):
     return None
   body = checksums.read_json(path, "record")
   if not isinstance(body, dict) or not isinstance(body.get("format"), int):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]  compiled, without stubs
 from etils import epath
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, faults, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.runtime.errors import UserError
 
@@ -62,12 +61,12 @@ class ShardWriter:
   def __init__(self, folder: epath.Path, index: int, scratch: epath.Path):
     self._final, self._scratch, self._folder = folder / shard_name(index), scratch, folder
     self.index, self.count = index, 0
-    with workdir.needing_room(folder):
+    with faults.needing_room(folder):
       self._writer = array_record_module.ArrayRecordWriter(str(scratch), _OPTIONS)
 
   def write(self, record: bytes) -> None:
     try:
-      with workdir.needing_room(self._folder):
+      with faults.needing_room(self._folder):
         self._writer.write(record)
     except (RuntimeError, UserError):
       self.drop()
@@ -81,7 +80,7 @@ class ShardWriter:
     and whoever looks next sees whether the shard is published.
     """
     try:
-      with workdir.needing_room(self._folder):
+      with faults.needing_room(self._folder):
         self._writer.close()
         if not self._scratch.exists():
           return False
@@ -107,9 +106,11 @@ class ShardReader(Sequence):
   def __init__(self, path: epath.Path):
     self._path = path
     try:
-      self._reader = array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
+      self._reader = array_record_module.ArrayRecordReader(
+        str(workdir.local_file(path)), "readahead_buffer_size:0"
+      )
       self._count = self._reader.num_records()
-    except RuntimeError as e:
+    except (RuntimeError, FileNotFoundError) as e:
       raise self._corrupt(e) from e
     if not self._reader.ok():
       raise self._corrupt("it does not end as it should")
@@ -127,7 +128,7 @@ class ShardReader(Sequence):
     return (self[i] for i in range(len(self)))
 
   def _corrupt(self, why: object) -> UserError:
-    if isinstance(why, Exception) and (fault := workdir.disk_fault(why)):
+    if isinstance(why, Exception) and (fault := faults.disk_fault(why)):
       return UserError(f"shard {self._path}: {fault}")
     reason = " ".join(str(why).split())[:200]
     return UserError(
@@ -138,7 +139,7 @@ class ShardReader(Sequence):
 def facts(folder: epath.Path, index: int) -> Facts:
   """A shard's facts: read, or derived from the shard where a death came between the two."""
   path = facts_file(folder, index)
-  if not path.exists():
+  if not workdir.is_file(path):
     path.parent.mkdir(exist_ok=True)
     checksums.publish(path, _facts_json(derive_facts(folder, index)))
   checksums.check(path, "shard facts")
@@ -162,10 +163,10 @@ def _facts_json(of: Facts) -> bytes:
 def derive_facts(folder: epath.Path, index: int) -> Facts:
   shard = folder / shard_name(index)
   sha = hashlib.sha256()
-  with shard.open("rb") as file:
+  with open(workdir.local_file(shard), "rb") as file:
     while block := file.read(1 << 22):
       sha.update(block)
-  return Facts(len(ShardReader(shard)), os.stat(shard).st_size, sha.hexdigest())
+  return Facts(len(ShardReader(shard)), workdir.size(shard), sha.hexdigest())
 
 
 def check_published(folder: epath.Path, index: int, count: int, listed: Facts | None = None) -> int:
@@ -173,10 +174,10 @@ def check_published(folder: epath.Path, index: int, count: int, listed: Facts | 
 
   `listed`: its facts as the manifest of a whole set has them, so that thousands of small files are not read.
   """
-  path, length = facts_file(folder, index), os.stat(folder / shard_name(index)).st_size
+  path, length = facts_file(folder, index), workdir.size(folder / shard_name(index))
   if listed and (listed.bytes, listed.count) == (length, count):
     return length
-  known = _parsed(path) if path.exists() else facts(folder, index)
+  known = _parsed(path) if workdir.is_file(path) else facts(folder, index)
   if length != known.bytes or known.count != count:
     raise UserError(
       f"shard {folder / shard_name(index)} is corrupt ({length} bytes with {known.count} images, expected {known.bytes} "
@@ -189,7 +190,7 @@ def fault(folder: epath.Path, index: int) -> str:
   """What is wrong with a shard, from reading every byte and holding it against its facts; "" where nothing is."""
   try:
     found = derive_facts(folder, index)
-    if not facts_file(folder, index).exists():
+    if not workdir.is_file(facts_file(folder, index)):
       return ""  # a death came between the two
     if (known := facts(folder, index)) != found:
       return f"it or its facts are damaged: was {known}, is {found}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import faults, workdir
 from synthjax.labels.spaces import LabelSpace
 from synthjax.products.base import DONE
 from synthjax.products.image_set import ImageSet
@@ -64,7 +64,7 @@ def export(study: Study, root: epath.Path) -> epath.Path:
     parquet.library()  # refused before anything is written
   draft = export_folder.begin(out, root)
   try:
-    with workdir.needing_room(out):
+    with faults.needing_room(out):
       _write(draft, basis, image_set, plan.size(needed), keep, stays, labels)
       export_folder.publish(draft, out, basis)
   finally:

@@ -12,7 +12,7 @@ import time
 import jax
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.runtime.messages import Exchange
@@ -38,7 +38,7 @@ def check(root: epath.Path) -> None:
 
 def _gather(root: epath.Path, exchange: Exchange) -> list[int]:
   """Of process 0: the processes that do not see its file."""
-  token = workdir.draft_of(root / workdir.PROBE)
+  token = drafts.draft_of(root / workdir.PROBE)
   try:
     token.write_bytes(b"")
   except OSError:

@@ -19,7 +19,7 @@ from synthjax.data.feeding import Readable
 from synthjax.data.source import Source
 from synthjax.data.sources import open_source
 from synthjax.data.squares import square
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.encoders import clip
 from synthjax.encoders.clip import Clip
 from synthjax.encoders.encoder import with_changes
@@ -63,9 +63,9 @@ def predict(
   if not fields.images:
     raise UserError("--stages predict needs images: --config.predict.images=folder:PATH")
   out = epath.Path(fields.output).expanduser() if fields.output else root / "predictions.csv"
-  if not Path(out).parent.is_dir():
+  if fields.output and not Path(out).parent.is_dir():
     raise UserError(f"config.predict.output {out}: its folder does not exist")
-  workdir.sweep_drafts(out.parent, workdir.now(out.parent) - config.runtime.stale_seconds, of=out.name)
+  drafts.sweep_drafts(out.parent, workdir.now(out.parent) - config.runtime.stale_seconds, of=out.name)
   source = open_source(fields.images, None)
   found = _chosen(config, root, arms, learners)(source)
   for fault in found.images.faults:

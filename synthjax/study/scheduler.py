@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from synthjax.disk import snapshot, workdir
+from synthjax.disk import faults, snapshot, workdir
 from synthjax.products.base import DONE, STALE, Product
 from synthjax.runtime import devices, residents
 from synthjax.runtime.errors import UserError
@@ -158,7 +158,7 @@ def _made(product: Product, later: Sequence[Product], stop: Stop) -> bool:
   stop.check()
   residents.expect(p.uses for p in later)
   try:
-    with workdir.faults_of_disk(product.name):
+    with faults.faults_of_disk(product.name):
       return product.make(stop)
   except Lost:
     print(

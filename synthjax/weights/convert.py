@@ -23,7 +23,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax.disk import regular_files, workdir
+from synthjax.disk import drafts, regular_files, workdir
 from synthjax.runtime.errors import UserError
 from synthjax.weights import archive, metric_files, metric_networks, openai_clip, read, single_file
 
@@ -52,8 +52,8 @@ def convert(
   if not source.exists():
     raise UserError(f"{source} does not exist; check its path")
   out.parent.mkdir(parents=True, exist_ok=True)
-  workdir.sweep_drafts(epath.Path(out.parent), workdir.now(epath.Path(out.parent)), of=out.name)
-  draft = workdir.draft_of(out)
+  drafts.sweep_drafts(epath.Path(out.parent), workdir.now(epath.Path(out.parent)), of=out.name)
+  draft = drafts.draft_of(out)
   draft.mkdir()
   try:
     if source.is_dir():

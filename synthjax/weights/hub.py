@@ -27,7 +27,7 @@ from huggingface_hub.utils import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from synthjax.disk import checksums, workdir
+from synthjax.disk import checksums, faults, workdir
 from synthjax.runtime import absence, progress
 from synthjax.runtime.errors import NotHere, UserError
 from synthjax.small_world import weights as embedded
@@ -291,7 +291,7 @@ def _user_error(reference: str, revision: str, error: Exception) -> UserError:
       "no folder here, and the hub cannot be reached",
       "weights",
     )
-  if full := workdir.no_room(error, cache):
+  if full := faults.no_room(error, cache):
     return full
   if isinstance(error, OSError) and error.errno:
     return UserError(

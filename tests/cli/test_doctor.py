@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 
 from synthjax.cli import commands, doctor
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.doctor import folder, launch, machine
 from synthjax.runtime import devices, processes
 from synthjax.weights import hub
@@ -123,7 +123,7 @@ def met(folders: list[Path], wait: float, late: float = 0.0) -> list[launch.Met]
     if index == len(folders) - 1:
       time.sleep(late)
     root, launched = epath.Path(folders[index]), devices.Launched(len(folders), index)
-    own = workdir.draft_of(root / workdir.PROBE)
+    own = drafts.draft_of(root / workdir.PROBE)
     own.mkdir()
     finding, place = launch.same_folder(root, own, launched, wait)
     if place:
@@ -161,7 +161,7 @@ def test_processes_with_different_folders_are_refused_on_both_sides(tmp_path):
 
 def test_what_an_earlier_launch_left_is_no_answer(tmp_path):
   """Its process 0 was killed, and so were those that had answered it and that it had read of."""
-  dead = workdir.draft_of(epath.Path(tmp_path) / workdir.PROBE)
+  dead = drafts.draft_of(epath.Path(tmp_path) / workdir.PROBE)
   dead.mkdir()
   (dead / "launch").write_text(launch.launch_id(2))
   (dead / "1.00.answer").write_text("")

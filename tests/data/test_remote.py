@@ -37,7 +37,7 @@ def store(tmp_path, monkeypatch):
   root, got = tmp_path / "bucket", []
   pictures(root / "birds")
 
-  def open_store(url: str):
+  def open_store(url: str, is_impatient: bool = False):
     folder = root / url.split("://", 1)[1]
     if not folder.parent.exists():
       raise objects.Unreachable(f"{url}: NoSuchBucket")
@@ -46,7 +46,7 @@ def store(tmp_path, monkeypatch):
     return obstore.store.LocalStore(folder)
 
   get = objects.fetch
-  monkeypatch.setattr(objects, "_store", open_store)
+  monkeypatch.setattr(objects, "open_store", open_store)
   monkeypatch.setattr(objects, "fetch", lambda url, one, to: got.append(one.name) or get(url, one, to))
   monkeypatch.setattr(fetched, "_READ", {})
   monkeypatch.setenv("SYNTHJAX_DATA", str(tmp_path / "cache"))

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.runtime.errors import UserError
 
 
@@ -47,8 +47,8 @@ def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path):
     workdir.open_workdir(str(tmp_path / "file" / "w"))
   with pytest.raises(UserError, match="file is a file; give a folder as --workdir"):
     workdir.open_workdir(str(tmp_path / "file"))
-  with pytest.raises(UserError, match="object stores are not supported yet"):
-    workdir.open_workdir("gs://bucket/w")
+  with pytest.raises(UserError, match="begins with s3://, gs://, az://"):
+    workdir.open_workdir("hdfs://host/w")
 
 
 def test_a_read_only_workdir_is_one_line(tmp_path):
@@ -82,7 +82,7 @@ def test_a_death_while_a_folder_is_replaced_costs_neither_the_old_nor_the_new(
 ):
   """Killed between the old one's move aside and the new one's, or just after."""
   folder = epath.Path(tmp_path)
-  old, new = folder / "dataset", workdir.draft_of(folder / "dataset")
+  old, new = folder / "dataset", drafts.draft_of(folder / "dataset")
   for place, text in ((old, "old"), (new, "new")):
     place.mkdir()
     (place / "words").write_text(text)
@@ -100,7 +100,7 @@ def test_a_death_while_a_folder_is_replaced_costs_neither_the_old_nor_the_new(
   with contextlib.nullcontext() if is_replaced else pytest.raises(KeyboardInterrupt):
     workdir.replace_folder(new, old)
   monkeypatch.undo()
-  monkeypatch.setattr(workdir.processes, "is_dead", lambda tag: True)
-  workdir.sweep_drafts(folder, 0.0)
+  monkeypatch.setattr(drafts.processes, "is_dead", lambda tag: True)
+  drafts.sweep_drafts(folder, 0.0)
   assert workdir.names(folder) == ["dataset"]
   assert (old / "words").read_text() == ("new" if is_replaced else "old")

@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 
 from synthjax import main, study
-from synthjax.disk import workdir
+from synthjax.disk import faults, workdir
 from synthjax.learning import metrics
 from synthjax.learning.checkpoint import Checkpoints
 from synthjax.runtime import devices
@@ -29,7 +29,7 @@ from synthjax.disk import workdir
 from tests.learning.test_loop import run
 def trained(command):
   resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-  with workdir.faults_of_disk("runs/x"):
+  with faults.faults_of_disk("runs/x"):
     run(sys.argv[1], 6)
 study.run = trained
 sys.exit(main.main(["--config=configs/zero_shot.py", "--workdir=unused", "--config.runtime.compile_cache="]))
@@ -63,7 +63,7 @@ def test_training_goes_on_once_files_may_grow_again(tmp_path, capsys, size):
       (error,) = within(60, lambda: run(tmp_path, 6))
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-  assert "File too large; raise the limit on the size of a file (ulimit -f)" in workdir.disk_fault(error)
+  assert "File too large; raise the limit on the size of a file (ulimit -f)" in faults.disk_fault(error)
   assert "Traceback" not in capsys.readouterr().err
   assert not any(t.name.startswith("checksums") for t in threading.enumerate())
   run(tmp_path, 6)
@@ -73,9 +73,9 @@ def test_training_goes_on_once_files_may_grow_again(tmp_path, capsys, size):
 def test_a_circle_of_exceptions_is_gone_through_once():
   first, second = ValueError("first"), KeyError("second")
   first.__cause__, second.__context__ = second, first
-  assert workdir.disk_fault(first) == ""
+  assert faults.disk_fault(first) == ""
   second.__context__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/file")
-  assert workdir.disk_fault(first).startswith("/disk/file: No space left")
+  assert faults.disk_fault(first).startswith("/disk/file: No space left")
 
 
 def test_what_is_no_full_disk_is_raised_as_it_is(tmp_path):
@@ -161,7 +161,7 @@ def test_another_error_of_a_library_stays_a_traceback(monkeypatch):
 
 def test_a_product_is_named_whichever_library_met_the_fault():
   said = pytest.raises(UserError, match=r"images/LE: /data/x: Input/output error; check the disk")
-  with said, workdir.faults_of_disk("images/LE"):
+  with said, faults.faults_of_disk("images/LE"):
     try:
       raise OSError(errno.EIO, os.strerror(errno.EIO), "/data/x")
     except OSError as e:

@@ -4,7 +4,7 @@ import time
 import pytest
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.runtime.stopping import Stop
 from synthjax.store.claim_files import DiskFiles
 from synthjax.store.claiming import Seen
@@ -14,8 +14,14 @@ from tests.conftest import dead_process
 
 
 @pytest.fixture
-def product(tmp_path) -> epath.Path:
+def on_disk(tmp_path) -> epath.Path:
+  """For what makes times old, or starts processes: tests/object_stores has these for buckets."""
   return epath.Path(tmp_path)
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def product(request, on_disk) -> epath.Path:
+  return on_disk if request.param == "disk" else request.getfixturevalue("in_memory")
 
 
 def test_one_of_two_gets_it_and_a_release_frees_it(product):
@@ -38,46 +44,46 @@ def test_many_threads_of_owners_share_without_overlap(product):
   assert sorted(taken) == list(range(60))
 
 
-def test_a_dead_process_of_this_host_is_seen_at_once(product):
-  dead_process(product, "x")
-  with Owner(product) as owner:
+def test_a_dead_process_of_this_host_is_seen_at_once(on_disk):
+  dead_process(on_disk, "x")
+  with Owner(on_disk) as owner:
     assert owner.take("x")
-    assert not list((product / workdir.WORKING).glob("*.part"))
+    assert not list((on_disk / workdir.WORKING).glob("*.part"))
     owner.release("x")
-  assert workdir.names(product) == []
+  assert workdir.names(on_disk) == []
 
 
-def test_a_dead_process_of_another_host_is_seen_when_its_heartbeat_is_old(product):
-  dead_process(product, "x", host="elsewhere")
-  with Owner(product, stale_seconds=60) as owner:
+def test_a_dead_process_of_another_host_is_seen_when_its_heartbeat_is_old(on_disk):
+  dead_process(on_disk, "x", host="elsewhere")
+  with Owner(on_disk, stale_seconds=60) as owner:
     assert not owner.take("x")
-  alive = next((product / workdir.WORKING).glob("*.alive"))
+  alive = next((on_disk / workdir.WORKING).glob("*.alive"))
   os.utime(alive, (time.time() - 61,) * 2)
-  with Owner(product, stale_seconds=60) as a, Owner(product, stale_seconds=60) as b:
+  with Owner(on_disk, stale_seconds=60) as a, Owner(on_disk, stale_seconds=60) as b:
     assert [a.take("x"), b.take("x")] == [True, False]  # the void claim is re-taken once
 
 
-def test_the_claim_of_one_who_died_after_landing_is_forgotten(product):
-  dead_process(product, "train-00001", host="elsewhere")
-  (product / "train-00001").write_text("landed")
-  with Owner(product) as other:
+def test_the_claim_of_one_who_died_after_landing_is_forgotten(on_disk):
+  dead_process(on_disk, "train-00001", host="elsewhere")
+  (on_disk / "train-00001").write_text("landed")
+  with Owner(on_disk) as other:
     assert other.take("train-00002")
-    with Owner(product):
+    with Owner(on_disk):
       pass
-    assert workdir.names(product / workdir.WORKING, "*.claim.*") == ["train-00002.claim.0000"]
+    assert workdir.names(on_disk / workdir.WORKING, "*.claim.*") == ["train-00002.claim.0000"]
 
 
-def test_drafts_of_the_dead_go_and_those_of_the_living_stay(product):
-  (product / "shards").mkdir()
-  final = product / "shards" / "train-00001.json"
+def test_drafts_of_the_dead_go_and_those_of_the_living_stay(on_disk):
+  (on_disk / "shards").mkdir()
+  final = on_disk / "shards" / "train-00001.json"
   old, young = (final.with_name(f".{final.name}.{letter * 32}") for letter in "ab")  # of another machine
-  others = [product / ".record.json", product / "shards" / ".notes.txt", workdir.draft_of(product / "folder")]
+  others = [on_disk / ".record.json", on_disk / "shards" / ".notes.txt", drafts.draft_of(on_disk / "folder")]
   others[2].mkdir()
   for file in (old, young, *others[:2]):
     file.write_text("{}")
   for path in (old, *others):
     os.utime(path, (time.time() - 61,) * 2)
-  with Owner(product, stale_seconds=60):
+  with Owner(on_disk, stale_seconds=60):
     pass
   assert not old.exists() and all(path.exists() for path in (young, *others))
 
@@ -141,22 +147,22 @@ def sleeper(product) -> Owner:
   return Owner(product, heartbeat_seconds=600, stale_seconds=30)
 
 
-def test_work_on_what_another_has_taken_over_ends_at_the_next_look_whether_to_stop(product):
-  with Stop() as stop, sleeper(product) as owner:
+def test_work_on_what_another_has_taken_over_ends_at_the_next_look_whether_to_stop(on_disk):
+  with Stop() as stop, sleeper(on_disk) as owner:
     assert owner.take("x")
     with pytest.raises(Lost), owner.making(stop):
       assert not stop.requested
-      stand_still(product, owner)
+      stand_still(on_disk, owner)
       stop.check()
     assert not stop.requested  # what it does next is no longer watched
 
 
 @pytest.mark.parametrize("sweeps", [False, True])
-def test_whatever_fails_after_a_takeover_is_no_error(product, sweeps):
-  with Stop() as stop, sleeper(product) as owner:
+def test_whatever_fails_after_a_takeover_is_no_error(on_disk, sweeps):
+  with Stop() as stop, sleeper(on_disk) as owner:
     assert owner.take("x")
     with pytest.raises(Lost), owner.making(stop):
-      stand_still(product, owner, sweeps=sweeps)
+      stand_still(on_disk, owner, sweeps=sweeps)
       raise RuntimeError("the file that was being written is gone")
 
 
@@ -167,33 +173,31 @@ def test_what_fails_while_a_part_is_held_is_an_error(product):
       raise RuntimeError("a bug")
 
 
-def test_a_draft_of_what_was_taken_over_is_not_written_again(product):
+def test_a_draft_of_what_was_taken_over_is_not_written_again(on_disk):
   """Stopped just before it gives a file its name."""
-  with Stop() as stop, sleeper(product) as owner:
+  with Stop() as stop, sleeper(on_disk) as owner:
     assert owner.take("x")
     replace = os.replace
 
     def stopped(made, final):
       os.replace = replace
       time.sleep(0.01)  # the disk's clock
-      stand_still(product, owner)
-      workdir.replace_bytes(product / "notes.json", b"the other's")
+      stand_still(on_disk, owner)
+      workdir.replace_bytes(on_disk / "notes.json", b"the other's")
       return replace(made, final)
 
     with pytest.raises(Lost), owner.making(stop):
       os.replace = stopped
       try:
-        workdir.replace_bytes(product / "notes.json", b"the first one's")
+        workdir.replace_bytes(on_disk / "notes.json", b"the first one's")
       finally:
         os.replace = replace
-  assert (product / "notes.json").read_bytes() == b"the other's"
+  assert (on_disk / "notes.json").read_bytes() == b"the other's"
 
 
 def test_an_owner_whose_folder_was_removed_meanwhile_takes_parts_again(product):
-  import shutil
-
   with sleeper(product) as owner:
-    shutil.rmtree(product / workdir.WORKING)
+    workdir.remove_folder(product / workdir.WORKING)
     assert owner.take("x") or owner.take("x")
   assert workdir.names(product) == []
 
@@ -237,11 +241,11 @@ def test_owners_beside_one_another_share_all_parts_without_overlap(product):
   assert sum(bool(some) for some in made) > 4
 
 
-def test_parts_of_the_dead_come_last_and_those_of_the_living_stay_with_them(product):
-  dead_process(product, NAMES[3])
-  with Owner(product) as other, Owner(product) as owner:
+def test_parts_of_the_dead_come_last_and_those_of_the_living_stay_with_them(on_disk):
+  dead_process(on_disk, NAMES[3])
+  with Owner(on_disk) as other, Owner(on_disk) as owner:
     assert other.take(NAMES[5])
-    made = [publish(product, owner, name) for name in owner.share(NAMES)]
+    made = [publish(on_disk, owner, name) for name in owner.share(NAMES)]
     assert made[-1] == NAMES[3] and sorted(made) == [n for n in NAMES if n != NAMES[5]]
     assert other.holds(NAMES[5])
 
@@ -266,8 +270,8 @@ def test_a_claim_that_came_since_the_last_listing_is_of_the_living(product):
     assert is_any_free(files, NAMES[:2], seen, 60, now)
 
 
-def test_a_claim_of_a_dead_process_of_this_host_is_worth_a_look_at_once(product):
-  seen, files = Seen(), DiskFiles(product)
+def test_a_claim_of_a_dead_process_of_this_host_is_worth_a_look_at_once(on_disk):
+  seen, files = Seen(), DiskFiles(on_disk)
   assert is_any_free(files, NAMES[:1], seen, 60, 0.0)
-  dead_process(product, NAMES[0])
+  dead_process(on_disk, NAMES[0])
   assert is_any_free(files, NAMES[:1], seen, 60, 1.0)

@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts, workdir
 from synthjax.runtime import processes
 from synthjax.store import leftovers
 from synthjax.store.claims import Owner
@@ -68,7 +68,7 @@ def test_what_the_dead_were_making_goes_at_once(root, dead, place):
 
 def test_what_the_living_make_stays_however_old_it_is(root):
   drafts = [
-    workdir.draft_of(root / name) for name in ("prompts/LE/prompts.jsonl", "exports/LE", "results.jsonl")
+    drafts.draft_of(root / name) for name in ("prompts/LE/prompts.jsonl", "exports/LE", "results.jsonl")
   ]
   for draft in drafts:
     make(root, str(draft.relative_to(root)), is_folder=draft == drafts[1], age=1e6)
