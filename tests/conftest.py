@@ -246,6 +246,6 @@ def in_memory(monkeypatch):
   stores = {}
   monkeypatch.setattr(objects, "open_store", lambda url, is_impatient=False: stores.setdefault(url, memory()))
   monkeypatch.setattr(bucket, "_roots", set())
-  bucket._store.cache_clear()
+  objects._connection.cache_clear()
   yield workdir.open_workdir("s3://birds/study")
-  bucket._store.cache_clear()
+  objects._connection.cache_clear()

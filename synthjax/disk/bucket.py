@@ -8,15 +8,12 @@ come from one listing of the whole workdir, and what has not changed since it wa
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import fnmatch
 import functools
 import io
-import os
 import threading
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -165,7 +162,7 @@ def requested(kind: str, path: BucketPath, ask: Callable[[Any, str], Any]) -> An
   """One request, which obstore repeats for some minutes where the store, or the way to it, fails."""
   counts[kind] += 1
   try:
-    return ask(_store(path.bucket, os.getpid(), _impatient.get()), path.key)
+    return ask(objects.connection(path.bucket), path.key)
   except (FileNotFoundError, UserError):
     raise
   except objects.Unreachable as e:
@@ -187,25 +184,6 @@ class Exists(Exception):
 
 class Changed(Exception):
   """The object is not the one that was read."""
-
-
-_impatient: ContextVar[bool] = ContextVar("impatient", default=False)
-
-
-@contextlib.contextmanager
-def impatient() -> Iterator[None]:
-  """Meanwhile a store that does not answer is given up in seconds: at the start, a name is wrong rather than a network."""
-  token = _impatient.set(True)
-  try:
-    yield
-  finally:
-    _impatient.reset(token)
-
-
-@functools.lru_cache(maxsize=64)
-def _store(bucket: str, pid: int, is_impatient: bool) -> Any:
-  del pid  # a child of this process has connections of its own
-  return objects.open_store(bucket, is_impatient)
 
 
 def _version(found: Any) -> Version:

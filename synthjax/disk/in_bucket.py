@@ -10,7 +10,7 @@ from pathlib import Path
 
 from etils import epath
 
-from synthjax.disk import bucket, cached, drafts
+from synthjax.disk import bucket, cached, drafts, objects
 from synthjax.disk.bucket import BucketPath, Changed, Exists, StoreFault
 from synthjax.runtime.errors import UserError
 
@@ -26,7 +26,7 @@ def open_root(url: str, probe_name: str) -> BucketPath:
     )
   probe = drafts.draft_of(root / probe_name)
   try:
-    with bucket.impatient():
+    with objects.impatient():
       first = bucket.put(probe, b"", "create")
       fault = _allows(probe, "create", Exists) or _allows_old(probe, first)
       bucket.remove(probe)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
+import functools
+import os
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -118,6 +121,30 @@ def open_store(url: str, is_impatient: bool = False) -> ObjectStore:
     raise UserError(f"{url}: reading object stores needs `pip install synthjax[buckets]`") from None
   with _answering(url):
     return from_url(url, **_IMPATIENT) if is_impatient else from_url(url)
+
+
+_impatient: ContextVar[bool] = ContextVar("impatient", default=False)
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+  """Meanwhile a store that does not answer is given up in seconds: at the start, a name is wrong rather than a network."""
+  token = _impatient.set(True)
+  try:
+    yield
+  finally:
+    _impatient.reset(token)
+
+
+@functools.lru_cache(maxsize=64)
+def _connection(bucket: str, pid: int, is_impatient: bool) -> Any:
+  del pid  # a child of this process has connections of its own
+  return open_store(bucket, is_impatient)
+
+
+def connection(url: str) -> ObjectStore:
+  """As `open_store`; the same one again in the same process."""
+  return _connection(url, os.getpid(), _impatient.get())
 
 
 def _listed(store: Any, prefix: str) -> Iterator[Object]:
