@@ -28,24 +28,18 @@ from xml.sax.saxutils import escape
 from tests.object_stores.local_http import Handler, LocalServer
 
 _KEPT = ("Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language")
-_MESSAGES = {
-  "BadDigest": 400,
-  "EntityTooSmall": 400,
-  "InvalidArgument": 400,
-  "InvalidPart": 400,
-  "InvalidPartOrder": 400,
-  "NoSuchBucket": 404,
-  "NoSuchKey": 404,
-  "NoSuchUpload": 404,
+_STATUS = {
   "MethodNotAllowed": 405,
   "BucketAlreadyExists": 409,
   "PreconditionFailed": 412,
   "InvalidRange": 416,
 }
+_STATUS |= dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchUpload"), 404)
+_STATUS |= dict.fromkeys(("EntityTooSmall", "InvalidPart", "InvalidPartOrder"), 400)
 
 
 class Refused(Exception):
-  """With a code of `_MESSAGES`."""
+  """With a code of `_STATUS`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +173,8 @@ class Store:
       numbers = [number for number, _ in listed]
       if numbers != sorted(set(numbers)):
         raise Refused("InvalidPartOrder")
-      if not listed or any(etag_of(one.parts.get(n, b"")).strip('"') != tag.strip('"') for n, tag in listed):
+      tags = {n: etag_of(part).strip('"') for n, part in one.parts.items()}
+      if not listed or any(tags.get(n) != tag.strip('"') for n, tag in listed):
         raise Refused("InvalidPart")
       if any(len(one.parts[n]) < self.smallest_part for n in numbers[:-1]):
         raise Refused("EntityTooSmall")
@@ -227,7 +222,7 @@ class _Handler(Handler):
       else:
         raise Refused("MethodNotAllowed")
     except Refused as e:
-      self._send(_MESSAGES[str(e)], {}, f"<Error><Code>{e}</Code><Message>{e}</Message></Error>".encode())
+      self._send(_STATUS[str(e)], {}, f"<Error><Code>{e}</Code><Message>{e}</Message></Error>".encode())
 
   do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 

@@ -8,17 +8,19 @@
 
 What becomes of a conditional put (`mode="create"`, or a version), as obstore 0.12.1 behaves (`test_servers.py` holds it):
 
-| misbehaviour | in the store | obstore without retries | obstore with retries |
+| misbehaviour | the store has | without retries | with obstore's retries |
 |---|---|---|---|
-| `500`, `503` | nothing | GenericError | put by the second try |
-| `500`, `503` with `done` | the put | GenericError, for what was done | AlreadyExists or Precondition, for its own put |
-| `429` | nothing | GenericError | the same: not retried |
-| `silence` | nothing | GenericError after the time-out | the same: not retried, unlike a get or a plain put |
-| `silence` with `done` | the put | GenericError after the time-out, for what was done | the same |
-| `reset upload` | nothing | GenericError | put by the second try |
-| `reset download` | the put | GenericError, for what was done | AlreadyExists or Precondition, for its own put |
+| `500`, `503`, `429`, `close` | nothing | GenericError | put by the second try |
+| the same with `done` | the put | GenericError, for what was done | AlreadyExistsError or PreconditionError, for its own put |
+| `silence`, after the time-out | nothing | GenericError | the same: not tried again |
+| `silence` with `done` | the put | GenericError, for what was done | the same |
+| `reset upload` | nothing | GenericError | the same |
+| `reset download` | the put | GenericError, for what was done | the same |
 
-So neither of the errors says whose put it was: who must know writes something of its own into the object, and reads it.
+So no error says whether the put was done, nor AlreadyExistsError whose it was: who must know writes something of its own into
+the object, and reads it. Gets and plain puts are tried again after each of these; a get that broke off goes on where it was.
+Deletes are as conditional puts are: tried again after one that was done, they raise FileNotFoundError on `gs` and `az`. A listing
+that breaks off within its answer is not tried again.
 """
 
 import collections

@@ -1,7 +1,7 @@
 """Servers of the three kinds of object store on free ports of this machine; a test of a kind that is not here is skipped.
 
-- `s3`: moto, of the extra `parity`. It honours `If-None-Match: *` and `If-Match`, but looks and writes in two steps: of 100
-  puts at once, 2 have won. So it takes one request at a time here. An ETag is the MD5 of the content, as in S3 itself: a
+- `s3`: moto, of the extra `parity`. It honours `If-None-Match: *` and `If-Match`, but looks and writes in two steps: now and
+  then, 2 of 100 puts at once have won. So it takes one request at a time here. An ETag is the MD5 of the content, as in S3 itself: a
   condition by ETag also holds where an object was replaced and then had its first content again.
 - `gs`: `gcs.py`. Conditions go by generation.
 - `az`: Azurite, Microsoft's emulator, by npm. Each write has an ETag of its own. It is one thread of JavaScript.
@@ -73,14 +73,14 @@ class Server:
   def store(
     self, folder: str = "", client: Mapping[str, Any] | None = None, retry: Any = None
   ) -> "ObjectStore":
-    """As of the environment, which stays as it is. What is the client's is no config: obstore panics over it there."""
+    """As of the environment, which is so for this moment only. `client`, `retry`: obstore's client_options and retry_config."""
     from obstore.store import from_url
 
-    config: Any = {k.lower(): v for k, v in self.environment.items() if not k.endswith("_ALLOW_HTTP")}
     options: Any = {"allow_http": True, **(client or {})}
-    return from_url(
-      f"{self.url}/{folder}".rstrip("/"), config=config, client_options=options, retry_config=retry
-    )
+    with pytest.MonkeyPatch.context() as patch:
+      for name, value in self.environment.items():
+        patch.setenv(name, value)
+      return from_url(f"{self.url}/{folder}".rstrip("/"), client_options=options, retry_config=retry)
 
 
 def _server(
@@ -191,12 +191,8 @@ def az() -> Iterator[Server]:
 
 
 def _azure(port: int) -> dict[str, str]:
-  return {
-    "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
-    "AZURE_STORAGE_ACCOUNT_KEY": _KEY,
-    "AZURE_STORAGE_ENDPOINT": f"http://{HOST}:{port}/{_ACCOUNT}",
-    "AZURE_ALLOW_HTTP": "true",
-  }
+  """As the emulator, not by AZURE_STORAGE_ENDPOINT: Azurite passes over startFrom, a listing's offset, so obstore does it."""
+  return {"AZURE_STORAGE_USE_EMULATOR": "true", "AZURITE_BLOB_STORAGE_URL": f"http://{HOST}:{port}"}
 
 
 def _create_container(port: int, container: str) -> None:
