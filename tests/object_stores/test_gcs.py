@@ -33,7 +33,7 @@ def ask(port: int, bucket: str, method: str, target: str, body: bytes = b"", **h
 def test_pages_end_anywhere(google):
   """Against the rule in one line; of names that fall into few folders, and of prefixes that are no folder."""
   names = random.Random(2).sample(
-    [f"{a}{b}/{c}{d}" for a in "xé" for b in "ab" for c in "abz" for d in range(9)], 60
+    [f"{a}{b}/{c}{d}" for a in "xé" for b in "ab" for c in "abz" for d in range(12)], 80
   )
   server, asking = google
   store = server.store()

@@ -44,9 +44,9 @@ def between(server) -> Iterator[proxy.Proxy]:
     yield one
 
 
-def client(server: servers.Server, between: proxy.Proxy, retries: int = 5):
+def client(server: servers.Server, between: proxy.Proxy, retries: int = 5, timeout: str = "30s"):
   return server.at(between.port).store(
-    client={"timeout": "300ms"}, retry={"max_retries": retries, "backoff": QUICK}
+    client={"timeout": timeout}, retry={"max_retries": retries, "backoff": QUICK}
   )
 
 
@@ -75,7 +75,7 @@ def winners(attempt: Callable[[int], object], n: int = CLIENTS) -> list[int]:
 
 def test_one_of_100_creates_wins(server):
   store = server.store()
-  for name in ("a", "b", "c"):
+  for name in ("a", "b"):
     won = winners(lambda i, name=name: obstore.put(store, name, b"%d" % i, mode="create"))
     assert len(won) == 1 and obstore.get(store, name).bytes() == b"%d" % won[0]
 
@@ -83,7 +83,7 @@ def test_one_of_100_creates_wins(server):
 def test_one_of_100_replacements_of_a_version_wins(server):
   store = server.store()
   old = version(obstore.put(store, "a", b"first"))
-  for k in range(3):
+  for k in range(2):
     won = winners(lambda i, k=k, old=old: obstore.put(store, "a", b"%d %d" % (k, i), mode=old))
     assert len(won) == 1 and obstore.get(store, "a").bytes() == b"%d %d" % (k, won[0])
     old = version({name: obstore.head(store, "a")[name] for name in old})
@@ -149,9 +149,10 @@ def test_s3_looks_and_writes_in_one_step(monkeypatch):
     assert len(winners(lambda i: obstore.put(store, "a", b"%d" % i, mode="create"), 10)) == 1
 
 
-@pytest.mark.parametrize("n", [1100, pytest.param(2500, marks=pytest.mark.slow)])
-def test_a_listing_is_complete(server, n):
-  """More than a page, of S3 and of Google: 1,000; Azure's has 5,000. The servers take up to 4 ms for a put."""
+@pytest.mark.parametrize("n", [250, pytest.param(2500, marks=pytest.mark.slow)])
+def test_a_listing_is_complete(server, monkeypatch, n):
+  """In three pages of S3's, and 2,500 in three of Google's (`test_gcs.py` has small ones); a page of Azure's has 5,000."""
+  monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", str(n // 5 * 2))
   store = server.store()
   names = {f"x/{i % 7}/{i}" for i in range(n)}
   with ThreadPoolExecutor(16) as pool:
@@ -216,6 +217,7 @@ def test_a_bucket_that_is_absent_is_said_to_be(server):
 # --- what goes wrong on the way -----------------------------------------------------------------------
 
 GENERIC, OWN, FINE = "GenericError", "AlreadyExistsError", "put"
+TIMEOUT = "300ms"
 # Misbehaviour, whether done: then without retries, with retries, and whether the store has the put then.
 CREATES = {
   ("500", False): (GENERIC, FINE, True),
@@ -240,8 +242,11 @@ def outcome(act: Callable[[], object]) -> str:
   return FINE
 
 
-def there(server: servers.Server, name: str) -> bytes | None:
-  """Without the proxy."""
+def there(server: servers.Server, name: str, soon: bool = False) -> bytes | None:
+  """Without the proxy. `soon`: the server may still be at it, since the client did not wait for its answer."""
+  end = time.monotonic() + 10 * soon
+  while soon and time.monotonic() < end and outcome(lambda: obstore.head(server.store(), name)) != FINE:
+    time.sleep(0.02)
   try:
     return bytes(obstore.get(server.store(), name).bytes())
   except FileNotFoundError:
@@ -255,9 +260,9 @@ def test_a_conditional_put(server, between, how, done):
   body = random.Random(3).randbytes(1 << 19)
   for name, retries, wanted, kept in (("a", 0, alone, was_done), ("b", 5, again, stays)):
     between.misbehave(how, of="put", done=done)
-    put = functools.partial(obstore.put, client(server, between, retries), name, body)
-    assert outcome(functools.partial(put, mode="create")) == wanted
-    assert there(server, name) == (body if kept else None)  # whole, or not at all
+    store = client(server, between, retries, TIMEOUT if how == "silence" else "30s")
+    assert outcome(functools.partial(obstore.put, store, name, body, mode="create")) == wanted
+    assert there(server, name, kept) == (body if kept else None)  # whole, or not at all
   assert between.misbehaved == {how: 2} and between.counts["put"] == 2 + (again != GENERIC)
 
 
@@ -266,7 +271,7 @@ def test_a_get_and_a_plain_put_are_tried_again(server, between, how):
   body = random.Random(4).randbytes(1 << 19)
   obstore.put(server.store(), "a", body)
   for retries in (0, 5):
-    store = client(server, between, retries)
+    store = client(server, between, retries, TIMEOUT if how == "silence" else "30s")
     for act in (
       lambda store=store: obstore.put(store, "b", body),
       lambda store=store: obstore.get(store, "a").bytes(),
