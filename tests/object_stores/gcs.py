@@ -101,30 +101,32 @@ class Store:
         raise Refused("NoSuchKey")
       return blob
 
-  def put(self, bucket: str, name: str, data: bytes, headers: dict[str, str], wanted: str | None) -> Blob:
+  def put(
+    self, bucket: str, name: str, data: bytes, headers: dict[str, str], if_generation: str | None
+  ) -> Blob:
     with self._lock:
-      self._held(bucket, name, wanted)
+      self._check_generation(bucket, name, if_generation)
       blob = Blob(data, next(self._generations), headers, etag_of(data))
       self.buckets[bucket][name] = blob
       return blob
 
-  def copy(self, source: str, bucket: str, name: str, wanted: str | None) -> Blob:
+  def copy(self, source: str, bucket: str, name: str, if_generation: str | None) -> Blob:
     from_bucket, _, from_name = urllib.parse.unquote(source.lstrip("/")).partition("/")
     with self._lock:
       blob = self.get(from_bucket, from_name)
-      return self.put(bucket, name, blob.data, blob.headers, wanted)
+      return self.put(bucket, name, blob.data, blob.headers, if_generation)
 
-  def delete(self, bucket: str, name: str, wanted: str | None) -> None:
+  def delete(self, bucket: str, name: str, if_generation: str | None) -> None:
     with self._lock:
-      self._held(bucket, name, wanted)
+      self._check_generation(bucket, name, if_generation)
       self.get(bucket, name)
       del self.buckets[bucket][name]
 
-  def listing(self, bucket: str, asked: dict[str, str]) -> str:
+  def listing(self, bucket: str, query: dict[str, str]) -> str:
     """In the order of the names' bytes; what shares a name up to the delimiter is one entry of the page."""
-    prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
-    after = base64.b64decode(asked.get("continuation-token", "")).decode() or asked.get("start-after", "")
-    limit = min(int(asked.get("max-keys", self.page)), self.page)
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    after = base64.b64decode(query.get("continuation-token", "")).decode() or query.get("start-after", "")
+    limit = min(int(query.get("max-keys", self.page)), self.page)
     with self._lock:
       blobs = sorted(self._blobs(bucket).items(), key=lambda item: item[0].encode())
     entries: dict[str, str] = {}
@@ -197,9 +199,9 @@ class Store:
       raise Refused("NoSuchUpload")
     return self.uploads[upload]
 
-  def _held(self, bucket: str, name: str, wanted: str | None) -> None:
+  def _check_generation(self, bucket: str, name: str, if_generation: str | None) -> None:
     blob = self._blobs(bucket).get(name)
-    if wanted is not None and int(wanted) != (blob.generation if blob else 0):
+    if if_generation is not None and int(if_generation) != (blob.generation if blob else 0):
       raise Refused("PreconditionFailed")
 
 
@@ -208,14 +210,14 @@ class _Handler(Handler):
 
   def _answer(self) -> None:
     url = urllib.parse.urlsplit(self.path)
-    asked = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+    query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
     bucket, _, name = (urllib.parse.unquote(part) for part in url.path.lstrip("/").partition("/"))
     body = self.body()
     try:
       if name:
-        self._object(bucket, name, asked, body)
+        self._object(bucket, name, query, body)
       elif self.command == "GET":
-        self._send(200, {}, self.store.listing(bucket, asked).encode())
+        self._send(200, {}, self.store.listing(bucket, query).encode())
       elif self.command == "PUT":
         self.store.create_bucket(bucket)
         self._send(200)
@@ -226,24 +228,24 @@ class _Handler(Handler):
 
   do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 
-  def _object(self, bucket: str, name: str, asked: dict[str, str], body: bytes) -> None:
-    wanted, upload = self.headers.get("x-goog-if-generation-match"), asked.get("uploadId")
+  def _object(self, bucket: str, name: str, query: dict[str, str], body: bytes) -> None:
+    if_generation, upload = self.headers.get("x-goog-if-generation-match"), query.get("uploadId")
     kept = {
       k: v for k, v in self.headers.items() if k.title() in _KEPT or k.lower().startswith("x-goog-meta-")
     }
     match self.command:
       case "GET" | "HEAD":
-        self._read(self.store.get(bucket, name), asked)
+        self._read(self.store.get(bucket, name), query)
       case "PUT" if upload:
-        self._send(200, {"ETag": self.store.put_part(upload, int(asked["partNumber"]), body)})
+        self._send(200, {"ETag": self.store.put_part(upload, int(query["partNumber"]), body)})
       case "PUT" if source := self.headers.get("x-goog-copy-source"):
-        blob = self.store.copy(source, bucket, name, wanted)
+        blob = self.store.copy(source, bucket, name, if_generation)
         text = f"<CopyObjectResult><ETag>{blob.etag}</ETag><LastModified>{blob.iso}</LastModified></CopyObjectResult>"
         self._send(200, {"x-goog-generation": str(blob.generation)}, text.encode())
       case "PUT":
-        blob = self.store.put(bucket, name, body, kept, wanted)
+        blob = self.store.put(bucket, name, body, kept, if_generation)
         self._send(200, {"ETag": blob.etag, "x-goog-generation": str(blob.generation)})
-      case "POST" if "uploads" in asked:
+      case "POST" if "uploads" in query:
         upload = self.store.begin(bucket, name, kept)
         text = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
         self._send(200, {}, text.encode())
@@ -256,13 +258,13 @@ class _Handler(Handler):
         )
         self._send(200, {"x-goog-generation": str(blob.generation)}, text.encode())
       case "DELETE":
-        self.store.abort(upload) if upload else self.store.delete(bucket, name, wanted)
+        self.store.abort(upload) if upload else self.store.delete(bucket, name, if_generation)
         self._send(204)
       case _:
         raise Refused("MethodNotAllowed")
 
-  def _read(self, blob: Blob, asked: dict[str, str]) -> None:
-    if asked.get("generation", str(blob.generation)) != str(blob.generation):
+  def _read(self, blob: Blob, query: dict[str, str]) -> None:
+    if query.get("generation", str(blob.generation)) != str(blob.generation):
       raise Refused("NoSuchKey")
     if self.headers.get("If-Match", blob.etag) not in (blob.etag, "*"):
       raise Refused("PreconditionFailed")

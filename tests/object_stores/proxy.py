@@ -52,15 +52,15 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 
 def kind_of(method: str, target: str, headers: Mapping[str, str]) -> Kind:
   """Of a request of S3, of Google or of Azure. A deletion of many objects at once is one `delete`."""
-  asked = dict(urllib.parse.parse_qsl(target.partition("?")[2], keep_blank_values=True))
-  comp = asked.get("comp")
+  query = dict(urllib.parse.parse_qsl(target.partition("?")[2], keep_blank_values=True))
+  comp = query.get("comp")
   if any(f"x-{cloud}-copy-source" in headers for cloud in ("amz", "goog", "ms")):
     return "copy"
-  if "list-type" in asked or comp == "list":
+  if "list-type" in query or comp == "list":
     return "list"
-  if method == "POST" and ("delete" in asked or comp == "batch"):
+  if method == "POST" and ("delete" in query or comp == "batch"):
     return "delete"
-  if {"uploads", "uploadId"} & asked.keys() or comp in ("block", "blocklist"):
+  if {"uploads", "uploadId"} & query.keys() or comp in ("block", "blocklist"):
     return "multipart"
   kinds: dict[str, Kind] = {"PUT": "put", "GET": "get", "HEAD": "head", "DELETE": "delete"}
   return kinds.get(method, "other")

@@ -1,8 +1,9 @@
 """Servers of the three kinds of object store on free ports of this machine; a test of a kind that is not here is skipped.
 
 - `s3`: moto, of the extra `parity`. It honours `If-None-Match: *` and `If-Match`, but looks and writes in two steps: now and
-  then, 2 of 100 puts at once have won. So it takes one request at a time here. An ETag is the MD5 of the content, as in S3 itself: a
-  condition by ETag also holds where an object was replaced and then had its first content again.
+  then, 2 of 100 puts at once have won. So it takes one request at a time here. An ETag is the MD5 of the content, as in S3
+  itself: a condition by ETag also holds where an object was replaced and then had its first content again. What S3 may say of
+  two conditional writes at once, 409, moto never does.
 - `gs`: `gcs.py`. Conditions go by generation.
 - `az`: Azurite, Microsoft's emulator, by npm. Each write has an ETag of its own. It is one thread of JavaScript.
 
