@@ -57,7 +57,6 @@ class Blob:
       "Last-Modified": formatdate(self.modified, usegmt=True),
       "x-goog-generation": str(self.generation),
       "x-goog-metageneration": "1",
-      "x-goog-stored-content-length": str(len(self.data)),
     }
 
   @property
