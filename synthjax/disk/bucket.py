@@ -13,6 +13,7 @@ import fnmatch
 import functools
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +22,7 @@ from etils import epath
 from etils.epath.stat_utils import StatResult
 
 from synthjax.disk import objects, snapshot
-from synthjax.runtime.errors import UserError
+from synthjax.runtime.errors import Unavailable, UserError
 
 _REMEMBERED = 1 << 26  # bytes of small objects
 _SINGLE_PUT = 1 << 32  # bytes: what is larger goes up in parts, and these put no condition
@@ -29,7 +30,7 @@ _SINGLE_PUT = 1 << 32  # bytes: what is larger goes up in parts, and these put n
 counts: collections.Counter[str] = collections.Counter()  # requests of this process, by kind
 
 
-class StoreFault(UserError, OSError):
+class StoreFault(Unavailable, OSError):
   """A store that does not answer, or refuses, for longer than is waited for. Heartbeats pass over it as over a disk's."""
 
   def __init__(self, path: BucketPath, why: str):
@@ -159,8 +160,24 @@ class _Put(io.BytesIO):
 
 
 def requested(kind: str, path: BucketPath, ask: Callable[[Any, str], Any]) -> Any:
-  """One request, which obstore repeats for some minutes where the store, or the way to it, fails."""
-  counts[kind] += 1
+  """One request. obstore repeats it for some minutes where the store fails; it is repeated here where the connection broke
+  in the middle: who puts with a condition may then find the object that it has put itself."""
+  for wait in (*objects.waits(), None):
+    counts[kind] += 1
+    try:
+      return _asked(path, ask)
+    except _Broken as e:
+      if wait is None:
+        raise StoreFault(path, objects.words(e.__cause__ or e)) from e.__cause__
+      time.sleep(wait)
+  raise AssertionError
+
+
+class _Broken(Exception):
+  """Whether it was done is not known."""
+
+
+def _asked(path: BucketPath, ask: Callable[[Any, str], Any]) -> Any:
   try:
     return ask(objects.connection(path.bucket), path.key)
   except (FileNotFoundError, UserError):
@@ -172,7 +189,11 @@ def requested(kind: str, path: BucketPath, ask: Callable[[Any, str], Any]) -> An
       case "AlreadyExistsError":
         raise Exists(str(path)) from None
       case "PreconditionError":
-        raise Changed(str(path)) from None
+        raise Changed(
+          f"{path}: another process has replaced it; run the same command again to go on"
+        ) from None
+      case "GenericError" | "JoinError":
+        raise _Broken from e
       case _ if objects.is_of_store(e):
         raise StoreFault(path, objects.words(e)) from e
     raise
@@ -182,7 +203,7 @@ class Exists(Exception):
   """An object of that name is there already."""
 
 
-class Changed(Exception):
+class Changed(UserError):
   """The object is not the one that was read."""
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from etils import epath
 
 from synthjax.disk import bucket, cached, checksums, drafts
-from synthjax.disk.bucket import BucketPath, Version
+from synthjax.disk.bucket import BucketPath, Changed, Exists, Version
 from synthjax.runtime.errors import Interrupted
 
 MIRROR = "mirror.json"
@@ -133,14 +133,23 @@ class Mirror:
     self._context.copy().run(drafts.check_again)
     put = self._put_changed(of_steps) | self._put_changed([name for name in others if name not in small])
     state = _State(put, small)
-    self._version = bucket.put(
-      self._folder / MIRROR, state.to_json(), self._version.as_mode() if self._version else "create"
-    )
+    self._version = self._put_state(state.to_json())
     self._put_changed(list(small))
     for name in self._named - {*put, *small}:
       bucket.remove(self._folder / name)
       self._put.pop(name, None)
     self._named, self._steps = {*put, *small}, steps
+
+  def _put_state(self, data: bytes) -> Version:
+    """Only in the place of the one that this process has put, or begun with."""
+    path = self._folder / MIRROR
+    try:
+      return bucket.put(path, data, self._version.as_mode() if self._version else "create")
+    except (Exists, Changed):
+      there, version = bucket.read_now(path)
+      if there == data:  # the answer was lost
+        return version
+      raise Changed(f"{path}: another process has gone on with it") from None
 
   def _put_changed(self, names: list[str]) -> dict[str, tuple[int, int]]:
     found = {}

@@ -28,6 +28,7 @@ SCHEMES = ("s3://", "gs://", "az://")
 _BLOCK = 8 << 20
 _TRIES = 3  # of one object: a connection may break in the middle of it
 _GLOB = "*?["
+_WAITS = (0.5, 2.0, 5.0)
 _IMPATIENT: Any = {"retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}}
 
 
@@ -140,6 +141,11 @@ def impatient() -> Iterator[None]:
 def _connection(bucket: str, pid: int, is_impatient: bool) -> Any:
   del pid  # a child of this process has connections of its own
   return open_store(bucket, is_impatient)
+
+
+def waits() -> tuple[float, ...]:
+  """Seconds before each further try of what broke in the middle."""
+  return () if _impatient.get() else _WAITS
 
 
 def connection(url: str) -> ObjectStore:
