@@ -7,7 +7,6 @@ and each other one what it alone has to say.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
@@ -59,7 +58,9 @@ def _parser() -> Parser:
     allow_abbrev=False,
     description="Are this machine and this folder fit for studies?",
   )
-  parser.add_argument("--workdir", required=True, help="the folder; it is left as it was")
+  parser.add_argument(
+    "--workdir", required=True, help="the folder, or the URL of one in a bucket; it is left as it was"
+  )
   parser.add_argument("--config", default="", metavar="FILE.py[:arg]", help="a study that shall run here")
   parser.add_argument(
     "--distributed",
@@ -135,9 +136,10 @@ def _of_folder(root: epath.Path, launched: devices.Launched, wait: float) -> Ite
         place = own / name
         yield probed(name, lambda probe=probe, place=place: probe(_made(place)))
   except OSError as e:
-    yield failed("workdir", faults.disk_fault(e) or f"{e.filename}: {e.strerror}")
+    said = one_line(e) if isinstance(e, UserError) else faults.disk_fault(e) or f"{e.filename}: {e.strerror}"
+    yield failed("workdir", said)
   finally:
-    shutil.rmtree(own, ignore_errors=True)
+    workdir.remove_folder(own)
 
 
 def _of_launch(

@@ -12,7 +12,6 @@ import dataclasses
 import fnmatch
 import functools
 import io
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from etils import epath
 from etils.epath.stat_utils import StatResult
 
 from synthjax.disk import objects, snapshot
+from synthjax.disk.contents import Contents
 from synthjax.runtime.errors import Unavailable, UserError
 
 _REMEMBERED = 1 << 26  # bytes of small objects
@@ -224,7 +224,10 @@ def put(path: BucketPath, data: bytes | Path, mode: Any = "overwrite") -> Versio
     raise Exists(str(path))  # the look and the put are two steps here: the later one stays
   own: Any = {"use_multipart": True} if parts else {"mode": mode, "use_multipart": False}
   try:
-    return _version(requested("put", path, lambda store, key: obstore.put(store, key, data, **own)))
+    version = _version(requested("put", path, lambda store, key: obstore.put(store, key, data, **own)))
+    if isinstance(data, bytes):
+      _contents.keep((path, version), data)
+    return version
   finally:
     _changed(path)
 
@@ -300,26 +303,7 @@ def entry(path: BucketPath) -> Entry | None:
 # --- contents --------------------------------------------------------------------------------------
 
 
-class _Contents:
-  """Of small objects, by path and version: the newest so many bytes."""
-
-  def __init__(self, limit: int):
-    self._limit, self._held, self._lock = limit, collections.OrderedDict[Any, bytes](), threading.Lock()
-    self._size = 0
-
-  def get(self, key: Any) -> bytes | None:
-    return self._held.get(key)
-
-  def keep(self, key: Any, data: bytes) -> None:
-    with self._lock:
-      if key not in self._held and len(data) <= self._limit // 64:
-        self._held[key] = data
-        self._size += len(data)
-        while self._size > self._limit:
-          self._size -= len(self._held.popitem(last=False)[1])
-
-
-_contents = _Contents(_REMEMBERED)
+_contents = Contents(_REMEMBERED)
 
 
 def read(path: BucketPath) -> tuple[bytes, Version]:

@@ -55,7 +55,8 @@ def publish(final: epath.Path, data: bytes) -> bool:
   """`workdir.publish_bytes`, covered. What another process, perhaps of an older release, put there first is its own."""
   mark = _mark(final, data)
   is_new = not workdir.is_file(mark)
-  _cover(final, data)
+  if is_new:
+    _mark_as(final, hashlib.sha256(data).hexdigest())
   try:
     first = workdir.publish_bytes(final, data)
   except BaseException:  # a full disk: under another name it may never be written again, and would be missed
@@ -201,7 +202,10 @@ def _cover(final: epath.Path, data: bytes) -> None:
 def _mark_as(path: epath.Path, sha: str) -> None:
   mark = path.parent / FOLDER / f"{path.name}.{sha}"
   mark.parent.mkdir(parents=True, exist_ok=True)
-  workdir.touch(mark)
+  if isinstance(mark, BucketPath):
+    mark.write_bytes(b"")
+  else:
+    workdir.touch(mark)
   workdir.sync(mark.parent)
 
 

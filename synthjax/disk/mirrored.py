@@ -24,7 +24,8 @@ from etils import epath
 
 from synthjax.disk import bucket, cached, checksums, drafts
 from synthjax.disk.bucket import BucketPath, Changed, Exists, Version
-from synthjax.runtime.errors import Interrupted
+from synthjax.runtime import devices
+from synthjax.runtime.errors import Interrupted, UserError
 
 MIRROR = "mirror.json"
 SUMS = ".sums"  # ends the name of the folder that says which steps are whole
@@ -33,12 +34,22 @@ _POLL_SECONDS, _STREAM_SECONDS = 1.0, 30.0
 _SHAPE = {"files": [str], "small": dict}
 
 
+def check(folder: epath.Path) -> None:
+  """Raises UserError where joined processes would train in a bucket."""
+  if isinstance(folder, BucketPath) and devices.is_joined():
+    raise UserError(
+      f"workdir {folder}: joined processes write one checkpoint together, which takes a disk that they share; give a folder "
+      "as --workdir, or use --distributed auto, where processes share the seeds"
+    )
+
+
 @contextlib.contextmanager
 def held(folder: epath.Path) -> Iterator[epath.Path]:
   """Where to work in the folder's place: the folder itself on a disk."""
   if not isinstance(folder, BucketPath):
     yield folder
     return
+  check(folder)
   mirror = Mirror(folder)
   try:
     mirror.pull()
@@ -131,6 +142,9 @@ class Mirror:
     others = [name for name in names if not _is_of_step(name)]
     small = {n: base64.b64encode((self.local / n).read_bytes()).decode() for n in others if self._is_small(n)}
     self._context.copy().run(drafts.check_again)
+    there = bucket.head(self._folder / MIRROR)
+    if (there.version if there else None) != self._version:
+      raise self._lost()
     put = self._put_changed(of_steps) | self._put_changed([name for name in others if name not in small])
     state = _State(put, small)
     self._version = self._put_state(state.to_json())
@@ -149,7 +163,10 @@ class Mirror:
       there, version = bucket.read_now(path)
       if there == data:  # the answer was lost
         return version
-      raise Changed(f"{path}: another process has gone on with it") from None
+      raise self._lost() from None
+
+  def _lost(self) -> Changed:
+    return Changed(f"{self._folder}: another process has gone on with it")
 
   def _put_changed(self, names: list[str]) -> dict[str, tuple[int, int]]:
     found = {}

@@ -28,6 +28,15 @@ PROBE = "probe"  # a file of this name never comes about
 WORKING = ".working"  # claims, heartbeats and files being written, inside a product's folder
 
 
+def path_of(text: str) -> epath.Path:
+  """A folder of this machine, or of a bucket that is a workdir of this process's."""
+  if not objects.is_url(text):
+    return epath.Path(text).expanduser()
+  path = BucketPath(text)
+  bucket.set_root(path)
+  return path
+
+
 def open_workdir(path: str) -> epath.Path:
   """The folder of a study, made if need be."""
   if objects.is_url(path):

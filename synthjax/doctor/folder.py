@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import cached, fetched, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.doctor.finding import Finding, gigabytes, span
 from synthjax.doctor.second import NAMES, Create, Second, race
 
@@ -41,7 +42,7 @@ def exclusive_creation(folder: epath.Path, create: Create = workdir.create_exclu
   return Finding(name, f"{NAMES} names, 2 processes: one winner each ({len(own)} and {len(others)})")
 
 
-_NOT_FIT = "processes cannot share this folder: use a file system that honours O_EXCL (NFS from version 3 on, Lustre, a local disk)"
+_NOT_FIT = "processes cannot share this folder: use a file system that honours O_EXCL (NFS from version 3 on, Lustre, a local disk), or a store that honours conditional puts"
 
 
 def listings(folder: epath.Path) -> Finding:
@@ -92,10 +93,13 @@ def clock(folder: epath.Path) -> Finding:
 
 
 def room(folder: epath.Path) -> Finding:
-  found = os.statvfs(folder)
+  """Of a bucket, which has no end: of the cache on this machine."""
+  in_cache = isinstance(folder, BucketPath)
+  found = os.statvfs(cached.making() if in_cache else folder)
   free, inodes = found.f_bavail * found.f_frsize, found.f_favail
   counted = found.f_files > 0  # btrfs and others have no table of inodes
   figure = f"{gigabytes(free)} free" + (f", {inodes:,} inodes" if counted else "")
+  figure += f" in {fetched.cache_folder()}, where the bucket's shards are read" if in_cache else ""
   if free < _LEAST_BYTES or (counted and inodes < _LEAST_INODES):
     return Finding("room", figure, "free some room, or some inodes, before a large study")
   return Finding("room", figure)
@@ -104,6 +108,8 @@ def room(folder: epath.Path) -> Finding:
 def rates(folder: epath.Path) -> Finding:
   """Bytes a second written until they are on the disk, and read again, past the page cache where the system does so."""
   file, block = folder / "rate", os.urandom(_BLOCK)
+  if isinstance(file, BucketPath):
+    return _rates_of_bucket(file)
   try:
     began = time.monotonic()
     with open(file, "wb") as out:
@@ -121,9 +127,22 @@ def rates(folder: epath.Path) -> Finding:
       read = _BYTES / (time.monotonic() - began)
   finally:
     workdir.remove(file)
-  figure = f"{written / 1e6:,.0f} MB/s written with fsync, {read / 1e6:,.0f} MB/s read ({_BYTES >> 20} MB)"
+  return _rated(f"{written / 1e6:,.0f} MB/s written with fsync", written, read, "disk")
+
+
+def _rates_of_bucket(path: BucketPath) -> Finding:
+  began = time.monotonic()
+  path.write_bytes(os.urandom(_BYTES))
+  written = _BYTES / (time.monotonic() - began)
+  began = time.monotonic()
+  path.read_bytes()
+  return _rated(f"{written / 1e6:,.0f} MB/s put", written, _BYTES / (time.monotonic() - began), "bucket")
+
+
+def _rated(said: str, written: float, read: float, what: str) -> Finding:
+  figure = f"{said}, {read / 1e6:,.0f} MB/s read ({_BYTES >> 20} MB)"
   if min(written, read) < _LEAST_RATE:
-    return Finding("rate", figure, "devices may wait for this disk: use a faster one for a large study")
+    return Finding("rate", figure, f"devices may wait for this {what}: use a faster one for a large study")
   return Finding("rate", figure)
 
 

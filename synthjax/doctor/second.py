@@ -123,4 +123,4 @@ def main(folder: epath.Path) -> None:
 
 
 if __name__ == "__main__":
-  main(epath.Path(sys.argv[1]))
+  main(workdir.path_of(sys.argv[1]))

@@ -19,7 +19,7 @@ from etils import epath
 
 from synthjax.data.source import Opened, Source
 from synthjax.data.sources import open_real
-from synthjax.disk import checksums
+from synthjax.disk import checksums, mirrored
 from synthjax.evaluation import results
 from synthjax.evaluation.accuracy import Tally
 from synthjax.evaluation.measures import PROBES
@@ -109,6 +109,7 @@ class Learner(Run):
 
   def check_devices(self) -> None:
     sharding.training_devices(**self.mesh_request)
+    mirrored.check(self._root)
 
   def reads(self) -> Iterable[tuple[str, LabelSpace]]:
     for name, labels in ((self.fields.real, self.labels), (self.fields.probe, self._study_labels)):

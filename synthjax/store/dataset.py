@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import file_adapters, naming
 
-from synthjax.disk import checksums, drafts, workdir
+from synthjax.disk import checksums, drafts, snapshot, workdir
 from synthjax.disk.checksums import Fault
 from synthjax.labels.spaces import LabelSpace
 from synthjax.runtime.errors import UserError
@@ -88,7 +88,8 @@ def write_metadata(folder: epath.Path, name: str, plan: Plan, n_shards: int, lab
 
   Every process may write them: they come out the same.
   """
-  facts = [shards.facts(folder, shard.index) for shard in plan.shards[:n_shards]]
+  with snapshot.one_look():  # of a bucket, one listing for all
+    facts = [shards.facts(folder, shard.index) for shard in plan.shards[:n_shards]]
   write_tfds_files(folder, name, facts, labels.ids)
   manifest = {
     "images": plan.size(n_shards),

@@ -87,7 +87,7 @@ def is_changed(out: epath.Path) -> bool:
 
 def begin(out: epath.Path, root: epath.Path) -> epath.Path:
   """A draft beside the folder, to be filled; refused where no export may be."""
-  home = epath.Path(Path(root).resolve())
+  home = root if isinstance(root, BucketPath) else epath.Path(Path(root).resolve())
   if out == home or (home in out.parents and home / DEFAULT not in out.parents):
     raise UserError(
       f"config.export.out {out} is among the products of the workdir; give a folder outside of it, or leave "

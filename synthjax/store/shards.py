@@ -11,6 +11,8 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]  compiled, without stubs
 from etils import epath
@@ -103,12 +105,12 @@ class ShardWriter:
 class ShardReader(Sequence):
   """The records of one shard. A file cut by a byte reads as empty without an error: hence `ok`."""
 
-  def __init__(self, path: epath.Path):
+  def __init__(self, path: epath.Path, file: Path | None = None):
+    """`file` has its contents, where that is known already."""
     self._path = path
     try:
-      self._reader = array_record_module.ArrayRecordReader(
-        str(workdir.local_file(path)), "readahead_buffer_size:0"
-      )
+      file = file or workdir.local_file(path)
+      self._reader = array_record_module.ArrayRecordReader(str(file), "readahead_buffer_size:0")
       self._count = self._reader.num_records()
     except (RuntimeError, FileNotFoundError) as e:
       raise self._corrupt(e) from e
@@ -141,13 +143,17 @@ def facts(folder: epath.Path, index: int) -> Facts:
   path = facts_file(folder, index)
   if not workdir.is_file(path):
     path.parent.mkdir(exist_ok=True)
-    checksums.publish(path, _facts_json(derive_facts(folder, index)))
-  checksums.check(path, "shard facts")
-  return _parsed(path)
+    found = derive_facts(folder, index)
+    if checksums.publish(path, _facts_json(found)):
+      return found
+  return _checked(path, checksums.read_json(path, "shard facts"))
 
 
 def _parsed(path: epath.Path) -> Facts:
-  body = workdir.read_json(path, "shard facts")
+  return _checked(path, workdir.read_json(path, "shard facts"))
+
+
+def _checked(path: epath.Path, body: Any) -> Facts:
   with checksums.parsing(path, "shard facts"):
     return Facts(**checksums.shaped(body, {"count": int, "bytes": int, "sha256": str}))
 
@@ -162,11 +168,10 @@ def _facts_json(of: Facts) -> bytes:
 
 def derive_facts(folder: epath.Path, index: int) -> Facts:
   shard = folder / shard_name(index)
-  sha = hashlib.sha256()
-  with open(workdir.local_file(shard), "rb") as file:
-    while block := file.read(1 << 22):
-      sha.update(block)
-  return Facts(len(ShardReader(shard)), workdir.size(shard), sha.hexdigest())
+  file = workdir.local_file(shard)
+  with open(file, "rb") as stream:
+    sha = hashlib.file_digest(stream, "sha256")
+  return Facts(len(ShardReader(shard, file)), file.stat().st_size, sha.hexdigest())
 
 
 def check_published(folder: epath.Path, index: int, count: int, listed: Facts | None = None) -> int:

@@ -67,13 +67,13 @@ def test_what_the_dead_were_making_goes_at_once(root, dead, place):
 
 
 def test_what_the_living_make_stays_however_old_it_is(root):
-  drafts = [
+  made = [
     drafts.draft_of(root / name) for name in ("prompts/LE/prompts.jsonl", "exports/LE", "results.jsonl")
   ]
-  for draft in drafts:
-    make(root, str(draft.relative_to(root)), is_folder=draft == drafts[1], age=1e6)
+  for draft in made:
+    make(root, str(draft.relative_to(root)), is_folder=draft == made[1], age=1e6)
   sweep(root)
-  assert all(draft.exists() for draft in drafts)
+  assert all(draft.exists() for draft in made)
 
 
 def test_of_another_machine_goes_what_was_not_touched_for_long(root):
