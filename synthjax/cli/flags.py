@@ -21,7 +21,11 @@ def read(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """(the flags, the overrides of fields, unread). `--help` prints and exits."""
   parser = Parser(prog="python -m synthjax.main", allow_abbrev=False, epilog="Any field: --config.a.b=value")
   parser.add_argument("--config", required=True, metavar="FILE.py[:arg]", help="the study")
-  parser.add_argument("--workdir", required=True, help="folder of the study's products")
+  parser.add_argument(
+    "--workdir",
+    required=True,
+    help="folder of the study's products, or the URL of one in a bucket (s3://, gs://, az://)",
+  )
   parser.add_argument(
     "--plan", action="store_true", help="print what is missing, stale, refused or done, and exit"
   )

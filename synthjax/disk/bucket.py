@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import errno
 import fnmatch
 import functools
 import io
@@ -180,8 +181,10 @@ class _Broken(Exception):
 def _asked(path: BucketPath, ask: Callable[[Any, str], Any]) -> Any:
   try:
     return ask(objects.connection(path.bucket), path.key)
-  except (FileNotFoundError, UserError):
+  except UserError:
     raise
+  except FileNotFoundError as e:
+    raise NoObject(path, objects.words(e)) from None
   except objects.Unreachable as e:
     raise StoreFault(path, str(e).removeprefix(f"{path.bucket}: ")) from e
   except Exception as e:
@@ -197,6 +200,12 @@ def _asked(path: BucketPath, ask: Callable[[Any, str], Any]) -> Any:
       case _ if objects.is_of_store(e):
         raise StoreFault(path, objects.words(e)) from e
     raise
+
+
+class NoObject(FileNotFoundError):
+  def __init__(self, path: BucketPath, why: str):
+    super().__init__(errno.ENOENT, "there is no such object", str(path))
+    self.why = why
 
 
 class Exists(Exception):
@@ -228,6 +237,8 @@ def put(path: BucketPath, data: bytes | Path, mode: Any = "overwrite") -> Versio
     if isinstance(data, bytes):
       _contents.keep((path, version), data)
     return version
+  except NoObject as e:  # there is no such bucket
+    raise StoreFault(path, e.why) from e
   finally:
     _changed(path)
 

@@ -87,7 +87,7 @@ class Mirror:
     try:
       data, self._version = bucket.read_now(self._folder / MIRROR)
     except FileNotFoundError:
-      return
+      return self._pull_copied()
     with checksums.parsing(self._folder / MIRROR, "mirror"):
       state = checksums.shaped(json.loads(data), _SHAPE)
       small = {name: base64.b64decode(text) for name, text in state["small"].items()}
@@ -100,6 +100,12 @@ class Mirror:
       (self.local / name).parent.mkdir(parents=True, exist_ok=True)
       (self.local / name).write_bytes(contents)
     self._named, self._steps = {*state["files"], *small}, self._whole_steps()
+
+  def _pull_copied(self) -> None:
+    """Of a workdir that was copied from a disk: all is there, or nothing yet."""
+    for name, found in bucket.below(self._folder).items():
+      (self.local / name).parent.mkdir(parents=True, exist_ok=True)
+      (self.local / name).write_bytes(bucket.read(self._folder / name)[0] if found.size else b"")
 
   @contextlib.contextmanager
   def pushing(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import dataclasses
 import fnmatch
 import functools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import timedelta
@@ -29,6 +30,7 @@ _BLOCK = 8 << 20
 _TRIES = 3  # of one object: a connection may break in the middle of it
 _GLOB = "*?["
 _WAITS = (0.5, 2.0, 5.0)
+_PATIENT: Any = {}  # obstore's own: 3 minutes
 _IMPATIENT: Any = {"retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}}
 
 
@@ -121,7 +123,7 @@ def open_store(url: str, is_impatient: bool = False) -> ObjectStore:
   except ImportError:
     raise UserError(f"{url}: reading object stores needs `pip install synthjax[buckets]`") from None
   with _answering(url):
-    return from_url(url, **_IMPATIENT) if is_impatient else from_url(url)
+    return from_url(url, **(_IMPATIENT if is_impatient else _PATIENT))
 
 
 _impatient: ContextVar[bool] = ContextVar("impatient", default=False)
@@ -195,8 +197,13 @@ def is_of_store(error: BaseException) -> bool:
 
 
 def words(error: BaseException) -> str:
-  """Of many lines of a library in Rust, the first, without what wraps it."""
-  first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+  """Of many lines of a library in Rust: what the server says, or else the first."""
+  text = str(error)
+  status = re.search(r"status code: (\d{3}[A-Za-z ]*)", text)
+  said = [found[1] for name in ("Code", "Message") if (found := re.search(rf"<{name}>([^<\n]+)", text))]
+  if status and said:
+    return f"{status[1].strip()}: {', '.join(said)}"[:300]
+  first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
   return first[:300]
 
 

@@ -13,6 +13,7 @@ from etils import epath
 
 from synthjax.data.selection import rank
 from synthjax.disk import checksums, workdir
+from synthjax.disk.bucket import BucketPath
 from synthjax.disk.checksums import Fault
 from synthjax.filters.choose import Choice
 from synthjax.filters.scored_images import rows
@@ -101,7 +102,12 @@ def _disagreements(kept: Kept, plan: Plan, class_ids: Sequence[str], choose: _Ch
 
 def _of_links(folder: epath.Path, kept: Kept) -> Iterator[_Found]:
   link = folder / lists.CURRENT
-  if kept.name and os.path.islink(link) and os.readlink(link) != f"{lists.LISTS}/{kept.name}":
+  if (
+    kept.name
+    and not isinstance(link, BucketPath)
+    and os.path.islink(link)
+    and os.readlink(link) != f"{lists.LISTS}/{kept.name}"
+  ):
     yield f"{link} points at another list than the one that holds, {kept.name}", link
 
 

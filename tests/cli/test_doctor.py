@@ -96,7 +96,7 @@ def test_a_compile_cache_that_cannot_be_written_fails(tmp_path, monkeypatch):
   "words, said",
   [
     ([], "--workdir"),
-    (["--workdir=gs://bucket/w"], "object stores are not supported"),
+    (["--workdir=hdfs://host/w"], "begins with s3://, gs://, az://"),
     (["--workdir={file}"], "is a file; give a folder"),
     (["--workdir={new}", "--config.seeds=2"], "unexpected argument '--config.seeds=2'"),
     (["--workdir={new}", "--config=no.py"], "config file no.py does not exist"),

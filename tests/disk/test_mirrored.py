@@ -117,6 +117,16 @@ def test_a_death_after_any_put_leaves_a_state_that_is_whole(folder, monkeypatch)
   assert is_over and seen == {0, 100, 200}
 
 
+def test_it_goes_on_with_what_was_copied_from_a_disk(folder, tmp_path):
+  save(tmp_path / "disk", 100)
+  for path in (p for p in (tmp_path / "disk").rglob("*") if p.is_file()):
+    (folder / path.relative_to(tmp_path / "disk")).write_bytes(path.read_bytes())
+  assert restored(folder) == 100
+  with mirrored.held(folder) as local:
+    save(local, 200)
+  assert restored(folder) == 200
+
+
 def test_who_was_stopped_while_another_went_on_changes_nothing(folder):
   first, second = Mirror(folder), Mirror(folder)
   first.pull()

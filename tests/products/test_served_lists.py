@@ -71,7 +71,8 @@ def test_killed_in_the_middle_it_asks_again_only_what_was_in_flight(stub, start,
   second = start()
   assert second.wait(120) == 0, second.communicate()
   counts = asked(stub)
-  assert max(counts.values()) == 2 and sum(n == 2 for n in counts.values()) <= CONCURRENT
+  # In flight, or answered in the moment before and not written yet.
+  assert max(counts.values()) == 2 and sum(n == 2 for n in counts.values()) <= 2 * CONCURRENT
   assert len(prompts(tmp_path).splitlines()) == 400
   third = start()
   assert third.wait(60) == 0 and asked(stub) == counts
