@@ -3,56 +3,19 @@
 A study draws, embeds, filters, tunes and learns. What it makes on a disk, undisturbed, is what all of these must make.
 """
 
-import hashlib
-import json
 import random
 import time
 
 import pytest
 
-from tests.object_stores import proxy
+from tests.object_stores import proxy, studies
 from tests.object_stores.servers import SERVERS
-
-CONFIG = """
-from synthjax.config import arm, encoder, image_filter, image_set, learner, network, prompt_list, study_config
-
-def get_config(arg=""):
-  config = study_config(labels="digits")
-  config.prompts.LE = prompt_list("LE", per_class=4, draws=6)
-  config.sets.LE = image_set("LE")
-  config.sampling.update(dict(generator={weights!r}, images_per_class=6, images_per_shard=8, steps=2))
-  config.runtime.update(dict(heartbeat_seconds=0.5, stale_seconds=4.0, save_seconds=0.2))
-  if arg == "draw":
-    return config
-  config.encoders.clip = encoder()
-  config.filters.CF = image_filter("clip", kept_per_class=4, max_rounds=2)
-  config.tests.digits = "embedded:digits:first"
-  config.tuning.update(dict(batch=16, epochs=20))
-  config.learning.update(dict(model="resnet-mini", size=8, batch=20, steps=30))
-  config.learners.own = learner("LE")
-  config.arms["zero-shot"] = arm()
-  config.arms["LE+CF+SCE"] = arm("LE/CF", loss="SCE")
-  config.seeds = 2
-  return config
-"""
-# Other processes draw at other speeds, and die: of these files, nothing else is said than that they are there.
-TIMES = (
-  "/sessions/",
-  "/timing.json",
-  "events.out",
-  ".checksums/",
-  "mirror.json",
-  "checkpoints",
-  "/best",
-  "record.json",
-)
+from tests.object_stores.studies import IMAGES, assert_whole, drawn, finish, names
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory, weights) -> str:
-  path = tmp_path_factory.mktemp("config") / "study.py"
-  path.write_text(CONFIG.format(weights=str(weights)))
-  return str(path)
+  return studies.config_file(tmp_path_factory.mktemp("config"), weights)
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -73,73 +36,10 @@ def start(forked, file, tmp_path):
   return run
 
 
-_undisturbed: dict[str, dict[str, str]] = {}
-
-
 @pytest.fixture
 def undisturbed(forked, file, tmp_path):
   """Hashes of what it makes on a disk."""
-
-  def of(arg: str) -> dict[str, str]:
-    if arg not in _undisturbed:
-      finish(forked(f"--config={file}:{arg}", f"--workdir={tmp_path / arg}", "--distributed=off"))
-      files = {
-        str(p.relative_to(tmp_path / arg)): p
-        for p in (tmp_path / arg).rglob("*")
-        if p.is_file() and not p.is_symlink()
-      }
-      _undisturbed[arg] = {name: sha(p.read_bytes()) for name, p in files.items() if is_same(name)}
-    return _undisturbed[arg]
-
-  return of
-
-
-def is_same(name: str) -> bool:
-  return (
-    not any(part in f"/{name}" for part in TIMES)
-    and not name.startswith("report/")
-    and ".working" not in name
-  )
-
-
-def sha(data: bytes) -> str:
-  return hashlib.sha256(data).hexdigest()
-
-
-def finish(process, code: int = 0) -> str:
-  out, err = process.communicate(timeout=240)
-  assert process.returncode == code, err[-3000:]
-  return out + err
-
-
-def names(server) -> list[str]:
-  import obstore
-
-  return sorted(meta["path"] for page in obstore.list(server.store("w")) for meta in page)
-
-
-def made(server) -> dict[str, str]:
-  import obstore
-
-  store = server.store("w")
-  return {name: sha(bytes(obstore.get(store, name).bytes())) for name in names(server) if is_same(name)}
-
-
-def assert_whole(server, wanted: dict[str, str]) -> None:
-  """The same as on a disk, and nothing left of the dead."""
-  found = made(server)
-  assert [n for n in wanted if "array_record" in n] and sorted(found) == sorted(wanted)
-  assert [name for name in wanted if found[name] != wanted[name]] == []
-  assert [name for name in names(server) if "/.working/" in name or name.startswith(".probe")] == []
-
-
-def drawn(server) -> int:
-  """Images, by all processes, those that were dropped too."""
-  import obstore
-
-  store = server.store("w")
-  sessions = [n for n in names(server) if n.startswith("images/LE/sessions/") and n.endswith(".json")]
-  return sum(json.loads(bytes(obstore.get(store, n).bytes()))["images"] for n in sessions)
+  return lambda arg: studies.undisturbed(forked, file, arg, tmp_path)
 
 
 @pytest.mark.slow
@@ -154,6 +54,7 @@ def test_three_processes_of_which_one_dies_make_what_one_makes_on_a_disk(server,
     finish(process)
   finish(start(own, "draw"))  # who was killed may have been the last at work
   assert_whole(own, wanted)
+  assert drawn(own) <= IMAGES  # nothing twice; what the dead one had landed is missing from the sum
 
 
 @pytest.mark.slow
