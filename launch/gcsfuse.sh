@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Mounts a bucket of Google Cloud Storage, to read real images from or to export to.
 #   launch/gcsfuse.sh BUCKET FOLDER
-# No workdir for several machines: a mounted bucket has no hard links, and its renames replace. `synthjax doctor` says what
-# holds there. Credentials are those of the machine (its service account, or `gcloud auth application-default login`).
+# No workdir for several machines: a mounted bucket has no hard links, and its renames replace; --workdir gs://BUCKET/FOLDER is one.
+# Credentials are those of the machine (its service account, or `gcloud auth application-default login`).
 # not seen
 set -euo pipefail
 if [ $# != 2 ]; then

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A study on a TPU pod slice of Google Cloud: a queued resource, the command on all its hosts, and a new one after a pre-emption,
-# until the study is done. The workdir must be a shared disk (Filestore); MOUNT says how each host mounts it.
-#   ZONE=us-east5-b TYPE=v5litepod-16 VERSION=v2-alpha-tpuv5-lite MOUNT='sudo mount 10.0.0.2:/share /mnt/share' \
-#     launch/tpu_pod.sh NAME --config configs/X.py --workdir /mnt/share/runs/X [flags of synthjax.main]
+# until the study is done. The workdir is a bucket that the hosts' service account may write to.
+#   ZONE=us-east5-b TYPE=v5litepod-16 VERSION=v2-alpha-tpuv5-lite \
+#     launch/tpu_pod.sh NAME --config configs/X.py --workdir gs://BUCKET/runs/X [flags of synthjax.main]
+# `--distributed on` takes a shared disk (Filestore): MOUNT='sudo mount 10.0.0.2:/share /mnt/share', and a workdir there.
 # SPOT=1 asks for spot capacity. PACKAGE: what pip installs (default: the commit checked out here, from its origin).
 # gcloud must be logged in. The resource is deleted when the study is done, or a mistake was found; after Ctrl-C it stays.
 # not seen
@@ -34,7 +35,7 @@ on_all() {
 bounds='export TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=2,2,1'
 case " $* " in *" --distributed on "* | *" --distributed=on "*) bounds=: ;; esac
 setup="set -e; ${MOUNT:-true}; python3 -m venv ~/synthjax-env
-~/synthjax-env/bin/pip install --quiet 'synthjax[tpu] @ $package'"
+~/synthjax-env/bin/pip install --quiet 'synthjax[tpu,buckets] @ $package'"
 # gcloud says only whether a command failed: a mistake (exit code 2) is told by a line of its own.
 study="$bounds; code=0; ~/synthjax-env/bin/python -m synthjax.main $(printf '%q ' "$@") || code=\$?
 [ \$code != 2 ] || echo synthjax-mistake; exit \$code"

@@ -104,7 +104,10 @@ def test_a_manifest_is_a_jobset(file):
   known, _ = flags.read(pod["containers"][0]["args"])
   assert (ROOT / known.config).is_file()
   mounted = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
-  assert any(known.workdir.startswith(f"{path}/") for path in mounted)
+  if known.workdir.startswith("gs://"):
+    assert pod["serviceAccountName"]
+  else:
+    assert any(known.workdir.startswith(f"{path}/") for path in mounted)
   name, jobs = manifest["metadata"]["name"], job["name"]
   (address,) = [e["value"] for e in pod["containers"][0]["env"] if e["name"] == "JAX_COORDINATOR_ADDRESS"]
   assert address.startswith(f"{name}-{jobs}-0-0.{name}:")  # the first pod's name in the JobSet's own DNS
