@@ -113,6 +113,19 @@ def test_a_manifest_is_a_jobset(file):
   assert address.startswith(f"{name}-{jobs}-0-0.{name}:")  # the first pod's name in the JobSet's own DNS
 
 
+@pytest.mark.parametrize("version", ["1.31", "1.34"])
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda p: p.name)
+def test_its_jobs_are_those_of_kubernetes(file, version):
+  """By the published schemas; JobSet's own is none of them."""
+  schemas = pytest.importorskip("kubernetes_validate", reason="needs the extra parity")
+  (manifest,) = yaml.safe_load_all(file.read_text())
+  for replicated in manifest["spec"]["replicatedJobs"]:
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": replicated["name"]}}
+    schemas.validate(job | {"spec": replicated["template"]["spec"]}, version, strict=True)
+    with pytest.raises(schemas.ValidationError):
+      schemas.validate(job | {"spec": replicated["template"]["spec"] | {"paralellism": 8}}, version, strict=True)
+
+
 @pytest.mark.parametrize(
   "before, after, fault",
   [
