@@ -7,11 +7,10 @@ import sys
 
 from synthjax.cli import flags
 from synthjax.runtime import processes
-from synthjax.runtime.errors import Interrupted, UserError, one_line
 
 
 def main(argv: list[str]) -> int:
-  """The exit code: 0 done, 2 something to fix (in one line), 75 a server failed, 128 + n stopped in order by signal n."""
+  """The exit code: 0 done, 2 something to fix (in one line), 75 a server or another process failed, 128 + n stopped in order by signal n."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the XLA runtime's notes
   try:
     flags.read(argv)
@@ -25,26 +24,15 @@ def main(argv: list[str]) -> int:
     runtime = command.config.runtime
     devices.start(command.distributed, runtime.compile_cache, runtime.cpu_devices)
     study.run(command)
-  except UserError as e:
-    from synthjax.cli import config_lines
-
-    print(f"synthjax: {one_line(e)}{config_lines.about(str(e), argv)}", file=sys.stderr)
-    return e.exit_code
-  except Interrupted as e:
-    print(f"synthjax: {e}; run the same command again to go on", file=sys.stderr)
-    return e.exit_code
   except KeyboardInterrupt:
     return 130
   except Exception as e:
-    from synthjax.disk import faults
+    from synthjax.cli import endings
 
-    fault = faults.disk_fault(e)
-    if not fault and isinstance(e, OSError):  # of a network, as it may be
-      fault = f"{e.filename or 'input/output'}: {e.strerror or e}; run the same command again to go on"
-    if not fault:
+    if not (found := endings.ending(e, argv)):
       raise
-    print(f"synthjax: {fault}", file=sys.stderr)
-    return 2
+    print(f"synthjax: {found[0]}", file=sys.stderr)
+    return found[1]
   return 0
 
 

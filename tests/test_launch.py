@@ -123,7 +123,9 @@ def test_its_jobs_are_those_of_kubernetes(file, version):
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": replicated["name"]}}
     schemas.validate(job | {"spec": replicated["template"]["spec"]}, version, strict=True)
     with pytest.raises(schemas.ValidationError):
-      schemas.validate(job | {"spec": replicated["template"]["spec"] | {"paralellism": 8}}, version, strict=True)
+      schemas.validate(
+        job | {"spec": replicated["template"]["spec"] | {"paralellism": 8}}, version, strict=True
+      )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from synthjax.runtime import compile_cache as compile_cache_folder
+from synthjax.runtime import joining
 from synthjax.runtime.errors import UserError
 
 BATCH = PartitionSpec("data")  # split along the first dimension
@@ -96,7 +97,7 @@ def _join() -> None:
   global _launched
   n, own = (_launched.count, _launched.index) if _launched.count > 1 else (None, None)
   try:
-    jax.distributed.initialize(num_processes=n, process_id=own)
+    joining.initialize(n, own)
   except (ValueError, RuntimeError) as e:
     reason = " ".join(str(e).split())
     raise UserError(

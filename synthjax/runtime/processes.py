@@ -80,7 +80,10 @@ def leave(code: int) -> NoReturn:
   if live := sys.modules.get("synthjax.runtime.live"):
     live.end()
   jax = sys.modules.get("jax")
-  if code == 2 and not (jax and jax.distributed.is_initialized()):  # joined processes leave together
+  joined = jax and jax.distributed.is_initialized()
+  if (code == 2 and not joined) or (
+    code == 75 and joined
+  ):  # joined ones leave together, unless one of them is gone
     with contextlib.suppress(OSError):  # nobody listens
       sys.stdout.flush()
       sys.stderr.flush()

@@ -92,12 +92,12 @@ def test_ten_deaths_around_checkpoints_leave_no_trace(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stop_of_one_of_two_joined_processes_is_both_ones_at_one_step(start, tmp_path):
-  """They go on, together or one of them alone, to what they would have learnt without it."""
+def test_a_stop_or_a_death_of_one_of_two_joined_processes_is_both_ones(start, tmp_path):
+  """A stop is at one step. They go on, together or one of them alone, to what they would have learnt without it."""
   steps, alone, whole, joined = 60, tmp_path / "alone", tmp_path / "whole", tmp_path / "joined"
 
-  def pair(workdir):
-    return [start(workdir, steps, "--distributed=on", env=env) for env in cluster(2)]
+  def pair(workdir, *flags):
+    return [start(workdir, steps, "--distributed=on", *flags, env=env) for env in cluster(2)]
 
   finish(start(alone, steps, "--distributed=off"))
   finish(*pair(whole))
@@ -116,6 +116,20 @@ def test_a_stop_of_one_of_two_joined_processes_is_both_ones_at_one_step(start, t
   flat, by_one = (image_networks.from_bytes(learnt(w)) for w in (whole, alone))
   assert flat.keys() == by_one.keys()
   assert rows(whole)[-1]["loss"] == pytest.approx(rows(alone)[-1]["loss"], rel=1e-3)
+
+  dies = tmp_path / "dies"
+  both = pair(dies, "--config.runtime.save_seconds=0.2")
+  while not any(name.isdigit() for name in saved(dies)):
+    assert all(process.poll() is None for process in both)
+    time.sleep(0.01)
+  both[0].kill()  # the coordinator: the other one ends by itself, in a line, and is started again
+  began = time.monotonic()
+  (err,) = finish(both[1], code=75)
+  assert time.monotonic() - began < 30
+  assert [line for line in err.splitlines() if "synthjax: --distributed on: another process has died" in line]
+  assert "Check failure stack trace" not in err and "Traceback" not in err
+  finish(*pair(dies))
+  assert learnt(dies) == learnt(whole)
 
 
 @pytest.mark.slow
