@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 
 # The modules of a minute and more, longest first, as `launch/test.sh --all --durations=0` shows them.
 LONGEST = """
-  learning/test_processes test_faults golden/test_workdir sampling/test_program products/test_train study/test_study
+  learning/test_processes test_faults object_stores/test_shared_bucket golden/test_workdir sampling/test_program products/test_train study/test_study
   products/test_published_data_sets scaling/test_law_intervals test_woken_owners learning/test_topology test_study_faults
   test_damage sampling/test_trajectories generators/test_published_sizes learning/test_resume test_main products/test_keep
   test_killed_writers learning/test_side_by_side products/test_transfer learning/test_damaged_checkpoints
