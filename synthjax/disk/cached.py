@@ -27,9 +27,7 @@ from synthjax.runtime.errors import UserError
 _BLOCK = 1 << 23
 _TRIES = 3
 _GB = 1e9
-_IN_USE = (
-  24 * 3600.0
-)  # seconds since a folder was last used, in which it stays: its files are opened one by one
+_IN_USE = 24 * 3600.0  # seconds since a folder was last used, in which it stays
 
 
 def local(path: BucketPath) -> Path:
@@ -42,12 +40,12 @@ def local(path: BucketPath) -> Path:
 
 def _local(path: BucketPath, found: Entry) -> Path:
   file = _file(path, found)
-  if _is_used(file):
+  if _is_whole(file, found):
     return file
   file.parent.mkdir(parents=True, exist_ok=True)
   with open(file.with_name(".lock-" + file.name[:2]), "w") as lock:  # of two processes, one fetches
     fcntl.flock(lock, fcntl.LOCK_EX)
-    if not _is_used(file):
+    if not _is_whole(file, found):
       _make_room(path, found.size, file.parent)
       return _fetch(path, found)
   return file
@@ -93,6 +91,11 @@ def making() -> Path:
   return folder
 
 
+def sweep() -> None:
+  """Removes what processes of this machine that have ended were fetching."""
+  drafts.sweep_drafts(epath.Path(_folder()), time.time() - _IN_USE)
+
+
 def _fetch(path: BucketPath, found: Entry) -> Path:
   import obstore
 
@@ -118,6 +121,11 @@ def _fetch(path: BucketPath, found: Entry) -> Path:
     finally:
       draft.unlink(missing_ok=True)
   raise AssertionError
+
+
+def _is_whole(file: Path, found: Entry) -> bool:
+  """A loss of power leaves files without their contents."""
+  return _is_used(file) and file.stat().st_size == found.size
 
 
 def _is_used(path: Path) -> bool:

@@ -39,6 +39,7 @@ def open_root(url: str, probe_name: str) -> BucketPath:
       f"workdir {url}: the store {fault}, so processes cannot share it; use one that honours conditional puts"
     )
   bucket.set_root(root)
+  cached.sweep()
   return root
 
 

@@ -165,6 +165,8 @@ def test_an_object_is_fetched_once_and_another_version_anew(in_memory, cache):
   assert bucket.counts["get"] == 1
   path.write_bytes(b"two")
   assert cached.local(path).read_bytes() == b"two"
+  cached.local(path).write_bytes(b"")  # by a loss of power
+  assert cached.local(path).read_bytes() == b"two"
   with pytest.raises(FileNotFoundError):
     cached.local(in_memory / "none")
 
