@@ -30,8 +30,10 @@ fi
 wait "$types"
 failed=0
 # Most tests compile for longer than they compute, so without optimisation they take less time. Where speed is measured, and
-# with an XLA_FLAGS of your own (XLA_FLAGS= for none), programs are what users have.
-XLA_FLAGS=${XLA_FLAGS---xla_backend_optimization_level=0} \
+# with an XLA_FLAGS of your own (XLA_FLAGS= for none), programs are what users have. Threads of BLAS wait for one another in a
+# loop, beside three other workers.
+OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS-1} \
+  XLA_FLAGS=${XLA_FLAGS---xla_backend_optimization_level=0} \
   tests -m "($which) and not alone" -n 4 --dist loadscope --no-loadscope-reorder "$@" || failed=1
 tests -m "($which) and alone" "$@" || failed=1
 exit $failed

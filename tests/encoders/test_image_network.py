@@ -11,6 +11,7 @@ from etils import epath
 from PIL import Image
 from safetensors.numpy import save_file
 
+from synthjax.encoders import clip
 from synthjax.encoders.encoder import encoder_of
 from synthjax.encoders.image_network import Squared
 from synthjax.labels.spaces import load
@@ -64,7 +65,8 @@ def test_bicubic_is_antialiased_and_not_rounded():
 
 
 @pytest.mark.slow  # 24 million weights
-def test_inception_is_the_direct_computation(tmp_path):
+def test_inception_is_the_direct_computation(tmp_path, monkeypatch):
+  monkeypatch.setattr(clip, "_CPU_BATCH", 1)  # 128 pictures would be computed for two
   tensors = {}
   for name, shape in SHAPES["inception"].items():
     x = RNG.standard_normal(shape, np.float32)
