@@ -116,19 +116,17 @@ def check(names: tuple[str, ...], workdir: Path) -> None:
     (n, a) for n in names for a in ("zero-shot", "B+CE") if a == "zero-shot" or n not in READ_ONLY
   }
   for cell in filter(lambda c: c["top1"], cells):
-    labels = spaces.load(cell["dataset"])
-    assert int(cell["n"]) == len(labels)
+    assert int(cell["n"]) == len(spaces.load(cell["dataset"]))
     assert 0 <= float(cell["top1"]) <= 100 and cell["top1"] == cell["mean_class"]  # one image a class
   for name in names:
-    ids = spaces.load(name).ids
+    labels = spaces.load(name)
+    ids = labels.ids
     real = np.load(workdir / name / "embeddings" / name / "clip" / "all.npz")
     assert sorted(real["labels"]) == list(range(len(ids)))
     for key, k in zip(
       real["ids"], real["labels"], strict=True
     ):  # what tfds' images are, test_tfds_source.py asks
-      assert (
-        (int(key[:7]) == k) if name == "aircraft" else (ids[k] == key.split("/")[0] or spaces.load(name).test)
-      )
+      assert (int(key[:7]) == k) if name == "aircraft" else (ids[k] == key.split("/")[0] or labels.test)
     if name not in READ_ONLY:
       generated = np.load(workdir / name / "embeddings" / "B" / "clip" / "00000.npz")
       assert set(generated["labels"]) <= set(range(len(ids)))

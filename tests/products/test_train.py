@@ -24,12 +24,19 @@ pytestmark = pytest.mark.slow  # three networks are compiled for four devices: m
 
 @pytest.fixture(scope="module", autouse=True)
 def shallow():
-  """Networks of half the layers of those that ship, which compile in half the time."""
+  """Networks with the fewest layers that have every kind of part: compiling them is what takes the time."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(world.TEXT, "num_hidden_layers", 1)
     patch.setitem(world.CLIP["vision_config"], "num_hidden_layers", 1)
-    patch.setitem(world.UNET, "down_block_types", ["DownBlock2D", "CrossAttnDownBlock2D"])
-    patch.setitem(world.UNET, "up_block_types", ["CrossAttnUpBlock2D", "UpBlock2D"])
+    patch.setitem(world.AUTOENCODER, "down_block_types", ["DownEncoderBlock2D"] * 2)
+    patch.setitem(world.AUTOENCODER, "up_block_types", ["UpDecoderBlock2D"] * 2)
+    patch.setitem(world.AUTOENCODER, "block_out_channels", [16, 32])
+    patch.setitem(world.UNET, "sample_size", 16)
+    patch.setitem(
+      world.UNET, "down_block_types", ["DownBlock2D"]
+    )  # the block in the middle attends to the text
+    patch.setitem(world.UNET, "up_block_types", ["UpBlock2D"])
+    patch.setitem(world.UNET, "block_out_channels", [64])
     yield
 
 

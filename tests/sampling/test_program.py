@@ -33,7 +33,13 @@ def mesh(n_devices=1):
   return devices.local_mesh(jax.local_devices()[:n_devices])
 
 
+@functools.cache
 def program(weights, n_devices=1, per_device=8, parent=None, **setting) -> SamplingProgram:
+  """The same for all who ask for the same: tracing one takes seconds."""
+  return own_program(weights, n_devices, per_device, parent, **setting)
+
+
+def own_program(weights, n_devices=1, per_device=8, parent=None, **setting) -> SamplingProgram:
   generator, params = loaded(weights, n_devices)
   setting = Setting(**(dict(steps=3, guided=True, size=32, stored_size=32, group=8) | setting))
   return SamplingProgram(generator, params, setting, mesh(n_devices), per_device, parent)
@@ -44,9 +50,7 @@ def sample_all(d: SamplingProgram, images) -> np.ndarray:
   return np.concatenate([np.asarray(d.sample(b))[: len(b)] for b in batches])
 
 
-@pytest.mark.parametrize(
-  "eta, batches", [(0.0, [(1, 1), (1, 32), (2, 8), (4, 8), (4, 20)]), (1.0, [(1, 1), (2, 16), (4, 8)])]
-)
+@pytest.mark.parametrize("eta, batches", [(0.0, [(1, 1), (1, 32), (4, 20)]), (1.0, [(1, 1), (4, 8)])])
 def test_bytes_do_not_depend_on_devices_batch_or_neighbours(weights, eta, batches):
   images = some_images(19)  # a short last batch everywhere
   reference = sample_all(program(weights, 1, 8, eta=eta), images)
@@ -60,7 +64,7 @@ def test_bytes_do_not_depend_on_devices_batch_or_neighbours(weights, eta, batche
 
 def test_a_short_batch_costs_as_many_groups_as_it_fills(weights, monkeypatch):
   """Dealt to the devices in turn: 10 images in a batch of 64 take one group of 8 on each of two devices, and not four."""
-  d, computed = program(weights, 2, 32), []
+  d, computed = own_program(weights, 2, 32), []
   group = d._draw_group
 
   def counted(params, *data):
@@ -190,7 +194,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(weights
 
 
 def test_the_kernels_are_known_whoever_traced_first(weights):
-  checked, compiled = program(weights), program(weights)
+  checked, compiled = own_program(weights), own_program(weights)
   checked.check()
   assert checked.compiled and compiled.compiled and checked.kernels == compiled.kernels
   assert "64x160 (2 heads of 16)" in checked.kernels["plain"]  # of the UNet's pixels, to the prompt
