@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 LIMITED = """
 import resource, sys
 from synthjax import main, study
-from synthjax.disk import workdir
+from synthjax.disk import faults
 from tests.learning.test_loop import run
 def trained(command):
   resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
