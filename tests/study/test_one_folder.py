@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 from etils import epath
 
-from synthjax.disk import workdir
+from synthjax.disk import drafts
 from synthjax.runtime import devices
 from synthjax.runtime.errors import UserError
 from synthjax.study import one_folder
@@ -93,7 +93,7 @@ def test_a_process_0_that_cannot_write_lets_nobody_wait(checked, tmp_path):
 
 
 def test_whoever_is_not_joined_touches_nothing(tmp_path, monkeypatch):
-  monkeypatch.setattr(workdir, "draft_of", None)
+  monkeypatch.setattr(drafts, "draft_of", None)
   one_folder.check(epath.Path(tmp_path / "not there"))
 
 
