@@ -41,7 +41,7 @@ class StoreFault(Unavailable, OSError):
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-  """Of an object, as a put or a look told it."""
+  """Of an object, as a put or a listing returned it."""
 
   e_tag: str | None
   version: str | None

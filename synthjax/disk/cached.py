@@ -20,11 +20,10 @@ from pathlib import Path
 
 from etils import epath
 
-from synthjax.disk import bucket, drafts, faults, fetched
+from synthjax.disk import bucket, drafts, fetched, objects
 from synthjax.disk.bucket import BucketPath, Entry, StoreFault
 from synthjax.runtime.errors import UserError
 
-_BLOCK = 1 << 23
 _TRIES = 3
 _GB = 1e9
 _IN_USE = 24 * 3600.0  # seconds since a folder was last used, in which it stays
@@ -102,12 +101,9 @@ def _fetch(path: BucketPath, found: Entry) -> Path:
   for left in reversed(range(_TRIES)):
     draft = drafts.draft_of(_file(path, found))
     try:
-      with faults.needing_room(epath.Path(draft.parent)):
-        got = bucket.requested("get", path, lambda store, key: obstore.get(store, key))
-        found = bucket.entry_of(got.meta)  # it may have been replaced since it was listed
-        with open(draft, "wb") as out:
-          for block in got.stream(min_chunk_size=_BLOCK):
-            out.write(block)
+      got = bucket.requested("get", path, lambda store, key: obstore.get(store, key))
+      found = bucket.entry_of(got.meta)  # it may have been replaced since it was listed
+      objects.save(got, draft)
       if (size := draft.stat().st_size) != found.size:
         raise StoreFault(path, f"{size:,} of {found.size:,} bytes came")
       draft.replace(file := _file(path, found))

@@ -233,8 +233,6 @@ def _listed(folder: epath.Path, changed: float) -> frozenset[str]:
 
 def _sha256(path: epath.Path) -> str:
   sha = hashlib.sha256()
-  if isinstance(path, BucketPath):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
   with path.open("rb") as file:
     while block := file.read(_BLOCK):
       sha.update(block)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from etils import epath
 
+from synthjax.disk import listing
 from synthjax.runtime import processes
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
@@ -55,7 +56,7 @@ def is_draft(name: str) -> bool:
 
 def drafts(folder: epath.Path, of: str = "", among: Iterable[str] | None = None) -> list[epath.Path]:
   """Those in a folder, or among names that were listed there: all, or those of a single name."""
-  named = [(n, m) for n in (_names(folder) if among is None else among) if (m := _DRAFT.fullmatch(n))]
+  named = [(n, m) for n in (listing.names(folder) if among is None else among) if (m := _DRAFT.fullmatch(n))]
   return [folder / name for name, match in named if of in ("", match["final"].removesuffix(ASIDE))]
 
 
@@ -114,10 +115,3 @@ def _newest(path: epath.Path) -> float:
     with contextlib.suppress(FileNotFoundError):
       times.append(os.lstat(name).st_mtime)
   return max(times, default=0.0)
-
-
-def _names(folder: epath.Path) -> list[str]:
-  try:
-    return sorted(os.listdir(folder))
-  except FileNotFoundError:
-    return []

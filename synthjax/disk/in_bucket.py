@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from etils import epath
@@ -82,7 +81,7 @@ def publish_bytes(final: BucketPath, data: bytes) -> bool:
   return True
 
 
-def replace_bytes(final: BucketPath, data: bytes, always: bool, check_again: Callable[[], None]) -> None:
+def replace_bytes(final: BucketPath, data: bytes, always: bool) -> None:
   """Only of the one that was read: who was stopped for long in between looks whether what it writes is still its own."""
   while True:
     try:
@@ -95,7 +94,7 @@ def replace_bytes(final: BucketPath, data: bytes, always: bool, check_again: Cal
       bucket.put(final, data, version.as_mode() if version else "create")
       return
     except (Exists, Changed):
-      check_again()
+      drafts.check_again()
 
 
 def replace_folder(made: Path, final: BucketPath) -> None:

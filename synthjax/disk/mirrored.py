@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import contextvars
-import dataclasses
 import json
 import os
 import shutil
@@ -59,27 +58,15 @@ def held(folder: epath.Path) -> Iterator[epath.Path]:
     shutil.rmtree(mirror.local, ignore_errors=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class _State:
-  files: dict[
-    str, tuple[int, int]
-  ]  # what is put under its own name, and the size and time that say whether it is another
-  small: dict[str, str]
-
-  def to_json(self) -> bytes:
-    body = {"files": sorted(self.files), "small": self.small}
-    return (json.dumps(body, indent=2, sort_keys=True) + "\n").encode()
-
-
 class Mirror:
   def __init__(self, folder: BucketPath):
     self._folder = folder
     self.local = Path(drafts.draft_of(cached.making() / "training"))
     self._version: Version | None = None  # of mirror.json, as this process knows it
-    self._put: dict[str, tuple[int, int]] = {}
+    self._put: dict[str, tuple[int, int]] = {}  # under its own name, with the size and time of what was put
     self._named: set[str] = set()  # by the last mirror.json
     self._steps: set[str] = set()  # whole ones that it has
-    self._over, self._error = threading.Event(), None
+    self._over = threading.Event()
     self._context = contextvars.copy_context()
 
   def pull(self) -> None:
@@ -138,6 +125,7 @@ class Mirror:
         if self._whole_steps() - self._steps:
           self.push()
         elif waited >= _STREAM_SECONDS:
+          self._check_is_own()
           self._put_changed([name for name in self._files() if not _is_of_step(name)])
           waited = 0.0
 
@@ -147,21 +135,25 @@ class Mirror:
     of_steps = [name for name in names if _is_of_step(name) and _step_of(name) in steps]
     others = [name for name in names if not _is_of_step(name)]
     small = {n: base64.b64encode((self.local / n).read_bytes()).decode() for n in others if self._is_small(n)}
-    self._context.copy().run(drafts.check_again)
-    there = bucket.head(self._folder / MIRROR)
-    if (there.version if there else None) != self._version:
-      raise self._lost()
+    self._check_is_own()
     put = self._put_changed(of_steps) | self._put_changed([name for name in others if name not in small])
-    state = _State(put, small)
-    self._version = self._put_state(state.to_json())
+    state = {"files": sorted(put), "small": small}
+    self._version = self._put_state((json.dumps(state, indent=2, sort_keys=True) + "\n").encode())
     self._put_changed(list(small))
     for name in self._named - {*put, *small}:
       bucket.remove(self._folder / name)
       self._put.pop(name, None)
     self._named, self._steps = {*put, *small}, steps
 
+  def _check_is_own(self) -> None:
+    """Raises where another process has taken the training over, or has put a state since."""
+    self._context.copy().run(drafts.check_again)
+    there = bucket.head(self._folder / MIRROR)
+    if (there.version if there else None) != self._version:
+      raise self._lost()
+
   def _put_state(self, data: bytes) -> Version:
-    """Only in the place of the one that this process has put, or begun with."""
+    """Only in the place of the one that this process has put, or read at the start."""
     path = self._folder / MIRROR
     try:
       return bucket.put(path, data, self._version.as_mode() if self._version else "create")

@@ -102,10 +102,8 @@ def fetch(folder: str, one: Object, target: Path) -> None:
   for left in reversed(range(_TRIES)):
     draft = drafts.draft_of(target)
     try:
-      with _answering(f"{folder}/{one.name}"), faults.needing_room(epath.Path(target.parent)):
-        with open(draft, "wb") as file:
-          for block in obstore.get(store, one.name).stream(min_chunk_size=_BLOCK):
-            file.write(block)
+      with _answering(f"{folder}/{one.name}"):
+        save(obstore.get(store, one.name), draft)
         if (size := draft.stat().st_size) != one.size:
           raise Unreachable(f"{folder}/{one.name}: {size:,} of {one.size:,} bytes came")
       draft.replace(target)
@@ -115,6 +113,13 @@ def fetch(folder: str, one: Object, target: Path) -> None:
         raise
     finally:
       draft.unlink(missing_ok=True)
+
+
+def save(got: Any, file: Path) -> None:
+  """Writes what a get returned, block by block."""
+  with faults.needing_room(epath.Path(file.parent)), open(file, "wb") as out:
+    for block in got.stream(min_chunk_size=_BLOCK):
+      out.write(block)
 
 
 def open_store(url: str, is_impatient: bool = False) -> ObjectStore:

@@ -18,7 +18,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax.disk import bucket, cached, documents, drafts, faults, in_bucket, objects
+from synthjax.disk import bucket, cached, documents, drafts, faults, in_bucket, listing, objects
 from synthjax.disk.bucket import BucketPath
 from synthjax.runtime.errors import UserError
 
@@ -145,7 +145,7 @@ def replace_bytes(final: epath.Path, data: bytes, always: bool = False) -> None:
   The old file stays where it says the same, unless `always`: then another process may still write to the old one.
   """
   if isinstance(final, BucketPath):
-    return in_bucket.replace_bytes(final, data, always, drafts.check_again)
+    return in_bucket.replace_bytes(final, data, always)
   if not always and final.exists() and final.read_bytes() == data:
     return
   made = _write_apart(final, data)
@@ -201,14 +201,7 @@ def create_exclusive(path: epath.Path, text: str) -> bool:
 
 def names(folder: epath.Path, pattern: str = "*") -> list[str]:
   """Sorted names in a folder that may not exist yet."""
-  if isinstance(folder, BucketPath):
-    return fnmatch.filter(bucket.names(folder), pattern)
-  try:
-    return sorted(
-      fnmatch.filter(os.listdir(folder), pattern)
-    )  # not glob: the folder's own name may hold [ or *
-  except FileNotFoundError:
-    return []
+  return fnmatch.filter(listing.names(folder), pattern)  # not glob: the folder's own name may hold [ or *
 
 
 def modified(path: epath.Path) -> float | None:

@@ -3,7 +3,8 @@
     prompts/<list>/answers/<process>.jsonl     the model on the first line, then an answer a line
 
 Each process appends to a file of its own and reads everybody's. A line counts once its end is there, so what a death cut
-off is asked again and nothing else is. In a bucket a process puts a new object every few seconds, and a death costs these. An answer is found by the hash of the whole request and the model.
+off is asked again and nothing else is. An answer is found by the hash of the whole request and the model.
+In a bucket a process puts a new object every few seconds, and a death costs the answers of these.
 """
 
 from __future__ import annotations

@@ -157,9 +157,8 @@ def write_tfds_files(
   )
   info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)
   info.set_splits(tfds.core.SplitDict([split]))
-  draft = drafts.draft_of(
-    workdir.making(folder) / "metadata"
-  )  # TFDS writes its files in place; ours appear whole
+  # TFDS writes its files in place; ours appear whole.
+  draft = drafts.draft_of(workdir.making(folder) / "metadata")
   draft.mkdir()
   try:
     info.write_to_directory(draft)
