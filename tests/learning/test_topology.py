@@ -194,7 +194,7 @@ def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
   """Ten interleaved pairs, on one batch. The fastest of each are compared: others on the machine slow either down."""
   task = Classify(networks.build("resnet-mini", 10), 10)
   batch = dict(batches([(0, pictures)], [128], seed=0)(0))
-  recipe, mesh = Recipe(steps=10), sharding.training_mesh(1, jax.devices()[:1])
+  recipe, mesh = Recipe(steps=20), sharding.training_mesh(1, jax.devices()[:1])
   from synthjax.runtime.sharding import placer
 
   key, placed = jax.random.key(0), placer(mesh)(batch)
@@ -206,7 +206,7 @@ def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
     state = begins(task, recipe, placed, key)
     jax.block_until_ready(state)
     begun = time.monotonic()
-    for _ in range(10):
+    for _ in range(20):
       state, values = steps(task, recipe, state, placed, key)
       jax.block_until_ready(values)
     return time.monotonic() - begun
@@ -219,7 +219,7 @@ def test_the_loop_costs_nothing_beside_a_bare_one(tmp_path, pictures):
       return batch
 
     train(task, batch_at, recipe, epath.Path(tmp_path / str(i)), name="x", batch_size=128, pace=Pace(), stop=Stop(), mesh=mesh)  # fmt: skip
-    return (clock[-1] - clock[1]) / 9 * 10
+    return (clock[-1] - clock[1]) / 19 * 20
 
   bare(), ours(99)
   pairs = [(bare(), ours(i)) for i in range(10)]
