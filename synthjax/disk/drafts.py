@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from etils import epath
 
-from synthjax.disk import listing
 from synthjax.runtime import processes
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
@@ -56,7 +55,7 @@ def is_draft(name: str) -> bool:
 
 def drafts(folder: epath.Path, of: str = "", among: Iterable[str] | None = None) -> list[epath.Path]:
   """Those in a folder, or among names that were listed there: all, or those of a single name."""
-  named = [(n, m) for n in (listing.names(folder) if among is None else among) if (m := _DRAFT.fullmatch(n))]
+  named = [(n, m) for n in (names(folder) if among is None else among) if (m := _DRAFT.fullmatch(n))]
   return [folder / name for name, match in named if of in ("", match["final"].removesuffix(ASIDE))]
 
 
@@ -115,3 +114,11 @@ def _newest(path: epath.Path) -> float:
     with contextlib.suppress(FileNotFoundError):
       times.append(os.lstat(name).st_mtime)
   return max(times, default=0.0)
+
+
+def names(folder: epath.Path) -> list[str]:
+  """In a folder of a disk, sorted; none where it is not there, or in a bucket."""
+  try:
+    return sorted(os.listdir(folder))
+  except FileNotFoundError:
+    return []

@@ -11,16 +11,6 @@ from synthjax.disk import bucket
 from synthjax.disk.bucket import BucketPath
 
 
-def names(folder: epath.Path) -> list[str]:
-  """Sorted; none where there is no such folder."""
-  if isinstance(folder, BucketPath):
-    return bucket.names(folder)
-  try:
-    return sorted(os.listdir(folder))
-  except FileNotFoundError:
-    return []
-
-
 def folders(folder: epath.Path) -> list[epath.Path]:
   """Those in a folder, without links to others and what is hidden."""
   return [folder / name for name in listing(folder).folders]

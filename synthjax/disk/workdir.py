@@ -18,7 +18,7 @@ from typing import Any
 
 from etils import epath
 
-from synthjax.disk import bucket, cached, documents, drafts, faults, in_bucket, listing, objects
+from synthjax.disk import bucket, cached, documents, drafts, faults, in_bucket, objects
 from synthjax.disk.bucket import BucketPath
 from synthjax.runtime.errors import UserError
 
@@ -201,7 +201,8 @@ def create_exclusive(path: epath.Path, text: str) -> bool:
 
 def names(folder: epath.Path, pattern: str = "*") -> list[str]:
   """Sorted names in a folder that may not exist yet."""
-  return fnmatch.filter(listing.names(folder), pattern)  # not glob: the folder's own name may hold [ or *
+  found = bucket.names(folder) if isinstance(folder, BucketPath) else drafts.names(folder)
+  return fnmatch.filter(found, pattern)  # not glob: the folder's own name may hold [ or *
 
 
 def modified(path: epath.Path) -> float | None:

@@ -80,7 +80,7 @@ def _answer(root: epath.Path, launched: Launched, limit: float) -> Met:
   try:
 
     def is_named() -> bool:
-      for place in drafts.drafts(root, workdir.PROBE):
+      for place in drafts.drafts(root, workdir.PROBE, among=workdir.names(root)):
         if place not in answered and _text(place / _LAUNCH) == launch_id(launched.count):
           with contextlib.suppress(FileNotFoundError):  # it has left
             workdir.create_exclusive(place / own, socket.gethostname())
